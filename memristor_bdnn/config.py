@@ -1,0 +1,164 @@
+"""Frozen configuration dataclasses whose fields know their unit, range and source.
+
+One declaration serves the library (validated construction), the YAML files in config/, the
+command line and the ROS parameters of the nodes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from memristor_bdnn.errors import ConfigError
+
+T = TypeVar("T")
+
+
+def option(
+    default: Any,
+    doc: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    choices: Sequence[Any] | None = None,
+    unit: str = "",
+    source: str = "",
+) -> Any:
+    """Declare one field of a configuration dataclass.
+
+    Args:
+        default: the value used when nothing is given.
+        doc: one sentence for a person; becomes the ROS parameter's description.
+        low: smallest allowed value, included.
+        high: largest allowed value, included.
+        choices: the allowed values, for names.
+        unit: SI or the unit in the field's name; empty for pure numbers.
+        source: paper and section, or "assumption".
+    """
+    return dataclasses.field(
+        default=default,
+        metadata={"doc": doc, "low": low, "high": high, "choices": choices, "unit": unit, "source": source},
+    )
+
+
+def check(config: Any) -> None:
+    """Validate every field of a configuration; call it from ``__post_init__``.
+
+    Raises:
+        ConfigError: naming class, field, value and what is allowed.
+    """
+    hints = typing.get_type_hints(type(config))
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        converted = _coerce(value, hints[field.name], f"{type(config).__name__}.{field.name}")
+        if converted is not value:
+            object.__setattr__(config, field.name, converted)
+        _check_bounds(f"{type(config).__name__}.{field.name}", converted, field.metadata)
+
+
+def build(cls: type[T], values: Mapping[str, Any] | None = None) -> T:
+    """Make a configuration from a mapping, refusing unknown names and wrong types.
+
+    Args:
+        cls: a frozen dataclass whose ``__post_init__`` calls :func:`check`.
+        values: field values by name; nested dataclasses are given as mappings.
+
+    Raises:
+        ConfigError: an unknown key (with the nearest names), a wrong type or a value out of range.
+    """
+    values = {} if values is None else dict(values)
+    fields = {f.name: f for f in dataclasses.fields(cls) if f.init}  # type: ignore[arg-type]
+    hints = typing.get_type_hints(cls)
+    for name in values:
+        if name not in fields:
+            near = difflib.get_close_matches(str(name), fields, n=3)
+            hint = f"; did you mean {' or '.join(near)}?" if near else ""
+            raise ConfigError(f"{cls.__name__} has no option {name!r}{hint} Options: {', '.join(fields)}")
+    for name, value in values.items():
+        if dataclasses.is_dataclass(hints[name]) and isinstance(value, Mapping):
+            values[name] = build(hints[name], value)
+    return cls(**values)
+
+
+def from_yaml(cls: type[T], path: str | Path, section: str | None = None) -> T:
+    """Load a configuration from a YAML file, or from one top-level section of it.
+
+    Raises:
+        ConfigError: the file is missing, is no YAML mapping, or :func:`build` refuses a value.
+    """
+    path = Path(path)
+    try:
+        content = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise ConfigError(f"cannot read configuration {path}: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not valid YAML: {error}") from error
+    content = {} if content is None else content
+    if section is not None and isinstance(content, Mapping):
+        content = content.get(section, {})
+    if not isinstance(content, Mapping):
+        raise ConfigError(f"{path}: expected a mapping of option names to values, got {type(content).__name__}")
+    try:
+        return build(cls, content)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def _coerce(value: Any, hint: Any, name: str) -> Any:
+    """Return value as the hinted type where that loses nothing; raise ConfigError otherwise."""
+    origin = typing.get_origin(hint)
+    if origin in (typing.Union, types.UnionType):
+        if value is None and type(None) in typing.get_args(hint):
+            return None
+        errors = []
+        for arm in typing.get_args(hint):
+            if arm is type(None):
+                continue
+            try:
+                return _coerce(value, arm, name)
+            except ConfigError as error:
+                errors.append(error)
+        raise errors[0]
+    if origin is tuple:
+        if isinstance(value, str) or not isinstance(value, Sequence):
+            raise ConfigError(f"{name} = {value!r}: expected a list")
+        arms = typing.get_args(hint)
+        if len(arms) == 2 and arms[1] is Ellipsis:
+            arms = (arms[0],) * len(value)
+        if len(arms) != len(value):
+            raise ConfigError(f"{name} = {value!r}: expected {len(arms)} values, got {len(value)}")
+        items = tuple(_coerce(v, a, name) for v, a in zip(value, arms, strict=True))
+        return value if isinstance(value, tuple) and items == value else items
+    if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+        if not math.isfinite(value):
+            raise ConfigError(f"{name} = {value!r}: expected a finite number")
+        return float(value) if not isinstance(value, float) else value
+    if hint is int and isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if hint in (str, bool) or dataclasses.is_dataclass(hint):
+        if isinstance(value, hint):
+            return value
+    elif hint not in (int, float):
+        return value
+    raise ConfigError(f"{name} = {value!r}: expected {getattr(hint, '__name__', hint)}, got {type(value).__name__}")
+
+
+def _check_bounds(name: str, value: Any, meta: Mapping[str, Any]) -> None:
+    choices, low, high, unit = meta.get("choices"), meta.get("low"), meta.get("high"), meta.get("unit", "")
+    if choices is not None and value not in choices:
+        raise ConfigError(f"{name} = {value!r}: choose one of {', '.join(map(str, choices))}")
+    items = value if isinstance(value, tuple) else (value,)
+    for item in items:
+        if not isinstance(item, int | float) or isinstance(item, bool):
+            continue
+        if (low is not None and item < low) or (high is not None and item > high):
+            span = f"[{'-inf' if low is None else low}, {'inf' if high is None else high}]"
+            raise ConfigError(f"{name} = {item!r}: allowed {span}{' ' + unit if unit else ''}")
