@@ -1,0 +1,1 @@
+"""The pouring skill: context and control parameters, vessels, world, trial, score, rendering."""
