@@ -1,0 +1,1 @@
+"""Arm kinematics, collision checking, RRT-Connect, the constrained pour path and its timing."""

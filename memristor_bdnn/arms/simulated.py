@@ -1,0 +1,147 @@
+"""An arm in PyBullet that follows trajectories under position control with the limits of the real one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from memristor_bdnn.arms.description import ArmDescription
+from memristor_bdnn.errors import ArmError, ConfigError
+from memristor_bdnn.planning.trajectory import JointTrajectory
+
+FloatArray = npt.NDArray[np.float64]
+
+
+class SimulatedArm:
+    """One arm loaded into a PyBullet client, fixed at the world's origin.
+
+    Every simulation step the world calls :meth:`update` with its clock, then steps. Joint motors follow position
+    and velocity of the trajectory with at most the torque and speed of the description.
+
+    Attributes:
+        body: PyBullet body id.
+        joints: PyBullet indices of the moving joints, in the description's order.
+        fingers: indices of the finger joints.
+        tool_index: index of the link that carries the tool frame.
+    """
+
+    def __init__(self, bullet_client: Any, description: ArmDescription, *, start_tolerance: float = 0.02,
+                 time_step: float = 1 / 240) -> None:
+        """Load the arm at its home configuration.
+
+        Args:
+            bullet_client: a connected `pybullet_utils.bullet_client.BulletClient`.
+            description: the arm.
+            start_tolerance: how far (rad) a joint may be from a trajectory's start.
+            time_step: the simulation's step in seconds; targets lead by one step.
+
+        Raises:
+            ConfigError: the URDF lacks a joint or link that the description names.
+        """
+        self.description = description
+        self._bullet = bullet_client
+        self._tolerance, self._step = start_tolerance, time_step
+        self.body: int = bullet_client.loadURDF(description.urdf_path(), useFixedBase=True,
+                                                flags=bullet_client.URDF_USE_INERTIA_FROM_FILE)
+        links: dict[str, int] = {}
+        joints: dict[str, int] = {}
+        for index in range(bullet_client.getNumJoints(self.body)):
+            info = bullet_client.getJointInfo(self.body, index)
+            joints[info[1].decode()], links[info[12].decode()] = index, index
+        wanted = [*description.joint_names, *description.gripper_joints]
+        missing = [n for n in wanted if n not in joints]
+        missing += [n for n in (description.tool_link, *description.gripper_links) if n not in links]
+        if missing:
+            raise ConfigError(f"arm {description.name!r}: {description.urdf} has no {', '.join(missing)}")
+        self.links = links
+        self.joints = [joints[n] for n in description.joint_names]
+        self.fingers = [joints[n] for n in description.gripper_joints]
+        self.tool_index = links[description.tool_link]
+        self._offset = np.asarray(description.tool_offset)
+        self._width = description.max_grasp_width
+        self._trajectory: JointTrajectory | None = None
+        self._start_time = 0.0
+        self.set_joints(np.asarray(description.home))
+
+    def set_joints(self, q: npt.ArrayLike) -> None:
+        """Put the joints (dof,) there at once, without dynamics, and hold them."""
+        for index, value in zip(self.joints, np.asarray(q, dtype=float), strict=True):
+            self._bullet.resetJointState(self.body, index, float(value), 0.0)
+        self.set_grasp_width(self._width, at_once=True)
+        self.hold()
+
+    def set_grasp_width(self, width: float, at_once: bool = False) -> None:
+        """Close or open the fingers to an object's width (m); at_once moves them without dynamics."""
+        self._width = width
+        for index, value in zip(self.fingers, self.description.finger_positions(width), strict=True):
+            if at_once:
+                self._bullet.resetJointState(self.body, index, value, 0.0)
+            self._bullet.setJointMotorControl2(self.body, index, self._bullet.POSITION_CONTROL,
+                                               targetPosition=value, force=20.0)
+
+    def tool_pose(self) -> FloatArray:
+        """Pose of the tool frame in the world, (4, 4)."""
+        state = self._bullet.getLinkState(self.body, self.tool_index, computeForwardKinematics=True)
+        pose = np.eye(4)
+        pose[:3, :3] = np.reshape(self._bullet.getMatrixFromQuaternion(state[5]), (3, 3))
+        pose[:3, 3] = np.asarray(state[4]) + pose[:3, :3] @ self._offset
+        return pose
+
+    def joint_positions(self) -> FloatArray:
+        """Present joint positions, (dof,) rad."""
+        return np.array([s[0] for s in self._bullet.getJointStates(self.body, self.joints)])
+
+    def joint_velocities(self) -> FloatArray:
+        """Present joint velocities, (dof,) rad/s."""
+        return np.array([s[1] for s in self._bullet.getJointStates(self.body, self.joints)])
+
+    def joint_efforts(self) -> FloatArray:
+        """Torques the motors applied in the last step, (dof,) N m."""
+        return np.array([s[3] for s in self._bullet.getJointStates(self.body, self.joints)])
+
+    def start(self, trajectory: JointTrajectory, now: float = 0.0) -> None:
+        """Follow a trajectory from the clock time `now` on.
+
+        Raises:
+            ArmError: ``start_mismatch`` if the arm is not where the trajectory starts, ``rejected`` if the
+                trajectory is for another number of joints. The arm holds its position.
+        """
+        if trajectory.dof != self.description.dof:
+            self.hold()
+            raise ArmError("rejected", f"trajectory for {trajectory.dof} joints, arm has {self.description.dof}")
+        gap = np.abs(self.joint_positions() - trajectory.start)
+        if gap.max() > self._tolerance:
+            self.hold()
+            worst = int(gap.argmax())
+            raise ArmError("start_mismatch", f"{self.description.joint_names[worst]} is {gap[worst]:.3f} rad away "
+                           f"from where the trajectory starts (allowed {self._tolerance} rad)")
+        self._trajectory, self._start_time = trajectory, now
+
+    def update(self, t: float) -> bool:
+        """Command the motors for the coming step at clock time t; returns True while the trajectory runs."""
+        if self._trajectory is None:
+            return False
+        elapsed = t - self._start_time
+        self._command(*self._trajectory.sample(elapsed + self._step))
+        return elapsed < self._trajectory.duration
+
+    def tracking_error(self, t: float) -> FloatArray:
+        """Present minus planned joint positions at clock time t, (dof,) rad; zeros when holding."""
+        if self._trajectory is None:
+            return np.zeros(self.description.dof)
+        return self.joint_positions() - self._trajectory.sample(t - self._start_time)[0]
+
+    def hold(self) -> None:
+        """Drop the trajectory and stay at the present position."""
+        self._trajectory = None
+        self._command(self.joint_positions(), np.zeros(self.description.dof))
+
+    def _command(self, position: FloatArray, velocity: FloatArray) -> None:
+        arm = self.description
+        rows = zip(self.joints, position, velocity, arm.effort, arm.velocity, strict=True)
+        for index, q, v, force, fastest in rows:
+            self._bullet.setJointMotorControl2(
+                self.body, index, self._bullet.POSITION_CONTROL, targetPosition=float(q), targetVelocity=float(v),
+                force=force, positionGain=0.5, velocityGain=1.0, maxVelocity=1.5 * fastest)
