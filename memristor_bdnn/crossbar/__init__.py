@@ -1,0 +1,1 @@
+"""Chips of cells: where each device sits, batched reads, masked pulses, programming, and what it all costs."""

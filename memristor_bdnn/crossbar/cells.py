@@ -1,0 +1,200 @@
+"""The cells of all chips: their states and everything that moves them, vectorised over cells."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from memristor_bdnn.device.noise import Float32, laplace_reads
+from memristor_bdnn.device.presets import DevicePreset
+from memristor_bdnn.errors import ConfigError
+
+IntArray = npt.NDArray[np.integer[Any]]
+
+STUCK_LOW, HEALTHY, STUCK_HIGH = -1, 0, 1
+
+
+class CellArray:
+    """Simulated cells with their own window, faults, drift rate and wear.
+
+    Arrays have shape (cells,). ``state_ua`` and ``noise_ua`` (the read-noise scale b of each state) are always
+    consistent: they change only in :meth:`move`.
+    """
+
+    _SAVED = ("state_ua", "low_ua", "high_ua", "stuck", "factor", "rate_ua", "age_s", "gate_ua")
+
+    def __init__(self, preset: DevicePreset, n: int, rng: np.random.Generator, noise_factor: float = 1.0) -> None:
+        """Fabricate ``n`` cells: windows, faults, blind-write factors and drift rates come from ``rng``.
+
+        Args:
+            preset: the technology.
+            n: number of cells.
+            rng: generator of the fabrication; not kept.
+            noise_factor: multiplies the read noise, for studies (0: none).
+        """
+        self.preset = preset
+        self._noise_factor = np.float32(noise_factor)
+        (low, high), (low_sd, high_sd) = preset.window_ua, preset.window_sd_ua
+        self.low_ua = np.maximum(_normal(rng, n, low, low_sd), np.float32(preset.read_noise.floor_ua))
+        self.high_ua = np.maximum(_normal(rng, n, high, high_sd), self.low_ua)
+        faults = preset.faults
+        lot = rng.random(n)
+        self.stuck = np.where(
+            lot < faults.stuck_low,
+            STUCK_LOW,
+            np.where(lot < faults.stuck_low + faults.stuck_high, STUCK_HIGH, HEALTHY),
+        ).astype(np.int8)
+        self.factor = np.maximum(_normal(rng, n, 1.0, preset.blind_write.device_spread), np.float32(0.05))
+        retention = preset.retention
+        self.rate_ua = _normal(rng, n, retention.rate_ua_per_decade, retention.rate_sd_ua_per_decade)
+        self.age_s = np.zeros(n)
+        self.gate_ua = np.full(n, np.nan, dtype=np.float32)
+        """Gate setting of the last verified write (as the median it aims at), NaN before the first."""
+        self.state_ua = rng.uniform(self.low_ua, self.high_ua).astype(np.float32)
+        self.noise_ua = np.empty(n, dtype=np.float32)
+        everyone = np.arange(n)
+        self.move(everyone, self.state_ua)
+        self.break_cells(everyone[self.stuck == STUCK_LOW], STUCK_LOW, rng)
+        self.break_cells(everyone[self.stuck == STUCK_HIGH], STUCK_HIGH, rng)
+
+    def move(self, cells: IntArray | slice, state_ua: npt.NDArray[Any]) -> None:
+        """Put cells into new states (already clipped), keeping the noise scale consistent."""
+        state = np.asarray(state_ua, dtype=np.float32)
+        self.state_ua[cells] = state
+        self.noise_ua[cells] = self.preset.read_noise_scale_ua(state) * self._noise_factor
+
+    def break_cells(self, cells: IntArray, kind: int, rng: np.random.Generator) -> None:
+        """Make cells stuck (``STUCK_LOW`` or ``STUCK_HIGH``) at a current drawn from the preset's range."""
+        low, high = self.preset.faults.low_ua if kind == STUCK_LOW else self.preset.faults.high_ua
+        self.stuck[cells] = kind
+        self.move(cells, rng.uniform(low, high, len(cells)))
+
+    def read(self, start: int, stop: int, samples: int, rng: np.random.Generator) -> Float32:
+        """Independent noisy reads of cells start..stop-1 in uA, shape (samples, stop - start), float32."""
+        return laplace_reads(
+            self.state_ua[start:stop], self.noise_ua[start:stop], samples, self.preset.read_noise.floor_ua, rng
+        )
+
+    def read_cells(self, cells: IntArray, samples: int, rng: np.random.Generator) -> Float32:
+        """As :meth:`read` for cells given by number, shape (samples, len(cells))."""
+        return laplace_reads(
+            self.state_ua[cells], self.noise_ua[cells], samples, self.preset.read_noise.floor_ua, rng
+        )
+
+    def pulse(self, cells: IntArray, up: bool, rng: np.random.Generator) -> None:
+        """One SET (``up``) or RESET pulse on each cell: I -> Normal(mu(I), sigma(I)^2) within its window.
+
+        Stuck cells stay (pulses go in vain); repeated numbers in ``cells`` are not allowed.
+        """
+        preset = self.preset
+        state = self.state_ua[cells]
+        low, high = self.low_ua[cells], self.high_ua[cells]
+        if up:
+            mean, sd = preset.set_mean_ua(state, high), preset.set_sd_ua(state)
+        else:
+            mean, sd = preset.reset_mean_ua(state, low), preset.reset_sd_ua(state)
+        moved = rng.standard_normal(state.size, dtype=np.float32)
+        moved *= sd
+        moved += mean
+        np.clip(moved, low, high, out=moved)
+        self._settle(cells, moved, state)
+
+    def small_pulse(self, cells: IntArray, up: npt.NDArray[np.bool_], rng: np.random.Generator) -> None:
+        """One small write-verify pulse on each cell, upwards where ``up``; step sizes are gamma distributed."""
+        verify = self.preset.write_verify
+        state = self.state_ua[cells]
+        if verify.step_cv > 0:
+            shape = 1.0 / verify.step_cv**2
+            step = rng.standard_gamma(shape, size=state.size, dtype=np.float32) * np.float32(
+                verify.step_ua / shape
+            )
+        else:
+            step = np.full(state.size, verify.step_ua, dtype=np.float32)
+        moved = np.clip(state + np.where(up, step, -step), self.low_ua[cells], self.high_ua[cells])
+        self._settle(cells, moved, state)
+
+    def blind_write(self, cells: IntArray, gate_ua: npt.NDArray[Any], rng: np.random.Generator) -> None:
+        """RESET, then SET at the gate voltage of median ``gate_ua``: Normal(median factor, SD^2) per cell.
+
+        The result is kept above zero but not within the window: the spread of the SET decides where it lands.
+        """
+        median = np.asarray(gate_ua) * self.factor[cells]
+        drawn = median + self.preset.blind_sd_ua(median) * rng.standard_normal(len(cells))
+        floor = self.preset.read_noise.floor_ua
+        self._settle(cells, np.maximum(drawn, floor).astype(np.float32), self.state_ua[cells])
+
+    def relax(self, cells: IntArray, rng: np.random.Generator) -> None:
+        """Relaxation after a verified write: mean loss, core spread and tail jumps of the preset."""
+        r = self.preset.relaxation
+        state = self.state_ua[cells]
+        loss = r.mean_constant_ua + r.mean_linear * state
+        sd = np.maximum(r.sd_constant_ua + r.sd_linear * state, 0)
+        moved = state - loss + sd * rng.standard_normal(state.size, dtype=np.float32)
+        share = np.clip(r.tail_constant + r.tail_linear_per_ua * state, 0, 1)
+        tail = np.flatnonzero(rng.random(state.size) < share)
+        jump = rng.exponential(r.tail_scale_ua, tail.size)
+        moved[tail] += np.where(rng.random(tail.size) < r.tail_down, -jump, jump).astype(np.float32)
+        floor, top = np.float32(self.preset.read_noise.floor_ua), self.high_ua[cells]
+        self._settle(cells, np.clip(moved, floor, np.maximum(top, state)), state)
+
+    def wait(self, cells: slice, seconds: float) -> None:
+        """Let time pass: every healthy cell drifts down by its rate per decade of its age, not below zero.
+
+        Raises:
+            ConfigError: negative or non-finite time.
+        """
+        if not (math.isfinite(seconds) and seconds >= 0):
+            raise ConfigError(f"wait({seconds!r}): expected a finite time in seconds, not negative")
+        onset = self.preset.retention.onset_s
+        before = np.log10(1 + self.age_s[cells] / onset)
+        self.age_s[cells] += seconds
+        decades = np.log10(1 + self.age_s[cells] / onset) - before
+        drift = np.where(self.stuck[cells] == HEALTHY, self.rate_ua[cells] * decades, 0.0)
+        floor = self.preset.read_noise.floor_ua
+        self.move(cells, np.maximum(self.state_ua[cells] - drift, np.minimum(floor, self.state_ua[cells])))
+
+    def wear_out(self, cells: IntArray, wear: IntArray, rng: np.random.Generator) -> None:
+        """Break pulsed cells whose pulse count ``wear`` is beyond the endurance, with the preset's chance."""
+        c = self.preset.wear
+        tired = cells[(wear > c.endurance) & (self.stuck[cells] == HEALTHY)]
+        if tired.size == 0:
+            return
+        failed = tired[rng.random(tired.size) < c.failure_probability]
+        low = rng.random(failed.size) < c.stuck_low_share
+        self.break_cells(failed[low], STUCK_LOW, rng)
+        self.break_cells(failed[~low], STUCK_HIGH, rng)
+
+    def state_dict(self) -> dict[str, npt.NDArray[Any]]:
+        """Copies of all arrays that make up the state."""
+        return {name: getattr(self, name).copy() for name in self._SAVED}
+
+    def load_state_dict(self, state: dict[str, npt.NDArray[Any]]) -> None:
+        """Restore :meth:`state_dict`.
+
+        Raises:
+            ConfigError: an array is missing, or is not of these cells' shape and type.
+        """
+        for name in self._SAVED:
+            own = getattr(self, name)
+            if name not in state or state[name].shape != own.shape or state[name].dtype != own.dtype:
+                found = f"{state[name].dtype} {state[name].shape}" if name in state else "nothing"
+                raise ConfigError(f"cell state {name!r}: expected {own.dtype} {own.shape}, found {found}")
+        for name in self._SAVED:
+            setattr(self, name, state[name].copy())
+        self.move(slice(None), self.state_ua)
+
+    def _settle(self, cells: IntArray, moved: Float32, state: Float32) -> None:
+        """Write new states of pulsed cells; stuck cells keep theirs. Their age starts again."""
+        stuck = self.stuck[cells]
+        if stuck.any():
+            moved = np.where(stuck == HEALTHY, moved, state)
+        self.move(cells, moved)
+        self.age_s[cells] = 0.0
+
+
+def _normal(rng: np.random.Generator, n: int, mean: float, sd: float) -> Float32:
+    drawn: Float32 = (mean + sd * rng.standard_normal(n)).astype(np.float32)
+    return drawn

@@ -1,0 +1,252 @@
+"""The three measured device technologies, and how a lab describes its own in YAML."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import yaml
+
+from memristor_bdnn.config import build, check, option
+from memristor_bdnn.device.parameters import (
+    BlindWrite,
+    Faults,
+    Periphery,
+    Pulse,
+    ReadNoise,
+    Relaxation,
+    Retention,
+    Wear,
+    WriteVerify,
+)
+from memristor_bdnn.errors import ConfigError
+
+FloatArray = npt.NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True)
+class DevicePreset:
+    """Everything known about a kind of memristor chip.
+
+    A state is the mean read current in microampere at ``read_voltage_v``; a conductance g in uS is I = g V.
+    The methods are noise-free and take arrays of any shape, for training in software before deployment.
+    """
+
+    name: str = option("custom", "name of the preset")
+    source: str = option("", "where the numbers come from")
+    window_ua: tuple[float, float] = option(
+        (0.4, 4.0), "lowest and highest state", low=0, high=1000, unit="uA", source="MSGLD code"
+    )
+    window_sd_ua: tuple[float, float] = option(
+        (0.02, 0.2), "device-to-device SD of these edges", low=0, high=1000, unit="uA", source="MSGLD code"
+    )
+    read_voltage_v: float = option(0.2, "read voltage", low=1e-6, high=20, unit="V", source="MSGLD")
+    chips: int = option(3, "chips on the board", low=1, high=10000, source="MSGLD")
+    rows: int = option(128, "bit lines of a chip", low=1, high=65536, source="MSGLD")
+    columns: int = option(32, "source/word lines of a chip", low=1, high=65536, source="MSGLD")
+    read_noise: ReadNoise = dataclasses.field(default_factory=ReadNoise)
+    set_pulse: Pulse = dataclasses.field(default_factory=Pulse)
+    reset_pulse: Pulse = dataclasses.field(
+        default_factory=lambda: Pulse(voltage_v=1.95, gate_v=2.55, width_s=50e-9)
+    )
+    write_verify: WriteVerify = dataclasses.field(default_factory=WriteVerify)
+    relaxation: Relaxation = dataclasses.field(default_factory=Relaxation)
+    blind_write: BlindWrite = dataclasses.field(default_factory=BlindWrite)
+    faults: Faults = dataclasses.field(default_factory=Faults)
+    retention: Retention = dataclasses.field(default_factory=Retention)
+    wear: Wear = dataclasses.field(default_factory=Wear)
+    periphery: Periphery = dataclasses.field(default_factory=Periphery)
+
+    def __post_init__(self) -> None:
+        check(self)
+        if self.window_ua[0] >= self.window_ua[1]:
+            raise ConfigError(f"DevicePreset.window_ua = {self.window_ua}: the lower edge must be below the upper")
+
+    @property
+    def cells(self) -> int:
+        """Cells on all chips."""
+        return self.chips * self.rows * self.columns
+
+    def read_noise_scale_ua(self, current_ua: Any) -> FloatArray:
+        """Laplace scale b(I) of one read in uA; the SD of a read is sqrt(2) b. Same shape as the argument."""
+        c = self.read_noise
+        current = np.asarray(current_ua)
+        return np.maximum(c.constant_ua + current * (c.linear + c.quadratic_per_ua * current), 0.0)
+
+    def set_mean_ua(self, current_ua: Any, edge_ua: Any = None) -> FloatArray:
+        """Mean state after one SET pulse, uA; ``edge_ua`` is the device's own upper edge (default: nominal)."""
+        return _mean(self.set_pulse, current_ua, self.window_ua[1] if edge_ua is None else edge_ua)
+
+    def reset_mean_ua(self, current_ua: Any, edge_ua: Any = None) -> FloatArray:
+        """Mean state after one RESET pulse, uA; ``edge_ua`` is the device's own lower edge (default: nominal)."""
+        return _mean(self.reset_pulse, current_ua, self.window_ua[0] if edge_ua is None else edge_ua)
+
+    def set_sd_ua(self, current_ua: Any) -> FloatArray:
+        """SD of the state after one SET pulse, uA, before clipping to the window."""
+        return _sd(self.set_pulse, current_ua)
+
+    def reset_sd_ua(self, current_ua: Any) -> FloatArray:
+        """SD of the state after one RESET pulse, uA, before clipping to the window."""
+        return _sd(self.reset_pulse, current_ua)
+
+    def blind_target_ua(self, target_ua: Any) -> FloatArray:
+        """The median that a blind write aims at: the target within the gate's reach and on its levels."""
+        c = self.blind_write
+        low, high = c.target_ua
+        target = np.clip(np.asarray(target_ua), low, high)
+        if c.gate_levels == 0:
+            return target
+        step = (high - low) / (c.gate_levels - 1)
+        return low + np.round((target - low) / step) * step
+
+    def blind_sd_ua(self, median_ua: Any) -> FloatArray:
+        """SD (cycle to cycle) of a blind write whose median is ``median_ua``, uA; see :class:`BlindWrite`."""
+        c = self.blind_write
+        median = np.asarray(median_ua)
+        if c.power_d == 0:
+            return np.maximum(c.sd_constant_ua + c.sd_linear * median, 0.0)
+        conductance_s = np.maximum(median, 1e-9) * 1e-6 / self.read_voltage_v
+        set_current_a = (conductance_s / c.power_d) ** (1.0 / c.power_c)
+        return median * (c.power_a / 100.0) * set_current_a**-c.power_b
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain nested mapping with lists for tuples, as written to YAML."""
+        return _plain(dataclasses.asdict(self))
+
+
+def _mean(pulse: Pulse, current_ua: Any, edge_ua: Any) -> FloatArray:
+    current = np.asarray(current_ua)
+    if not pulse.table:
+        return current + pulse.fraction * (edge_ua - current)
+    states, means, _ = np.asarray(pulse.table).T
+    return current + np.interp(current, states, means - states)
+
+
+def _sd(pulse: Pulse, current_ua: Any) -> FloatArray:
+    current = np.asarray(current_ua)
+    if not pulse.table:
+        return np.maximum(pulse.sd_constant_ua + pulse.sd_linear * current, 0.0)
+    states, _, sds = np.asarray(pulse.table).T
+    return np.interp(current, states, sds)
+
+
+def _tsinghua() -> DevicePreset:
+    return DevicePreset(
+        name="tsinghua_taox_hfox",
+        source="TiN/TaOx/HfOx/TiN 1T1R, 4K chips; Deep Bayesian active learning using in-memory computing"
+        " hardware, Nat. Comput. Sci. 2025, paper, code and chip measurements",
+    )
+
+
+def _leti() -> DevicePreset:
+    return DevicePreset(
+        name="leti_hfo2_oxram",
+        source="HfO2 1T1R arrays of 16,384; In situ learning using intrinsic memristor variability via Markov"
+        " chain Monte Carlo sampling, Nat. Electron. 2021. Read voltage, read noise and pulses are assumptions",
+        window_ua=(8.0, 40.0),
+        window_sd_ua=(0.0, 0.0),
+        chips=1,
+        rows=256,
+        columns=64,
+        read_noise=ReadNoise(constant_ua=0.0, linear=0.005, quadratic_per_ua=0.0),
+        set_pulse=Pulse(sd_constant_ua=1.0, voltage_v=2.0, gate_v=1.6, width_s=1e-6),
+        reset_pulse=Pulse(sd_constant_ua=1.0, voltage_v=2.5, gate_v=3.0, width_s=1e-6),
+        write_verify=WriteVerify(tolerance_ua=1.0, step_ua=1.0),
+        relaxation=Relaxation(
+            mean_linear=0.0, sd_constant_ua=0.0, sd_linear=0.02, tail_constant=0.0, tail_linear_per_ua=0.0
+        ),
+        blind_write=BlindWrite(
+            power_d=0.19, device_spread=0.10, target_ua=(8.0, 16.0), gate_v=(1.4, 1.8), gate_levels=21
+        ),
+        faults=Faults(low_ua=(0.1, 1.0), high_ua=(38.0, 42.0)),
+        wear=Wear(endurance=10_000_000),
+        periphery=Periphery(adc_full_scale_ua=100.0),
+    )
+
+
+def _eapu() -> DevicePreset:
+    return DevicePreset(
+        name="eapu_180nm",
+        source="180 nm 1T1R array, G_max 80 uS; error-aware probabilistic update. Writing error SD 2 uS = 0.4 uA"
+        " at 0.2 V, tolerance 1 uS = 0.2 uA. Read voltage, read noise and pulses are assumptions",
+        window_ua=(0.0, 16.0),
+        window_sd_ua=(0.0, 0.0),
+        chips=1,
+        rows=128,
+        columns=64,
+        read_noise=ReadNoise(constant_ua=0.01, linear=0.005, quadratic_per_ua=0.0),
+        set_pulse=Pulse(fraction=0.1, sd_constant_ua=0.4, sd_linear=0.0),
+        reset_pulse=Pulse(
+            fraction=0.1, sd_constant_ua=0.4, sd_linear=0.0, voltage_v=1.95, gate_v=2.55, width_s=50e-9
+        ),
+        write_verify=WriteVerify(method="memorial", tolerance_ua=0.2, step_ua=0.2),
+        relaxation=Relaxation(
+            mean_linear=0.0, sd_constant_ua=0.4, sd_linear=0.0, tail_constant=0.0, tail_linear_per_ua=0.0
+        ),
+        blind_write=BlindWrite(sd_constant_ua=0.4, target_ua=(0.0, 16.0)),
+        faults=Faults(low_ua=(0.0, 0.2), high_ua=(15.8, 16.2)),
+        periphery=Periphery(adc_full_scale_ua=20.08032),
+    )
+
+
+_BUILDERS = {"tsinghua_taox_hfox": _tsinghua, "leti_hfo2_oxram": _leti, "eapu_180nm": _eapu}
+
+NAMES = tuple(_BUILDERS)
+"""Names of the built-in presets."""
+
+
+def load(name_or_path: str | Path | DevicePreset) -> DevicePreset:
+    """A built-in preset by name, or one from a YAML file.
+
+    The file names the preset it starts from as ``base`` (default tsinghua_taox_hfox) and gives only what
+    differs; ``table: pulses.csv`` in ``set_pulse`` or ``reset_pulse`` reads measured transitions from a file
+    beside it.
+
+    Raises:
+        ConfigError: unknown name (the choices are listed), unreadable file, unknown field, value out of range.
+    """
+    if isinstance(name_or_path, DevicePreset):
+        return name_or_path
+    if str(name_or_path) in _BUILDERS:
+        return _BUILDERS[str(name_or_path)]()
+    path = Path(name_or_path)
+    if path.suffix.lower() not in (".yaml", ".yml"):
+        raise ConfigError(
+            f"unknown device preset {str(name_or_path)!r}; choose {', '.join(NAMES)}, or a .yaml file"
+        )
+    try:
+        content = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise ConfigError(f"cannot read device preset {path}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid YAML: {error}") from error
+    if not isinstance(content, Mapping):
+        raise ConfigError(f"{path}: expected a mapping of preset fields, got {type(content).__name__}")
+    try:
+        return override(load(content.get("base", NAMES[0])), {k: v for k, v in content.items() if k != "base"})
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def override(preset: DevicePreset, changes: Mapping[str, Any]) -> DevicePreset:
+    """The preset with some fields changed, nested as in the YAML file; everything is validated again."""
+    return build(DevicePreset, _merge(preset.to_dict(), changes))
+
+
+def _merge(old: dict[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(old)
+    for key, value in new.items():
+        nested = isinstance(value, Mapping) and isinstance(merged.get(key), dict)
+        merged[key] = _merge(merged[key], value) if nested else value
+    return merged
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value
