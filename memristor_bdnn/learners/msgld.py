@@ -1,0 +1,257 @@
+"""mSGLD: in situ Bayesian learning whose randomness is the devices' own noise (the source paper's method)."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from memristor_bdnn.accelerator.protocol import Accelerator
+from memristor_bdnn.errors import ConfigError
+from memristor_bdnn.learners.checks import check_inputs, check_labels
+from memristor_bdnn.learners.msgld_config import MSGLDConfig
+from memristor_bdnn.learners.msgld_update import GradientScale, choose_pulses, mark
+from memristor_bdnn.learners.protocol import (
+    CancelCallback,
+    LearnProgress,
+    LearnReport,
+    Prediction,
+    ProgressCallback,
+)
+from memristor_bdnn.network import exsitu
+from memristor_bdnn.network.bayesian import BayesianNetwork, layer_shapes
+from memristor_bdnn.network.scaling import InputScaler
+from memristor_bdnn.state import load_npz, pack_json, pack_rng, restore_rng, save_npz, unpack_json
+
+FloatArray = npt.NDArray[np.floating[Any]]
+CHECKPOINT = "memristor_bdnn.msgld/1"
+
+
+class MSGLD:
+    """Memristor stochastic-gradient Langevin dynamics: marked weights get single pulses, reads are samples.
+
+    Args:
+        accelerator: any accelerator; the network's cells are allocated on it here.
+        config: options; default the published ones.
+        seed: of the learner's own draws (marks' devices, ex situ start).
+
+    Raises:
+        CapacityError: the network does not fit on the accelerator.
+    """
+
+    config_type = MSGLDConfig
+    name = "msgld"
+
+    def __init__(self, accelerator: Accelerator, config: MSGLDConfig | None = None, seed: int = 0) -> None:
+        self.config = config or MSGLDConfig()
+        self.accelerator = accelerator
+        self.n_inputs = self.config.n_inputs
+        shapes = layer_shapes(self.n_inputs, self.config.hidden, devices=self.config.devices_per_weight)
+        self.network = BayesianNetwork(shapes, self.config.offset_ua, self.config.scale_ua)
+        accelerator.allocate(self.network.n_cells)
+        self.rng = np.random.default_rng(seed)
+        self.scaler: InputScaler | None = None
+        self.memory: deque[FloatArray] = deque(maxlen=self.config.memory_rounds)
+        self._scale = GradientScale(self.network.n_weights, self.config.rms_decay)
+        self._epochs_done = 0
+        self._labels_learned = 0
+        self._replay: tuple[FloatArray, FloatArray] = (np.zeros((0, self.n_inputs)), np.zeros(0))
+
+    def fit(
+        self,
+        x: FloatArray,
+        y: FloatArray,
+        progress: ProgressCallback | None = None,
+        cancelled: CancelCallback | None = None,
+    ) -> LearnReport:
+        """Train ex situ from scratch on x (n, n_inputs), y (n,) in [0, 1], then write-verify the states."""
+        x = check_inputs(x, self.n_inputs)
+        y = check_labels(y, len(x))
+        cfg = self.config
+        self.scaler = InputScaler.fit(x, cfg.input_bits, cfg.input_span)
+        total = cfg.ex_situ.epochs
+
+        def on_epoch(epoch: int, loss: float, accuracy: float, pulses: int) -> bool:
+            if progress is not None:
+                progress(LearnProgress(epoch + 1, total, loss, accuracy, pulses))
+            return cancelled is not None and cancelled()
+
+        result = exsitu.train(
+            self.network,
+            self.accelerator.preset,
+            self.scaler(x),
+            self._targets(y),
+            cfg.ex_situ,
+            self.rng,
+            kl=exsitu.gaussian_kl(self.network, cfg.kl_layers, cfg.prior_sd, cfg.beta),
+            on_epoch=on_epoch,
+        )
+        written = self.accelerator.write_verify(result.states)
+        self._scale.reset()
+        self.memory.clear()
+        self._epochs_done = self._labels_learned = 0
+        keep = self.rng.permutation(len(x))[: cfg.replay_rows]
+        self._replay = (x[keep].copy(), y[keep].copy())
+        return LearnReport(len(result.history), result.loss, self._accuracy(x, y), written.pulses, result.history)
+
+    def learn(
+        self,
+        x: FloatArray,
+        y: FloatArray,
+        progress: ProgressCallback | None = None,
+        cancelled: CancelCallback | None = None,
+    ) -> LearnReport:
+        """Train in situ on all labels x (n, n_inputs), y (n,), from the present device states."""
+        x = check_inputs(x, self.n_inputs)
+        y = check_labels(y, len(x))
+        cfg = self.config
+        if self.scaler is None:
+            self.scaler = InputScaler.fit(x, cfg.input_bits, cfg.input_span)
+        if cfg.restart_marks and len(x) != self._labels_learned:
+            self._epochs_done = 0
+        self._labels_learned = len(x)
+        rows, targets, weight = self._with_replay(x, y)
+        kl = exsitu.gaussian_kl(self.network, cfg.kl_layers, cfg.prior_sd, cfg.beta)
+        truth = y > 0.5
+        history: list[float] = []
+        loss, streak, pulses = 0.0, 0, 0
+        for epoch in range(cfg.max_epochs):
+            flat = self.network.flat_weights(self.accelerator.read(cfg.reads))
+            result = self.network.gradient(rows, targets, flat, cfg.evaluations, weight)
+            gradient, loss = result.gradient, result.loss
+            if kl is not None:
+                penalty, kl_gradient = kl(flat)
+                gradient, loss = gradient + kl_gradient, loss + penalty
+            history.append(float(((result.probability[: len(x)] > 0.5) == truth).mean()))
+            streak = streak + 1 if history[-1] >= cfg.stop_accuracy else 0
+            if streak < cfg.stop_patience:
+                pulses += self._update(gradient)
+            self._epochs_done += 1
+            if progress is not None:
+                progress(LearnProgress(epoch + 1, cfg.max_epochs, loss, history[-1], pulses))
+            if streak >= cfg.stop_patience or (cancelled is not None and cancelled()):
+                break
+        if cfg.memory_rounds:
+            self.memory.append(self.network.flat_weights(self.accelerator.read(cfg.memory_reads)))
+        return LearnReport(len(history), loss, history[-1], pulses, tuple(history))
+
+    def predict(self, x: FloatArray, samples: int = 20) -> Prediction:
+        """Success probability of candidates x (n, n_inputs) from ``samples`` live reads, plus the memory's."""
+        if samples < 1:
+            raise ConfigError(f"samples = {samples}: at least 1 read is needed")
+        x = check_inputs(x, self.n_inputs, rows=0)
+        if self.scaler is None:
+            raise ConfigError("this learner has no data yet: call fit or learn (or load a checkpoint) first")
+        flat = self.network.flat_weights(self.accelerator.read(samples))
+        if self.memory:
+            flat = np.concatenate([flat, *self.memory])
+        p = self.network.forward_flat(self.scaler(x), flat)
+        return Prediction(p.mean(axis=0), p.std(axis=0), p)
+
+    def save(self, path: str | Path) -> str:
+        """Write learner and accelerator state (.npz without objects); returns its SHA-256."""
+        arrays: dict[str, npt.NDArray[Any]] = {
+            "format": pack_json(CHECKPOINT),
+            "config": pack_json(_plain(self.config)),
+            "rng": pack_rng(self.rng),
+            "counters": np.array([self._epochs_done, self._labels_learned], dtype=np.int64),
+            "gradient_mean": self._scale.mean,
+            "gradient_square": self._scale.square,
+            "gradient_steps": np.array(self._scale.steps),
+            "replay_x": self._replay[0],
+            "replay_y": self._replay[1],
+            "memory": np.array(list(self.memory), dtype=np.float32),
+        }
+        if self.scaler is not None:
+            arrays["scaler_mean"], arrays["scaler_sd"] = self.scaler.mean, self.scaler.sd
+        for key, value in self.accelerator.state_dict().items():
+            arrays[f"accelerator.{key}"] = value
+        return save_npz(path, arrays)
+
+    def load(self, path: str | Path) -> str:
+        """Restore :meth:`save` bit-exactly; returns the file's SHA-256.
+
+        Raises:
+            ConfigError: not such a checkpoint, made with other options, or of other hardware.
+        """
+        arrays = load_npz(path)
+        if "format" not in arrays or unpack_json(arrays["format"]) != CHECKPOINT:
+            raise ConfigError(f"{path} is not a checkpoint of the msgld learner (expected {CHECKPOINT})")
+        saved, own = unpack_json(arrays["config"]), _plain(self.config)
+        if saved != own:
+            differing = sorted(k for k in {*saved, *own} if saved.get(k) != own.get(k))
+            raise ConfigError(f"{path} was made with other options: {', '.join(differing)} differ; use the same")
+        prefix = "accelerator."
+        self.accelerator.load_state_dict({k[len(prefix) :]: v for k, v in arrays.items() if k.startswith(prefix)})
+        restore_rng(self.rng, arrays["rng"])
+        self._epochs_done, self._labels_learned = (int(v) for v in arrays["counters"])
+        self._scale.mean = arrays["gradient_mean"]
+        self._scale.square = arrays["gradient_square"]
+        self._scale.steps = int(arrays["gradient_steps"])
+        self._replay = (arrays["replay_x"], arrays["replay_y"])
+        self.memory.clear()
+        self.memory.extend(arrays["memory"])
+        self.scaler = None
+        if "scaler_mean" in arrays:
+            self.scaler = InputScaler(
+                arrays["scaler_mean"], arrays["scaler_sd"], self.config.input_bits, self.config.input_span
+            )
+        return _sha256(path)
+
+    def _targets(self, y: FloatArray) -> FloatArray:
+        hard = (y > 0.5).astype(np.float64)
+        return hard + self.config.softness * (y - hard)
+
+    def _accuracy(self, x: FloatArray, y: FloatArray) -> float:
+        return float(((self.predict(x, self.config.reads).mean > 0.5) == (y > 0.5)).mean())
+
+    def _with_replay(self, x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray | None]:
+        """Scaled rows, targets and row weights, replayed rows last."""
+        assert self.scaler is not None
+        old_x, old_y = self._replay
+        if not len(old_x):
+            return self.scaler(x), self._targets(y), None
+        weight = np.concatenate([np.ones(len(x)), np.full(len(old_x), self.config.replay_weight)])
+        return (
+            self.scaler(np.concatenate([x, old_x])),
+            self._targets(np.concatenate([y, old_y])),
+            weight,
+        )
+
+    def _update(self, gradient: FloatArray) -> int:
+        """One step on the devices from gradients (evaluations, n_weights); returns the pulses given."""
+        cfg = self.config
+        scaled = self._scale.apply(gradient)
+        if cfg.update == "sgd":
+            marked = np.ones(self.network.n_weights, dtype=bool)
+            size = cfg.sgd_rate * np.abs(gradient.mean(axis=0))
+        else:
+            fraction = cfg.mark_fraction * cfg.mark_decay ** (self._epochs_done // cfg.mark_decay_every)
+            marked = mark(scaled, fraction, cfg.mark_votes)
+            size = np.ones(self.network.n_weights)
+            if cfg.update == "magnitude" and marked.any():
+                size = np.abs(scaled.mean(axis=0))
+                size /= max(float(np.median(size[marked])), 1e-12)
+        given = 0
+        for pulse in choose_pulses(
+            -np.sign(gradient.mean(axis=0)), marked, size, self.network.devices, cfg.max_pulses, self.rng
+        ):
+            self.accelerator.pulse(pulse)
+            given += int(np.count_nonzero(pulse))
+        return given
+
+
+def _plain(config: Any) -> dict[str, Any]:
+    """A configuration as JSON would give it back (tuples become lists)."""
+    plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
+    return plain
+
+
+def _sha256(path: str | Path) -> str:
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()

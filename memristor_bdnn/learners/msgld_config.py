@@ -1,0 +1,100 @@
+"""Options of the mSGLD learner, with the published value of each as its default."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from memristor_bdnn.config import check, option
+from memristor_bdnn.errors import ConfigError
+from memristor_bdnn.network.exsitu import ExSituConfig
+
+
+@dataclass(frozen=True)
+class MSGLDConfig:
+    """Options of in situ Bayesian learning; P = paper, C = authors' code, D = measured by us."""
+
+    n_inputs: int = option(11, "width of x", low=1, high=100_000, source="P")
+    hidden: tuple[int, ...] = option((50, 50), "units of the hidden layers", low=1, high=10_000, source="P")
+    devices_per_weight: int = option(
+        3, "memristors whose currents add up to one weight", low=1, high=16, source="P"
+    )
+    offset_ua: float = option(6.66, "sum of a weight's currents that means weight 0", unit="uA", source="C, D")
+    scale_ua: float = option(1.1, "current per unit of weight", low=1e-3, high=1e3, unit="uA", source="C")
+    input_bits: int = option(8, "bits of the input DAC; 0 does not quantise", low=0, high=16, source="C")
+    input_span: float = option(2.5, "clipping of standardised inputs, SD", low=0.1, high=100.0, source="C")
+
+    reads: int = option(10, "reads of all cells per step (M of the loss)", low=1, high=1000, source="C")
+    evaluations: int = option(
+        5, "gradient evaluations that vote on the marks; they share the step's reads", low=1, high=100, source="P"
+    )
+    mark_votes: float = option(0.5, "share of evaluations that must mark a weight", low=0.0, high=1.0, source="C")
+    mark_fraction: float = option(
+        0.125 * 0.51, "fraction p of the weights marked at first", low=0.0, high=1.0, source="C"
+    )
+    mark_decay: float = option(
+        0.9, "factor on p at every transition (1: no smooth transition)", low=0.0, high=1.0, source="C"
+    )
+    mark_decay_every: int = option(20, "epochs between transitions of p", low=1, high=10_000, source="C")
+    restart_marks: bool = option(
+        True, "start p afresh whenever labels were added; False decays over the whole run", source="D"
+    )
+    rms_decay: float = option(
+        0.99, "decay of the centred RMS average of the gradient", low=0.0, high=1.0, source="C"
+    )
+    update: str = option(
+        "sign",
+        "what a marked weight gets: one pulse (sign), or pulses in proportion to its gradient (magnitude); or "
+        "plain SGD on all weights without marks (sgd)",
+        choices=("sign", "magnitude", "sgd"),
+        source="P",
+    )
+    sgd_rate: float = option(
+        0.3, "plain SGD: pulses per unit of RMS-free gradient", low=0.0, high=1e3, source="assumption"
+    )
+    max_pulses: int = option(
+        5, "largest number of pulses per device and step (magnitude, sgd)", low=1, high=100, source="assumption"
+    )
+
+    kl_layers: str = option(
+        "last", "layers whose KL to the prior is in the loss", choices=("none", "last", "all"), source="P"
+    )
+    beta: float = option(1.0, "weight of the KL term", low=0.0, high=1e3, source="C")
+    prior_sd: float = option(0.19, "SD of the Gaussian prior on a weight", low=1e-3, high=1e3, source="C")
+
+    max_epochs: int = option(110, "in situ epochs per call of learn", low=1, high=100_000, source="P")
+    stop_accuracy: float = option(
+        0.98, "training accuracy that ends in situ learning; above 1 never", low=0.0, high=1.1, source="P"
+    )
+    stop_patience: int = option(3, "epochs in a row at stop_accuracy", low=1, high=1000, source="P (several)")
+
+    softness: float = option(
+        0.0,
+        "target = softness * y + (1 - softness) * (y > 0.5); 0 learns bits, 1 the given probabilities",
+        low=0.0,
+        high=1.0,
+        source="D",
+    )
+    memory_rounds: int = option(
+        0,
+        "rounds of learning whose last reads are kept and join the live reads in predictions",
+        low=0,
+        high=1000,
+        source="D",
+    )
+    memory_reads: int = option(2, "reads kept per round", low=1, high=100, source="D")
+    replay_rows: int = option(0, "rows of fit() that go on being learned in situ", low=0, high=100_000, source="D")
+    replay_weight: float = option(
+        0.1, "weight of a replayed row against a new one", low=0.0, high=10.0, source="D"
+    )
+
+    ex_situ: ExSituConfig = field(default_factory=ExSituConfig)
+
+    def __post_init__(self) -> None:
+        """Validate fields, and those that depend on each other."""
+        check(self)
+        if self.reads % self.evaluations:
+            raise ConfigError(
+                f"MSGLDConfig.reads = {self.reads}: must be a multiple of evaluations = {self.evaluations}"
+            )
+        if not self.hidden:
+            raise ConfigError("MSGLDConfig.hidden = (): at least one hidden layer is needed")

@@ -1,0 +1,97 @@
+"""The pieces of one mSGLD step: scale the gradient, mark weights, choose the devices that get a pulse."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.floating[Any]]
+BoolArray = npt.NDArray[np.bool_]
+
+
+class GradientScale:
+    """Centred RMS average of the gradient (RMSprop with the mean taken out), with start-up correction.
+
+    Args:
+        size: number of weights.
+        decay: of the running averages per gradient evaluation.
+    """
+
+    def __init__(self, size: int, decay: float) -> None:
+        self.decay = decay
+        self.mean = np.zeros(size, dtype=np.float32)
+        self.square = np.zeros(size, dtype=np.float32)
+        self.steps = 0
+
+    def reset(self) -> None:
+        """Forget all gradients seen."""
+        self.mean = np.zeros_like(self.mean)
+        self.square = np.zeros_like(self.square)
+        self.steps = 0
+
+    def apply(self, gradient: FloatArray) -> FloatArray:
+        """Take in gradients (evaluations, n_weights) and return them divided by the centred RMS."""
+        keep = np.float32(self.decay)
+        self.mean = keep * self.mean + (1 - keep) * gradient.mean(axis=0)
+        self.square = keep * self.square + (1 - keep) * (gradient * gradient).mean(axis=0)
+        self.steps += 1
+        correction = np.float32(1.0 - self.decay**self.steps) if self.decay > 0.0 else np.float32(1.0)
+        mean = self.mean / correction
+        variance = np.maximum(self.square / correction - mean * mean, 0.0)
+        return gradient / (np.sqrt(variance) + np.float32(1e-8))
+
+
+def mark(scaled: FloatArray, fraction: float, votes: float) -> BoolArray:
+    """Weights among the top ``fraction`` of |gradient| in at least ``votes`` of the evaluations.
+
+    Args:
+        scaled: shape (evaluations, n_weights).
+        fraction: of the weights, in [0, 1].
+        votes: share of the evaluations, in [0, 1].
+    """
+    evaluations, size = scaled.shape
+    count = round(fraction * size)
+    if count == 0:
+        return np.zeros(size, dtype=bool)
+    magnitude = np.abs(scaled)
+    threshold = np.partition(magnitude, size - count, axis=1)[:, size - count]
+    marks = magnitude >= threshold[:, None]
+    return marks.sum(axis=0) >= max(votes * evaluations, 1e-9)
+
+
+def choose_pulses(
+    direction: FloatArray,
+    marked: BoolArray,
+    size: FloatArray,
+    devices: int,
+    max_pulses: int,
+    rng: np.random.Generator,
+) -> Iterator[npt.NDArray[np.int8]]:
+    """Pulse patterns (n_cells,) that move every marked weight by one of its devices, chosen at random.
+
+    Args:
+        direction: +1 raises a weight's current (SET), -1 lowers it (RESET), shape (n_weights,).
+        marked: which weights move.
+        size: number of pulses asked for; fractions are rounded at random, so the mean is right.
+        devices: memristors per weight.
+        max_pulses: upper limit of pulses per weight.
+        rng: source of the draws.
+    """
+    count = np.zeros(len(size), dtype=np.int64)
+    where = np.flatnonzero(marked)
+    if len(where) == 0:
+        return
+    wanted = np.minimum(size[where], max_pulses)
+    floor = np.floor(wanted)
+    count[where] = floor + (rng.random(len(where)) < wanted - floor)
+    while True:
+        where = np.flatnonzero(count > 0)
+        if len(where) == 0:
+            return
+        pulse = np.zeros(len(size) * devices, dtype=np.int8)
+        pulse[where * devices + rng.integers(0, devices, len(where))] = direction[where]
+        yield pulse
+        count[where] -= 1

@@ -1,0 +1,248 @@
+"""A Bayesian network whose weights are read currents: forward pass and analytic gradients.
+
+One read of all cells is one sample of every weight, used for the whole batch. The gradients are
+written out (no autograd) because in situ learning spends nearly all of its time in them.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from memristor_bdnn.errors import ConfigError
+
+FloatArray = npt.NDArray[np.floating[Any]]
+Shape = tuple[int, int, int]
+
+POURING_SHAPES: tuple[Shape, ...] = ((12, 50, 3), (51, 50, 3), (51, 2, 3))
+"""(inputs + bias row, outputs, devices per weight) of each layer, source paper and its chip files."""
+
+_BLOCK = 128  # rows per block of a large forward pass: activations of 20 reads stay in the cache
+
+
+@dataclass(frozen=True)
+class LossGradient:
+    """Cross entropy of a batch and its gradient.
+
+    Attributes:
+        loss: mean over the reads of the cross entropy summed over the batch, nats.
+        gradient: shape (groups, n_weights), d loss / d weight, averaged over the reads of each group.
+        probability: shape (n,), success probability averaged over the reads.
+    """
+
+    loss: float
+    gradient: FloatArray
+    probability: FloatArray
+
+
+def layer_shapes(n_inputs: int, hidden: Sequence[int], outputs: int = 2, devices: int = 3) -> tuple[Shape, ...]:
+    """Shapes of a fully connected network with one bias row per layer."""
+    sizes = (n_inputs, *hidden, outputs)
+    return tuple((a + 1, b, devices) for a, b in itertools.pairwise(sizes))
+
+
+class BayesianNetwork:
+    """Sigmoid hidden layers and a softmax output; weight = (sum of its devices - offset) / scale.
+
+    Args:
+        shapes: (inputs + 1, outputs, devices) of each layer; cells are numbered in that order.
+        offset: sum of a weight's currents that means weight 0, microampere.
+        scale: microampere per unit of weight.
+
+    Raises:
+        ConfigError: shapes that do not chain, a scale that is not positive.
+    """
+
+    def __init__(self, shapes: Sequence[Shape] = POURING_SHAPES, offset: float = 6.66, scale: float = 1.1) -> None:
+        shapes = tuple((int(i), int(o), int(d)) for i, o, d in shapes)
+        if not shapes or min(min(s) for s in shapes) < 1 or shapes[-1][1] < 2:
+            raise ConfigError(f"shapes = {shapes}: needs inputs, outputs (the last at least 2), devices")
+        for left, right in itertools.pairwise(shapes):
+            if right[0] != left[1] + 1:
+                raise ConfigError(f"layer {left} gives {left[1]} outputs, but {right} expects {right[0] - 1}")
+        if len({s[2] for s in shapes}) != 1:
+            raise ConfigError(f"shapes = {shapes}: every layer must use the same number of devices per weight")
+        if not scale > 0.0:
+            raise ConfigError(f"scale = {scale}: must be above 0 uA per unit of weight")
+        self.shapes, self.offset, self.scale = shapes, float(offset), float(scale)
+        self.devices = shapes[0][2]
+        sizes = [i * o for i, o, _ in shapes]
+        ends = np.cumsum(sizes)
+        self.layers = [slice(int(e - s), int(e)) for s, e in zip(sizes, ends, strict=True)]
+        """Range of each layer in the flat vector of weights."""
+        self.n_weights = int(ends[-1])
+        self.n_cells = self.n_weights * self.devices
+        self.n_inputs = shapes[0][0] - 1
+        self.n_classes = shapes[-1][1]
+
+    def flat_weights(self, currents: FloatArray) -> FloatArray:
+        """Weights of currents (S, n_cells) in microampere; shape (S, n_weights), float32."""
+        currents = np.asarray(currents, dtype=np.float32)
+        if currents.ndim != 2 or currents.shape[1] != self.n_cells:
+            raise ConfigError(f"currents have shape {currents.shape}: expected (samples, {self.n_cells})")
+        total = currents[:, :: self.devices].copy()
+        for device in range(1, self.devices):
+            total += currents[:, device :: self.devices]
+        total -= np.float32(self.offset)
+        total /= np.float32(self.scale)
+        return total
+
+    def split(self, flat: FloatArray) -> list[FloatArray]:
+        """Views of flat weights (S, n_weights), one (S, inputs + 1, outputs) per layer."""
+        return [
+            flat[:, part].reshape(len(flat), i, o)
+            for part, (i, o, _) in zip(self.layers, self.shapes, strict=True)
+        ]
+
+    def weights(self, currents: FloatArray) -> list[FloatArray]:
+        """Weight matrices of reads (S, n_cells): one (S, inputs + 1, outputs) per layer, bias row last."""
+        return self.split(self.flat_weights(currents))
+
+    def targets(self, flat: FloatArray, low: float, high: float) -> FloatArray:
+        """Currents (n_cells,) in the window [low, high] whose equal devices give weights (n_weights,)."""
+        share = (np.asarray(flat, dtype=np.float64) * self.scale + self.offset) / self.devices
+        return np.repeat(np.clip(share, low, high), self.devices)
+
+    def forward(self, x: FloatArray, currents: FloatArray) -> FloatArray:
+        """P(success) of standardised inputs x (n, n_inputs) for every read; shape (S, n)."""
+        return self.forward_flat(x, self.flat_weights(currents))
+
+    def forward_flat(self, x: FloatArray, flat: FloatArray) -> FloatArray:
+        """As :meth:`forward`, from flat weights (S, n_weights)."""
+        x = self._augmented(x)
+        weights = self.split(flat)
+        out = np.empty((len(flat), len(x)), dtype=np.float32)
+        for start in range(0, len(x), _BLOCK):
+            part = x[start : start + _BLOCK]
+            logits = self._activations(part, weights)[-1]
+            if self.n_classes == 2:
+                out[:, start : start + _BLOCK] = _sigmoid(logits[..., 1] - logits[..., 0])
+            else:
+                out[:, start : start + _BLOCK] = softmax(logits)[..., 1]
+        return out
+
+    def class_probabilities(self, x: FloatArray, flat: FloatArray) -> FloatArray:
+        """Softmax outputs of flat weights (S, n_weights); shape (S, n, classes)."""
+        return softmax(self._activations(self._augmented(x), self.split(flat))[-1])
+
+    def gradient(
+        self,
+        x: FloatArray,
+        y: FloatArray,
+        flat: FloatArray,
+        groups: int = 1,
+        sample_weight: FloatArray | None = None,
+    ) -> LossGradient:
+        """Cross entropy and its gradient for every group of consecutive reads.
+
+        Args:
+            x: standardised inputs, shape (n, n_inputs).
+            y: probability of success that is asked for, shape (n,) in [0, 1] (two classes), or
+                class probabilities of shape (n, classes).
+            flat: weights of the reads, shape (S, n_weights).
+            groups: S must be a multiple; 1 averages all reads, S gives one gradient per read.
+            sample_weight: weight of every row's cross entropy, shape (n,); default 1.
+        """
+        samples = len(flat)
+        if samples % groups:
+            raise ConfigError(f"{samples} reads cannot be shared by {groups} groups")
+        x = self._augmented(x)
+        weights = self.split(flat)
+        activations = self._activations(x, weights)
+        probability, delta, loss = _output_error(activations[-1], np.asarray(y, dtype=np.float32), sample_weight)
+        per_group = samples // groups
+        parts: list[FloatArray] = []
+        for index in range(len(weights) - 1, -1, -1):
+            below = activations[index]
+            if index == 0:
+                error = delta.reshape(groups, per_group, *delta.shape[1:]).sum(axis=1)
+                part = np.matmul(x.T, error)
+            else:
+                width = below.shape[-1]
+                left = below.reshape(groups, -1, width).transpose(0, 2, 1)
+                part = np.matmul(left, delta.reshape(groups, -1, delta.shape[-1]))
+                hidden = below[..., :-1]
+                back = np.matmul(delta, weights[index][:, :-1, :].transpose(0, 2, 1))
+                back *= hidden
+                back *= 1.0 - hidden
+                delta = back
+            parts.append(part.reshape(groups, -1))
+        gradient = np.concatenate(parts[::-1], axis=1)
+        gradient /= np.float32(per_group)
+        return LossGradient(loss / samples, gradient, probability)
+
+    def _augmented(self, x: FloatArray) -> FloatArray:
+        x = np.asarray(x, dtype=np.float32)
+        if x.ndim != 2 or x.shape[1] != self.n_inputs:
+            raise ConfigError(f"x has shape {x.shape}: expected (n, {self.n_inputs})")
+        return np.concatenate([x, np.ones((len(x), 1), dtype=np.float32)], axis=1)
+
+    def _activations(self, x: FloatArray, weights: list[FloatArray]) -> list[FloatArray]:
+        """Inputs of every layer (a column of ones last), and the logits (S, n, classes)."""
+        values: list[FloatArray] = [x]
+        for weight in weights[:-1]:
+            out = np.empty((weight.shape[0], len(x), weight.shape[2] + 1), dtype=np.float32)
+            out[..., -1] = 1.0
+            hidden = out[..., :-1]
+            np.matmul(values[-1], weight, out=hidden)
+            _sigmoid(hidden, out=hidden)
+            values.append(out)
+        values.append(np.matmul(values[-1], weights[-1]))
+        return values
+
+
+def kl_to_prior(mean: FloatArray, sd: FloatArray, prior_sd: float) -> float:
+    """Sum of KL[N(mean, sd^2) || N(0, prior_sd^2)] over all weights, nats."""
+    sd = np.maximum(sd, 1e-9)
+    terms = np.log(prior_sd / sd) + (sd**2 + mean**2) / (2.0 * prior_sd**2) - 0.5
+    return float(terms.sum())
+
+
+def softmax(logits: FloatArray) -> FloatArray:
+    """Softmax over the last axis."""
+    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    shifted /= shifted.sum(axis=-1, keepdims=True)
+    return shifted
+
+
+def _sigmoid(z: FloatArray, out: FloatArray | None = None) -> FloatArray:
+    """1 / (1 + exp(-z)) through tanh, which never overflows."""
+    out = np.multiply(z, np.float32(0.5), out=out)
+    np.tanh(out, out=out)
+    out *= np.float32(0.5)
+    out += np.float32(0.5)
+    return out
+
+
+def _output_error(
+    logits: FloatArray, y: FloatArray, sample_weight: FloatArray | None
+) -> tuple[FloatArray, FloatArray, float]:
+    """Mean P(class 1) (n,), d loss / d logits (S, n, classes) and the loss summed over reads and rows."""
+    weight = None if sample_weight is None else np.asarray(sample_weight, dtype=np.float32)
+    if logits.shape[-1] == 2 and y.ndim == 1:
+        z = logits[..., 1] - logits[..., 0]
+        p = _sigmoid(z)
+        # log(1 + e^z) - y z, stable for any z
+        cost = np.logaddexp(np.float32(0.0), z) - y * z
+        error = p - y
+        if weight is not None:
+            error *= weight
+            cost = cost * weight
+        delta = np.stack([-error, error], axis=-1)
+        return p.mean(axis=0), delta, float(cost.sum())
+    probabilities = softmax(logits)
+    delta = probabilities - y
+    cost = -(y * np.log(np.maximum(probabilities, np.float32(1e-30)))).sum(axis=-1)
+    if weight is not None:
+        delta *= weight[:, None]
+        cost = cost * weight
+    total = float(cost.sum())
+    if not math.isfinite(total):
+        raise ConfigError("the cross entropy is not finite: check inputs and currents for NaN")
+    return probabilities[..., 1].mean(axis=0), delta, total

@@ -1,0 +1,186 @@
+"""Ex situ training: device states as parameters, trained through the reparameterised read model.
+
+Every step reads the states as the chips would, current = state + b(state) * u with u a unit
+Laplace draw, so the network that is deployed already expects the devices' read noise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from memristor_bdnn.config import check, option
+from memristor_bdnn.errors import ConfigError
+from memristor_bdnn.network.bayesian import BayesianNetwork, kl_to_prior
+
+if TYPE_CHECKING:
+    from memristor_bdnn.device.presets import DevicePreset
+
+FloatArray = npt.NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True)
+class ExSituConfig:
+    """Options of ex situ training (Adam on the device states)."""
+
+    epochs: int = option(300, "full-batch epochs", low=1, high=100_000, source="assumption")
+    learning_rate: float = option(
+        0.02, "Adam step, microampere", low=1e-5, high=1.0, unit="uA", source="assumption"
+    )
+    reads: int = option(4, "reads of all cells per step", low=1, high=64, source="assumption")
+    batch: int = option(0, "rows per step; 0 uses all", low=0, high=100_000, source="assumption")
+    initial_sd: float = option(
+        1.0, "SD of the first random weights, in units of 1/sqrt(inputs)", low=0.0, high=10.0, source="assumption"
+    )
+    stop_accuracy: float = option(
+        1.1, "stop when the training accuracy has reached this for 10 epochs; above 1 never", low=0.5, high=1.1
+    )
+
+    def __post_init__(self) -> None:
+        """Validate."""
+        check(self)
+
+
+@dataclass(frozen=True)
+class ExSituResult:
+    """States (n_cells,) in microampere and how training went."""
+
+    states: FloatArray
+    loss: float
+    accuracy: float
+    history: tuple[float, ...]
+
+
+class Adam:
+    """Adam with the usual constants on one array (Kingma and Ba 2015)."""
+
+    def __init__(self, size: int, learning_rate: float) -> None:
+        self.learning_rate, self.steps = learning_rate, 0
+        self.first = np.zeros(size, dtype=np.float32)
+        self.second = np.zeros(size, dtype=np.float32)
+
+    def step(self, gradient: FloatArray) -> FloatArray:
+        """The change to add to the parameters for this gradient."""
+        self.steps += 1
+        self.first += np.float32(0.1) * (gradient - self.first)
+        self.second += np.float32(0.001) * (gradient * gradient - self.second)
+        first = self.first / (1.0 - 0.9**self.steps)
+        second = self.second / (1.0 - 0.999**self.steps)
+        return -self.learning_rate * first / (np.sqrt(second) + 1e-8)
+
+
+def initial_states(
+    network: BayesianNetwork, preset: DevicePreset, sd: float, rng: np.random.Generator
+) -> FloatArray:
+    """States (n_cells,) of random weights N(0, sd^2 / inputs), spread over the devices, in the window."""
+    low, high = preset.window_ua
+    flat = np.concatenate([rng.normal(0.0, sd / np.sqrt(i), i * o) for i, o, _ in network.shapes])
+    states = network.targets(flat, low, high)
+    return np.clip(states + rng.normal(0.0, 0.3, states.shape), low, high)
+
+
+def train(
+    network: BayesianNetwork,
+    preset: DevicePreset,
+    x: FloatArray,
+    y: FloatArray,
+    config: ExSituConfig,
+    rng: np.random.Generator,
+    *,
+    kl: Callable[[FloatArray], tuple[float, FloatArray]] | None = None,
+    start: FloatArray | None = None,
+    on_epoch: Callable[[int, float, float, int], bool] | None = None,
+) -> ExSituResult:
+    """Minimise the expected cross entropy (plus ``kl``) over device states.
+
+    Args:
+        network: layout, offset and scale.
+        preset: window and read noise of the devices.
+        x: standardised inputs, shape (n, n_inputs).
+        y: asked probability of success, shape (n,).
+        config: steps and step size.
+        rng: source of every draw.
+        kl: maps flat weights of the reads (S, n_weights) to a penalty and its gradient (n_weights,).
+        start: states (n_cells,) to start from; default random weights.
+        on_epoch: called with (epoch, loss, accuracy, 0); returning True stops.
+
+    Raises:
+        ConfigError: no rows.
+    """
+    if len(x) == 0:
+        raise ConfigError("ex situ training needs at least one labelled row")
+    low, high = preset.window_ua
+    states = initial_states(network, preset, config.initial_sd, rng) if start is None else start
+    states = np.asarray(states, dtype=np.float32).copy()
+    optimiser = Adam(network.n_cells, config.learning_rate)
+    history: list[float] = []
+    loss, accuracy, streak = 0.0, 0.0, 0
+    target = y > 0.5
+    for epoch in range(config.epochs):
+        loss, hits = 0.0, 0
+        for rows in _batches(len(x), config.batch, rng):
+            noise = np.asarray(preset.read_noise_scale_ua(states), dtype=np.float32)
+            slope = (np.asarray(preset.read_noise_scale_ua(states + 0.01), dtype=np.float32) - noise) / 0.01
+            unit = _laplace(rng, (config.reads, network.n_cells))
+            flat = network.flat_weights(states + noise * unit)
+            result = network.gradient(x[rows], y[rows], flat, groups=config.reads)
+            per_weight = result.gradient
+            part = result.loss
+            if kl is not None:
+                penalty, kl_gradient = kl(flat)
+                part += penalty
+                per_weight = per_weight + kl_gradient
+            per_cell = np.repeat(per_weight, network.devices, axis=1) * (1.0 + slope * unit)
+            states += optimiser.step(per_cell.mean(axis=0) / np.float32(network.scale))
+            np.clip(states, low, high, out=states)
+            loss += part
+            hits += int(((result.probability > 0.5) == target[rows]).sum())
+        accuracy = hits / len(x)
+        history.append(accuracy)
+        streak = streak + 1 if accuracy >= config.stop_accuracy else 0
+        if (on_epoch is not None and on_epoch(epoch, loss, accuracy, 0)) or streak >= 10:
+            break
+    return ExSituResult(states.astype(np.float64), loss, accuracy, tuple(history))
+
+
+def gaussian_kl(
+    network: BayesianNetwork, layers: str, prior_sd: float, beta: float, anchor: FloatArray | None = None
+) -> Callable[[FloatArray], tuple[float, FloatArray]] | None:
+    """The penalty beta KL[q || N(anchor, prior_sd^2)] of the chosen layers ("last", "all"; "none" gives None).
+
+    q's mean and SD are those of the reads themselves; the gradient is with respect to q's mean.
+    """
+    if layers == "none" or beta == 0.0:
+        return None
+    part = network.layers[-1] if layers == "last" else slice(0, network.n_weights)
+
+    def penalty(flat: FloatArray) -> tuple[float, FloatArray]:
+        reads = flat[:, part]
+        mean = reads.mean(axis=0)
+        if anchor is not None:
+            mean = mean - anchor[part]
+        gradient = np.zeros(network.n_weights, dtype=np.float32)
+        gradient[part] = beta / prior_sd**2 * mean
+        sd = reads.std(axis=0) if len(reads) > 1 else np.full_like(mean, prior_sd)
+        return beta * kl_to_prior(mean, sd, prior_sd), gradient
+
+    return penalty
+
+
+def _batches(n: int, batch: int, rng: np.random.Generator) -> list[npt.NDArray[np.intp]]:
+    if batch <= 0 or batch >= n:
+        return [np.arange(n)]
+    order = rng.permutation(n)
+    return [order[start : start + batch] for start in range(0, n, batch)]
+
+
+def _laplace(rng: np.random.Generator, shape: tuple[int, ...]) -> FloatArray:
+    """Unit Laplace draws, float32: an exponential with a random sign."""
+    u = rng.random(shape, dtype=np.float32)
+    u -= np.float32(0.5)
+    magnitude = -np.log(np.maximum(1.0 - 2.0 * np.abs(u), np.float32(1e-12)))
+    return np.copysign(magnitude, u)

@@ -1,0 +1,42 @@
+"""Input scaling as on the hardware: standardise with the training set, quantise to the DAC's bits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True)
+class InputScaler:
+    """Standardises and quantises network inputs; see the source paper's code (8 bit over +-2.5 SD).
+
+    Attributes:
+        mean: shape (d,), mean of the training inputs.
+        sd: shape (d,), standard deviation of the training inputs, never 0.
+        bits: DAC resolution; 0 leaves values unquantised.
+        span: clipping limit in standard deviations.
+    """
+
+    mean: FloatArray
+    sd: FloatArray
+    bits: int = 8
+    span: float = 2.5
+
+    @classmethod
+    def fit(cls, x: FloatArray, bits: int = 8, span: float = 2.5) -> InputScaler:
+        """A scaler of training inputs x (n, d)."""
+        sd = np.asarray(x, dtype=np.float64).std(axis=0)
+        return cls(np.asarray(x, dtype=np.float64).mean(axis=0), np.where(sd > 1e-9, sd, 1.0), bits, span)
+
+    def __call__(self, x: FloatArray) -> FloatArray:
+        """Scaled inputs of shape (n, d), float32."""
+        z = (np.asarray(x, dtype=np.float64) - self.mean) / self.sd
+        if self.bits > 0:
+            step = 2.0 * self.span / (2**self.bits - 1)
+            z = np.round(np.clip(z, -self.span, self.span) / step) * step
+        return z.astype(np.float32)
