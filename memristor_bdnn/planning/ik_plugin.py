@@ -100,7 +100,7 @@ class PluginIK:
             pose[:3, :3], pose[:3, 3] = np.reshape(turn, (3, 3)), np.ravel(position)
             error = float(np.abs(pose - theirs.fk(q)).max())
             if error > SELF_TEST_TOLERANCE:
-                raise ConfigError(f"arm {arm.name!r}: forward kinematics of {arm.ik_module} differs from {arm.urdf} "
+                raise ConfigError(f"arm {arm.name!r}: get_fk of {arm.ik_module} differs from {arm.urdf} "
                                   f"by {error:.2g}; check base_link, tool_link and joint_order")
 
 

@@ -50,7 +50,7 @@ class SphericalIK:
         self._signs = np.round((axes * expected).sum(axis=1))
         crooked = np.abs(np.abs((axes * expected).sum(axis=1)) - 1).max()
         if crooked > 1e-9 or np.abs(points[:, :2]).max() > 1e-9:
-            raise ConfigError(f"arm {arm.name!r}: ik srs needs joints stacked along z, turning about z and y in turn")
+            raise ConfigError(f"arm {arm.name!r}: ik srs needs joints stacked along z, turning about z, y, z ...")
         self._shoulder = points[1]
         self._upper, self._forearm = points[3, 2] - points[1, 2], points[5, 2] - points[3, 2]
         self._wrist = points[5, 2]
