@@ -1,0 +1,34 @@
+"""The four ROS 2 nodes: thin shells around the library; `run` is what their executables call."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+
+# executable -> (module, class, keyword arguments). Three executables preset the accelerator's learner.
+EXECUTABLES: dict[str, tuple[str, str, dict[str, str]]] = {
+    "world": ("world", "WorldNode", {}),
+    "planner": ("planner", "PlannerNode", {}),
+    "accelerator": ("accelerator", "AcceleratorNode", {}),
+    "msgld": ("accelerator", "AcceleratorNode", {"default_learner": "msgld"}),
+    "eapu": ("accelerator", "AcceleratorNode", {"default_learner": "eapu"}),
+    "mcmc": ("accelerator", "AcceleratorNode", {"default_learner": "mcmc"}),
+    "coordinator": ("coordinator", "CoordinatorNode", {}),
+    "mock_controller": ("mock_controller", "MockControllerNode", {}),
+}
+
+
+def run(executable: str) -> int:
+    """Run one node until SIGINT or SIGTERM; returns the exit code (0 on a requested stop).
+
+    Until the node spins there is nothing to save, so an early signal ends the process at once
+    with code 0 instead of a traceback.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: os._exit(0))
+    module, name, arguments = EXECUTABLES[executable]
+    node_class = getattr(importlib.import_module(f"memristor_bdnn.nodes.{module}"), name)
+    from memristor_bdnn.nodes.base import spin
+
+    return spin(node_class, **arguments)

@@ -1,0 +1,189 @@
+"""Run a short active-learning session through the four ROS 2 nodes and report on it.
+
+A simulated arm pours random trials, then the trials the network would learn most from; after every
+trial the network learns in situ. The results folder holds the trials, summary.json, plots and an
+animation of the learned pour. --resume goes on from the trials already in the folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+from memristor_bdnn.errors import Cancelled, ConfigError, MemristorError
+
+STAGES = 3
+"""Confident pours are made at so many label counts, so that skill against labels can be drawn."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Sizes of the session, the parts to use, and where the results go."""
+    parser.add_argument("--out", default="results/demo", metavar="FOLDER", help="results folder (default: results/demo)")
+    parser.add_argument("--initial", type=int, default=32, help="random trials before the first query")
+    parser.add_argument("--queries", type=int, default=12, help="trials chosen by the strategy")
+    parser.add_argument("--evaluations", type=int, default=12, help="confident pours of unseen vessels")
+    parser.add_argument("--candidates", type=int, default=2000, help="candidates scored per query")
+    parser.add_argument("--strategy", default="straddle", help="acquisition function")
+    parser.add_argument("--learner", default="msgld", help="learner plugin")
+    parser.add_argument("--accelerator", default="simulated", help="accelerator")
+    parser.add_argument("--host", default="127.0.0.1", help="address of the board, for --accelerator escim")
+    parser.add_argument("--port", type=int, default=7, help="port of the board, for --accelerator escim")
+    parser.add_argument("--arm", default="panda", help="arm: a name or a YAML file")
+    parser.add_argument("--seed", type=int, default=0, help="seed of everything random")
+    parser.add_argument("--resume", action="store_true", help="go on from the trials in the results folder")
+    parser.add_argument("--respawn", action="store_true", help="start a node again when it dies")
+    parser.add_argument("--record", action="store_true", help="record the session as MCAP into the results folder")
+    parser.add_argument("--no-animation", action="store_true", help="leave the animation out")
+    parser.add_argument("--verbose", action="store_true", help="show the nodes' output")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prepare the folder, run the session, write the report; 1 when a node died or learning failed."""
+    for name, low in (("initial", 2), ("queries", 0), ("evaluations", 0), ("candidates", 1), ("seed", 0)):
+        if getattr(args, name) < low:
+            raise ConfigError(f"--{name} {getattr(args, name)}: allowed {low} and above")
+    from memristor_bdnn.active.acquisition import strategy
+
+    strategy(args.strategy)
+    commands = _commands(args)
+    folder = prepare_folder(Path(args.out), args.resume)
+    clock = {"start": time.monotonic()}
+    _session(args, commands, folder, clock)
+    clock["learned"] = time.monotonic()
+    from memristor_bdnn.report.session import write_report
+
+    summary = write_report(folder, vars(args), {
+        "startup": clock["ready"] - clock["start"], "session": clock["learned"] - clock["ready"],
+    }, animate=not args.no_animation)
+    _print_summary(summary, folder)
+    return 0
+
+
+def _commands(args: argparse.Namespace) -> list[Any]:
+    from memristor_bdnn.nodes import graph
+
+    values = {
+        "learner": args.learner, "accelerator": args.accelerator, "arm": args.arm, "seed": str(args.seed),
+        "results": str(Path(args.out).resolve()), "initial_trials": str(args.initial),
+        "candidates": str(args.candidates), "use_respawn": str(args.respawn).lower(), "log_level": "info",
+        "record": str(args.record).lower(),
+    }
+    if args.accelerator == "escim":
+        values |= {"host": args.host, "port": str(args.port)}
+    if test := _test_file(Path(args.out)):
+        values["test_data"] = str(test)
+    return graph.resolve(values)
+
+
+def _test_file(folder: Path) -> Path | None:
+    """Held-out simulated trials shipped with the package, or None when it ships none."""
+    from memristor_bdnn.report.session import TEST_DATA
+
+    return TEST_DATA if TEST_DATA.is_file() else None
+
+
+def prepare_folder(folder: Path, resume: bool) -> Path:
+    """Make the results folder, or keep an earlier session aside.
+
+    Raises:
+        ConfigError: the folder cannot be made or written; said before any trial is run.
+    """
+    trials = folder / "trials.jsonl"
+    if trials.exists() and not resume:
+        number = 1
+        while (kept := folder.with_name(f"{folder.name}.old{number}")).exists():
+            number += 1
+        folder.rename(kept)
+        print(f"kept the earlier session as {kept}")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"results folder {folder}: {error.strerror}; choose another with --out") from error
+    if not os.access(folder, os.W_OK):
+        raise ConfigError(f"results folder {folder} is not writable; choose another with --out")
+    return folder
+
+
+def _session(args: argparse.Namespace, commands: list[Any], folder: Path, clock: dict[str, float]) -> None:
+    """Start the graph, send the goals stage by stage, stop the graph whatever happens."""
+    from memristor_bdnn.nodes.client import GraphClient
+    from memristor_bdnn.nodes.supervisor import NodeDied, Supervisor
+    from memristor_bdnn.report.console import SessionProgress
+
+    _choose_domain()
+    interrupted = False
+
+    def on_signal(*_: object) -> None:
+        nonlocal interrupted
+        interrupted = True
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, on_signal)
+    with SessionProgress(args.initial, args.queries, args.evaluations) as progress:
+        (folder / "log").mkdir(exist_ok=True)
+        log = progress.print if args.verbose else progress.only_problems
+        supervisor = Supervisor(commands, log=log, log_folder=folder / "log")
+
+        def cancelled() -> bool:
+            supervisor.poll()
+            return interrupted
+
+        try:
+            supervisor.start()
+            with GraphClient("demo_client", cancelled=cancelled) as client:
+                client.peers.wait_ready(tuple(c.name for c in commands), 60.0)
+                clock["ready"] = time.monotonic()
+                for queries, evaluations in stages(args.queries, args.evaluations):
+                    _learn(client, args, queries, evaluations, progress)
+        except NodeDied as error:
+            raise MemristorError(f"{error}; every finished trial is in {folder / 'trials.jsonl'}: go on with --resume "
+                                 f"(logs in {folder / 'log'})") from error
+        except Cancelled:
+            raise Cancelled(f"interrupted; every finished trial is in {folder / 'trials.jsonl'}: go on with --resume") from None
+        finally:
+            supervisor.stop()
+
+
+def stages(queries: int, evaluations: int) -> list[tuple[int, int]]:
+    """Totals of queries and evaluations after each stage, the last being what was asked for."""
+    count = STAGES if evaluations >= STAGES and queries >= STAGES - 1 else 1
+    if count == 1:
+        return [(queries, evaluations)]
+    return [(queries * k // (count - 1), evaluations * (k + 1) // count) for k in range(count)]
+
+
+def _learn(client: Any, args: argparse.Namespace, queries: int, evaluations: int, progress: Any) -> None:
+    """Send one goal; its totals make sending it again after a respawn harmless."""
+    from memristor_bdnn.action import ActiveLearn
+    from memristor_bdnn.nodes.peers import PeerLost
+
+    goal = ActiveLearn.Goal(queries=queries, strategy=args.strategy, evaluation_trials=evaluations)
+    for attempt in range(5):
+        try:
+            client.peers.wait_ready(("coordinator",), 60.0)
+            result = client.act("coordinator", ActiveLearn, "active_learn", goal, 24 * 3600.0, progress.update)
+            break
+        except PeerLost:
+            if not args.respawn or attempt == 4:
+                raise
+    if result.error_code:
+        raise MemristorError(result.error_msg)
+
+
+def _choose_domain() -> None:
+    """A domain of our own unless the user chose one: two demos on one machine must not meet."""
+    if "ROS_DOMAIN_ID" not in os.environ:
+        os.environ["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 100)
+
+
+def _print_summary(summary: dict[str, Any], folder: Path) -> None:
+    from memristor_bdnn.benchmark.common import print_table
+
+    keys = ("labels", "train_accuracy", "test_accuracy", "fraction_poured_random", "fraction_poured", "success_rate",
+            "pulses", "reads", "energy_j", "median_planning_s", "wall_s")
+    print_table("demo", ["figure", "value"], [(k, summary[k]) for k in keys if summary.get(k) is not None])
+    print(f"results in {folder}: " + ", ".join(sorted(p.name for p in folder.iterdir() if p.is_file())))

@@ -1,0 +1,70 @@
+"""A short-lived ROS 2 participant for commands that talk to a running graph."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any
+
+from memristor_bdnn.nodes.peers import Peers
+
+
+class GraphClient:
+    """Spins a node in the background while the caller calls services and actions of the graph.
+
+    ``cancelled`` (settable) ends a wait with :class:`memristor_bdnn.errors.Cancelled`.
+    """
+
+    def __init__(self, name: str, namespace: str = "", cancelled: Callable[[], bool] = lambda: False) -> None:
+        os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+        import rclpy
+        from rclpy.executors import MultiThreadedExecutor
+        from rclpy.signals import SignalHandlerOptions
+
+        self._context = rclpy.Context()
+        # Explicit arguments: rclpy would take the command line's name:=value words as remaps.
+        rclpy.init(args=[], context=self._context, signal_handler_options=SignalHandlerOptions.NO)
+        self.node = rclpy.create_node(name, context=self._context, namespace=namespace)
+        self.peers = Peers(self.node, cancelled)
+        self._executor = MultiThreadedExecutor(num_threads=2, context=self._context)
+        self._executor.add_node(self.node)
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._spin, daemon=True)
+        self._thread.start()
+
+    def _spin(self) -> None:
+        while not self._stopping.is_set():
+            self._executor.spin_once(timeout_sec=0.1)
+
+    def call(self, peer: str, kind: Any, name: str, request: Any, timeout_s: float) -> Any:
+        """Call a service of a node."""
+        return self.peers.call(peer, kind, name, request, timeout_s)
+
+    def act(
+        self, peer: str, kind: Any, name: str, goal: Any, timeout_s: float,
+        feedback: Callable[[Any], None] | None = None,
+    ) -> Any:
+        """Send a goal to an action of a node and wait for the result."""
+        return self.peers.act(peer, kind, name, goal, timeout_s, feedback)
+
+    def close(self) -> None:
+        """Leave the graph; safe to call twice."""
+        if self._stopping.is_set():
+            return
+        self._stopping.set()
+        self._thread.join(2.0)
+        self._executor.shutdown(1.0)
+        self.node.destroy_node()
+        self._context.try_shutdown()
+
+    def __enter__(self) -> GraphClient:
+        """Use as a context manager."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Leave the graph."""
+        self.close()

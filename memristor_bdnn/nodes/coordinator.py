@@ -1,0 +1,271 @@
+"""The coordinator node: runs the active-learning loop over the other three nodes and keeps the trials."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import queue
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rclpy.action import ActionServer, CancelResponse, GoalResponse
+from rclpy.action.server import ServerGoalHandle
+
+from memristor_bdnn.action import ActiveLearn
+from memristor_bdnn.active.acquisition import STRATEGIES
+from memristor_bdnn.active.loop import ActiveLoop, LoopConfig, LoopProgress, Round
+from memristor_bdnn.active.store import TrialStore
+from memristor_bdnn.config import build, check, option
+from memristor_bdnn.errors import Cancelled, ConfigError, MemristorError
+from memristor_bdnn.nodes.base import SkillNode
+from memristor_bdnn.nodes.peers import PeerLost, Peers
+from memristor_bdnn.srv import LabelTrial
+
+PEERS = ("accelerator", "pouring_world", "pour_planner")
+
+
+@dataclass(frozen=True)
+class CoordinatorNodeConfig:
+    """Parameters of the coordinator node; the loop's own are declared as ``loop.<field>``."""
+
+    results: str = option("results/session", "folder of the trial store, the rounds and the checkpoints")
+    seed: int = option(0, "seed of contexts, candidates and trials", low=0)
+    test_data: str = option("", "an .npz file with x (n, 11) and score (n,): accuracy on it is reported every round")
+    recover: bool = option(False, "wait for a node that died and go on, instead of ending with an error")
+    peer_timeout_s: float = option(60.0, "longest wait for the other nodes to become active", low=1.0, high=3600.0, unit="s")
+    label_timeout_s: float = option(
+        600.0, "longest wait for an operator's or a scale's outcome of a real trial", low=1.0, high=86400.0, unit="s"
+    )
+
+    def __post_init__(self) -> None:
+        """Validate every field."""
+        check(self)
+
+
+class CoordinatorNode(SkillNode):
+    """One ActiveLearn goal at a time; its numbers are totals, so a goal sent again goes on."""
+
+    config_type = CoordinatorNodeConfig
+
+    def __init__(self) -> None:
+        super().__init__("coordinator")
+        self._busy = threading.Lock()
+        self._store: TrialStore | None = None
+        self._waiting: int | None = None
+        self._outcomes: queue.Queue[tuple[int, float, str]] = queue.Queue()
+        self._goal: ServerGoalHandle | None = None
+        self.declare_section(LoopConfig, "loop")
+        self._peers = Peers(self, self._cancelled)
+        self.create_service(LabelTrial, "~/label_trial", self._label, callback_group=self.group)
+        self._server = ActionServer(
+            self, ActiveLearn, "~/active_learn", self._run, callback_group=self.group,
+            goal_callback=self._accept, cancel_callback=lambda _: CancelResponse.ACCEPT,
+        )
+
+    # -- lifecycle ----------------------------------------------------------------------------
+
+    def setup(self) -> None:
+        """Open the trial store; a folder that cannot be written fails here, before any trial."""
+        folder = Path(self.config.results)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"results folder {folder}: {error.strerror}; choose a folder that can be written") from error
+        if not os.access(folder, os.W_OK):
+            raise ConfigError(f"results folder {folder} is not writable; choose another with results:=FOLDER")
+        self._test = load_test_data(self.config.test_data) if self.config.test_data else None
+        self._store = TrialStore(folder / "trials.jsonl")
+
+    def teardown(self) -> None:
+        """Close the store; every committed trial is already on disk."""
+        if self._store is not None:
+            self._store.close()
+            self._store = None
+
+    def describe(self) -> str:
+        """Folder and number of trials already in the store."""
+        trials = 0 if self._store is None else len(self._store.trials)
+        return f"results in {self.config.results}, {trials} trials so far"
+
+    def diagnostic_values(self) -> dict[str, Any]:
+        """Trials in the store."""
+        return {} if self._store is None else {"trials": len(self._store.trials)}
+
+    # -- active learning ----------------------------------------------------------------------
+
+    def _accept(self, goal: Any) -> GoalResponse:
+        return GoalResponse.REJECT if self._busy.locked() else GoalResponse.ACCEPT
+
+    def _cancelled(self) -> bool:
+        goal = self._goal
+        return not self.active or (goal is not None and bool(goal.is_cancel_requested))
+
+    def _run(self, goal: ServerGoalHandle) -> Any:
+        result = ActiveLearn.Result()
+        with self._busy:
+            self._goal = goal
+            try:
+                report = self._learn_actively(goal)
+                result.labels = report.labels
+                result.accuracy = 0.0 if report.learned is None else float(report.learned.accuracy)
+                result.checkpoint = str(self._checkpoint())
+                if report.cancelled:
+                    raise Cancelled("canceled; every finished trial is in the store")
+            except PeerLost as error:
+                return self._abort(goal, result, ActiveLearn.Result.PEER_LOST, error)
+            except Cancelled as error:
+                result.error_code, result.error_msg = ActiveLearn.Result.CANCELED, str(error)
+                goal.canceled() if goal.is_cancel_requested else goal.abort()
+                return result
+            except ConfigError as error:
+                return self._abort(goal, result, ActiveLearn.Result.BAD_INPUT, error)
+            except MemristorError as error:
+                return self._abort(goal, result, ActiveLearn.Result.FAILED, error)
+            finally:
+                self._goal = None
+        goal.succeed()
+        return result
+
+    def _abort(self, goal: ServerGoalHandle, result: Any, code: int, error: Exception) -> Any:
+        self.get_logger().error(str(error))
+        result.error_code, result.error_msg = code, str(error)
+        result.labels = 0 if self._store is None else len(self._store.labels()[1])
+        goal.abort()
+        return result
+
+    def _learn_actively(self, goal: ServerGoalHandle) -> Any:
+        if reason := self.refuse():
+            raise ConfigError(reason)
+        request = goal.request
+        strategy = request.strategy or "straddle"
+        if strategy not in STRATEGIES:
+            raise ConfigError(f"strategy {strategy!r}: choose one of {', '.join(STRATEGIES)}")
+        config = build(LoopConfig, {
+            **self.read_section("loop"), "queries": request.queries, "evaluations": request.evaluation_trials,
+            "strategy": strategy,
+        })
+        while True:
+            try:
+                self._peers.wait_ready(PEERS, self.config.peer_timeout_s)
+                return self._loop(goal, config)
+            except PeerLost as error:
+                if not self.config.recover:
+                    raise
+                self.get_logger().warning(f"{error}; waiting for it to come back")
+                time.sleep(2.0)
+
+    def _loop(self, goal: ServerGoalHandle, config: LoopConfig) -> Any:
+        from memristor_bdnn.nodes.remote import RemoteLearner, RemoteSkill
+
+        store = self._store
+        assert store is not None
+        learner = RemoteLearner(self._peers, want_samples=config.strategy == "bald")
+        skill = RemoteSkill(self._peers, self._wait_for_label, next_id=lambda: len(store.trials))
+        clock = time.monotonic()
+
+        def on_round(done: Round) -> None:
+            nonlocal clock
+            now = time.monotonic()
+            self._write_round(done, learner, skill, now - clock)
+            clock = now
+
+        def progress(p: LoopProgress) -> None:
+            feedback = ActiveLearn.Feedback(round=p.done, labels=p.labels, phase=p.phase)
+            if learner.status is not None:
+                feedback.accuracy = float(learner.status.train_accuracy)
+            if skill.last_outcome is not None:
+                feedback.last_outcome = skill.last_outcome
+            goal.publish_feedback(feedback)
+
+        loop = ActiveLoop(
+            skill, learner, store, config, np.random.default_rng(self.config.seed), checkpoint=self._checkpoint(),
+            on_round=on_round,
+        )
+        return loop.run(progress, self._cancelled)
+
+    def _checkpoint(self) -> Path:
+        return (Path(self.config.results) / "learner.npz").resolve()
+
+    def _write_round(self, done: Round, learner: Any, skill: Any, wall_s: float) -> None:
+        """Append what is known after a round of learning to rounds.jsonl."""
+        status = learner.status
+        row: dict[str, Any] = {
+            "labels": done.labels, "train_accuracy": done.report.accuracy, "epochs": done.report.epochs,
+            "set_pulses": status.set_pulses, "reset_pulses": status.reset_pulses, "reads": status.reads,
+            "energy_j": status.energy_j, "latency_s": status.latency_s, "max_wear": status.max_wear,
+            "wall_s": round(wall_s, 3),
+            "median_planning_s": float(np.median(skill.planning_times)) if skill.planning_times else 0.0,
+        }
+        if self._test is not None:
+            x, success = self._test
+            said = learner.predict(x).mean > 0.5
+            row["test_accuracy"] = float(np.mean(said == success))
+            row["test_balanced_accuracy"] = float(np.mean([np.mean(said[success == k] == k) for k in (True, False)]))
+        with open(Path(self.config.results) / "rounds.jsonl", "a") as handle:
+            handle.write(json.dumps(row) + "\n")
+
+    # -- outcomes from outside ----------------------------------------------------------------
+
+    def _wait_for_label(self, trial_id: int) -> tuple[float, str]:
+        """The outcome of an executed trial, from the LabelTrial service."""
+        self._waiting = trial_id
+        self.get_logger().info(f"trial {trial_id} was poured: waiting for its outcome (memristor-bdnn label {trial_id} FRACTION)")
+        deadline = time.monotonic() + self.config.label_timeout_s
+        try:
+            while time.monotonic() < deadline:
+                if self._cancelled():
+                    raise Cancelled(f"canceled while waiting for the outcome of trial {trial_id}")
+                try:
+                    number, fraction, source = self._outcomes.get(timeout=0.2)
+                except queue.Empty:
+                    continue
+                if number == trial_id:
+                    return fraction, source
+        finally:
+            self._waiting = None
+        raise MemristorError(f"no outcome for trial {trial_id} within {self.config.label_timeout_s:.0f} s")
+
+    def _label(self, request: Any, response: Any) -> Any:
+        try:
+            if self._waiting is None:
+                raise ConfigError("no trial is waiting for an outcome")
+            if request.trial_id != self._waiting:
+                raise ConfigError(f"trial_id = {request.trial_id}: the trial waiting for an outcome is {self._waiting}")
+            if not (math.isfinite(request.fraction_in_bowl) and 0.0 <= request.fraction_in_bowl <= 1.0):
+                raise ConfigError(f"fraction_in_bowl = {request.fraction_in_bowl}: allowed [0, 1]")
+            source = request.source or "operator"
+            if source not in ("operator", "scale"):
+                raise ConfigError(f"source {source!r}: choose one of operator, scale")
+            self._outcomes.put((request.trial_id, request.fraction_in_bowl, source))
+            response.success = True
+        except MemristorError as error:
+            response.message = str(error)
+        return response
+
+
+def load_test_data(path: str | Path) -> tuple[Any, Any]:
+    """Test rows: x of shape (n, 11) and success of shape (n,) as bool.
+
+    Raises:
+        ConfigError: not an .npz file, missing arrays, wrong shapes or values out of range.
+    """
+    from memristor_bdnn.nodes.convert import check_features
+    from memristor_bdnn.pouring.context import FEATURE_NAMES
+    from memristor_bdnn.state import load_npz
+
+    arrays = load_npz(path)
+    for name in ("x", "score"):
+        if name not in arrays:
+            raise ConfigError(f"{path}: no array {name!r}; it has {', '.join(arrays)}")
+    x, score = np.asarray(arrays["x"], float), np.asarray(arrays["score"], float)
+    if x.ndim != 2 or x.shape[1] != len(FEATURE_NAMES) or score.shape != (len(x),) or len(x) == 0:
+        raise ConfigError(f"{path}: x {x.shape} and score {score.shape}, expected (n, {len(FEATURE_NAMES)}) and (n,)")
+    check_features(x, FEATURE_NAMES)
+    return x, score > 0
+
+
