@@ -89,16 +89,14 @@ class SimulatedAccelerator:
         direction = np.asarray(direction)
         if direction.shape != (self.n_cells,):
             raise ConfigError(f"pulse: expected shape ({self.n_cells},), got {direction.shape}")
-        up, down = np.flatnonzero(direction == 1), np.flatnonzero(direction == -1)
-        if up.size + down.size != np.count_nonzero(direction):
-            bad = np.setdiff1d(direction, [-1, 0, 1])
+        if direction.dtype.kind not in "iu" or direction.min() < -1 or direction.max() > 1:
+            bad = np.setdiff1d(direction, [-1, 0, 1]) if direction.dtype.kind in "iu" else [direction.dtype.name]
             raise ConfigError(f"pulse: direction {bad[0]!r} is not one of +1 (SET), -1 (RESET), 0 (none)")
-        self._count_pulses(up, down)
-        if up.size:
-            self.cells.pulse(up, True, self._rng)
-        if down.size:
-            self.cells.pulse(down, False, self._rng)
-        self._wear(np.concatenate([up, down]), 1)
+        self.ledger.count_pulses(*self.cells.pulse(direction, self._rng))
+        self._current_sum_ua.clear()
+        if self.ledger.add_wear(slice(0, self.n_cells), direction != 0) > self.preset.wear.endurance:
+            cells = np.flatnonzero(direction)
+            self.cells.wear_out(cells, self.ledger.wear[cells], self._rng)
 
     def write_verify(self, target_ua: FloatArray, mask: npt.NDArray[np.bool_] | None = None) -> WriteVerifyReport:
         """Closed-loop programming by the preset's method; see the protocol."""
@@ -197,20 +195,12 @@ class SimulatedAccelerator:
             )
         return cells, target[cells]
 
-    def _count_pulses(self, up: npt.NDArray[np.intp], down: npt.NDArray[np.intp]) -> None:
-        state = self.cells.state_ua
-        self.ledger.count_pulses(
-            up.size, float(state[up].sum(dtype=np.float64)), down.size, float(state[down].sum(dtype=np.float64))
-        )
-
     def _wear(self, cells: npt.NDArray[np.intp], pulses: int | npt.NDArray[np.int64]) -> None:
         self._current_sum_ua.clear()
         if cells.size == 0:
             return
-        wear = self.ledger.wear[cells] + pulses
-        self.ledger.wear[cells] = wear
-        if int(wear.max()) > self.preset.wear.endurance:
-            self.cells.wear_out(cells, wear, self._rng)
+        if self.ledger.add_wear(cells, pulses) > self.preset.wear.endurance:
+            self.cells.wear_out(cells, self.ledger.wear[cells], self._rng)
 
 
 def create(preset: DevicePreset, seed: int, options: Mapping[str, Any]) -> SimulatedAccelerator:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from memristor_bdnn.device.noise import Float32, laplace_reads
 from memristor_bdnn.device.presets import DevicePreset
+from memristor_bdnn.device.transitions import single_pulses
 from memristor_bdnn.errors import ConfigError
 
 IntArray = npt.NDArray[np.integer[Any]]
@@ -47,13 +48,15 @@ class CellArray:
             STUCK_LOW,
             np.where(lot < faults.stuck_low + faults.stuck_high, STUCK_HIGH, HEALTHY),
         ).astype(np.int8)
+        self.has_stuck = False
         self.factor = np.maximum(_normal(rng, n, 1.0, preset.blind_write.device_spread), np.float32(0.05))
         retention = preset.retention
+        self.drifts = retention.rate_ua_per_decade != 0 or retention.rate_sd_ua_per_decade != 0
         self.rate_ua = _normal(rng, n, retention.rate_ua_per_decade, retention.rate_sd_ua_per_decade)
         self.age_s = np.zeros(n)
         self.gate_ua = np.full(n, np.nan, dtype=np.float32)
         """Gate setting of the last verified write (as the median it aims at), NaN before the first."""
-        self.state_ua = rng.uniform(self.low_ua, self.high_ua).astype(np.float32)
+        self.state_ua = np.maximum(_normal(rng, n, *preset.fresh_ua), np.float32(preset.write_verify.reach_ua[0]))
         self.noise_ua = np.empty(n, dtype=np.float32)
         everyone = np.arange(n)
         self.move(everyone, self.state_ua)
@@ -64,12 +67,14 @@ class CellArray:
         """Put cells into new states (already clipped), keeping the noise scale consistent."""
         state = np.asarray(state_ua, dtype=np.float32)
         self.state_ua[cells] = state
-        self.noise_ua[cells] = self.preset.read_noise_scale_ua(state) * self._noise_factor
+        noise = self.preset.read_noise_scale_ua(state)
+        self.noise_ua[cells] = noise if self._noise_factor == 1 else noise * self._noise_factor
 
     def break_cells(self, cells: IntArray, kind: int, rng: np.random.Generator) -> None:
         """Make cells stuck (``STUCK_LOW`` or ``STUCK_HIGH``) at a current drawn from the preset's range."""
         low, high = self.preset.faults.low_ua if kind == STUCK_LOW else self.preset.faults.high_ua
         self.stuck[cells] = kind
+        self.has_stuck = self.has_stuck or len(cells) > 0
         self.move(cells, rng.uniform(low, high, len(cells)))
 
     def read(self, start: int, stop: int, samples: int, rng: np.random.Generator) -> Float32:
@@ -84,36 +89,47 @@ class CellArray:
             self.state_ua[cells], self.noise_ua[cells], samples, self.preset.read_noise.floor_ua, rng
         )
 
-    def pulse(self, cells: IntArray, up: bool, rng: np.random.Generator) -> None:
-        """One SET (``up``) or RESET pulse on each cell: I -> Normal(mu(I), sigma(I)^2) within its window.
+    def pulse(self, direction: npt.NDArray[Any], rng: np.random.Generator) -> tuple[int, float, int, float]:
+        """Single pulses on cells 0..n-1, +1 SET, -1 RESET, 0 none; see :func:`single_pulses`.
 
-        Stuck cells stay (pulses go in vain); repeated numbers in ``cells`` are not allowed.
+        Stuck cells stay; pulses on them are given in vain, and counted.
+
+        Args:
+            direction: shape (n,), n at most the number of cells.
+            rng: all randomness.
+
+        Returns:
+            SET pulses, sum of the read currents (uA) they were given at, and the same for RESET.
         """
-        preset = self.preset
-        state = self.state_ua[cells]
-        low, high = self.low_ua[cells], self.high_ua[cells]
-        if up:
-            mean, sd = preset.set_mean_ua(state, high), preset.set_sd_ua(state)
+        n = direction.size
+        pulses = int(np.count_nonzero(direction))
+        if 4 * pulses < n:
+            cells: IntArray | slice = np.flatnonzero(direction)
+            signs = direction[cells].astype(np.float32)
         else:
-            mean, sd = preset.reset_mean_ua(state, low), preset.reset_sd_ua(state)
-        moved = rng.standard_normal(state.size, dtype=np.float32)
-        moved *= sd
-        moved += mean
-        np.clip(moved, low, high, out=moved)
-        self._settle(cells, moved, state)
+            cells, signs = slice(0, n), direction.astype(np.float32)
+        state = self.state_ua[cells]
+        # Sums of I over SET and RESET pulses from the two sums of D I and |D| I.
+        signed, total = float(np.sum(signs * state)), float(np.sum(np.abs(signs) * state))
+        set_pulses = (pulses + int(signs.sum(dtype=np.float64))) // 2
+        if self.has_stuck:
+            signs *= self.stuck[cells] == HEALTHY
+        low, high = self.low_ua[cells], self.high_ua[cells]
+        self.move(cells, single_pulses(self.preset, state, low, high, signs, rng))
+        if self.drifts:
+            given = cells if isinstance(cells, np.ndarray) else np.flatnonzero(direction)
+            self.age_s[given] = 0.0
+        return set_pulses, 0.5 * (total + signed), pulses - set_pulses, 0.5 * (total - signed)
 
     def small_pulse(self, cells: IntArray, up: npt.NDArray[np.bool_], rng: np.random.Generator) -> None:
         """One small write-verify pulse on each cell, upwards where ``up``; step sizes are gamma distributed."""
         verify = self.preset.write_verify
         state = self.state_ua[cells]
+        step = np.maximum(verify.step_ua + verify.step_linear * state, 0)
         if verify.step_cv > 0:
             shape = 1.0 / verify.step_cv**2
-            step = rng.standard_gamma(shape, size=state.size, dtype=np.float32) * np.float32(
-                verify.step_ua / shape
-            )
-        else:
-            step = np.full(state.size, verify.step_ua, dtype=np.float32)
-        moved = np.clip(state + np.where(up, step, -step), self.low_ua[cells], self.high_ua[cells])
+            step *= rng.standard_gamma(shape, size=state.size, dtype=np.float32) / np.float32(shape)
+        moved = np.clip(state + np.where(up, step, -step), *verify.reach_ua)
         self._settle(cells, moved, state)
 
     def blind_write(self, cells: IntArray, gate_ua: npt.NDArray[Any], rng: np.random.Generator) -> None:
@@ -137,8 +153,7 @@ class CellArray:
         tail = np.flatnonzero(rng.random(state.size) < share)
         jump = rng.exponential(r.tail_scale_ua, tail.size)
         moved[tail] += np.where(rng.random(tail.size) < r.tail_down, -jump, jump).astype(np.float32)
-        floor, top = np.float32(self.preset.read_noise.floor_ua), self.high_ua[cells]
-        self._settle(cells, np.clip(moved, floor, np.maximum(top, state)), state)
+        self._settle(cells, np.maximum(moved, np.float32(self.preset.read_noise.floor_ua)), state)
 
     def wait(self, cells: slice, seconds: float) -> None:
         """Let time pass: every healthy cell drifts down by its rate per decade of its age, not below zero.
@@ -184,6 +199,7 @@ class CellArray:
                 raise ConfigError(f"cell state {name!r}: expected {own.dtype} {own.shape}, found {found}")
         for name in self._SAVED:
             setattr(self, name, state[name].copy())
+        self.has_stuck = bool(np.any(self.stuck != HEALTHY))
         self.move(slice(None), self.state_ua)
 
     def _settle(self, cells: IntArray, moved: Float32, state: Float32) -> None:

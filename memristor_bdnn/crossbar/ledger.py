@@ -66,6 +66,7 @@ class Ledger:
         self.device_energy_j = self.system_energy_j = self.latency_s = 0.0
         self.wear: npt.NDArray[np.int64] = np.zeros(n_cells, dtype=np.int64)
         """Pulses given to every allocated cell, shape (n_cells,)."""
+        self._wear_bound = 0
         self._preset = preset
         periphery = preset.periphery
         self._read_j_per_ua = preset.read_voltage_v * 1e-6 * periphery.read_time_s
@@ -123,6 +124,12 @@ class Ledger:
         self.reset_pulses += reset_pulses
         self._add(device, pulses * periphery.driver_energy_j, latency)
 
+    def add_wear(self, cells: slice | npt.NDArray[Any], pulses: Any) -> int:
+        """Add pulses to the wear of some cells (no repetitions); returns an upper bound of the largest wear."""
+        self.wear[cells] += pulses
+        self._wear_bound += int(np.max(pulses, initial=0))
+        return self._wear_bound
+
     def add_latency(self, seconds: float) -> None:
         """Count time in which the hardware waits (rests in write-verify)."""
         self._add(0.0, 0.0, seconds)
@@ -167,6 +174,7 @@ class Ledger:
         for name, total in zip(_SUMS, state["sums"], strict=True):
             setattr(self, name, float(total))
         self.wear = state["wear"].astype(np.int64)
+        self._wear_bound = self.max_wear
 
     def _count_conversions(self, conversions: int, current_sum_ua: float, accesses: int) -> None:
         self.adc_conversions += conversions

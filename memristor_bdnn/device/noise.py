@@ -1,4 +1,4 @@
-"""Laplace read noise at a few nanoseconds a sample, from raw random bits."""
+"""Laplace and normal deviates at a few nanoseconds a sample, from raw random bits."""
 
 from __future__ import annotations
 
@@ -53,3 +53,24 @@ def raw_bits(rng: np.random.Generator, n: int) -> npt.NDArray[Any]:
     """n random 32-bit words, shape (n,), uint32: two from every 64-bit word of the generator."""
     words: npt.NDArray[Any] = rng.bit_generator.random_raw((n + 1) // 2).view(np.uint32)
     return words[:n]
+
+
+def standard_normals(rng: np.random.Generator, n: int) -> Float32:
+    """Standard normal deviates, shape (n,), float32: Box-Muller on 23-bit uniforms, so |z| is below 5.65."""
+    half = (n + 1) // 2
+    words = raw_bits(rng, 2 * half)
+    np.bitwise_and(words, _MANTISSA, out=words)
+    np.bitwise_or(words, _ONE, out=words)
+    uniform = words.view(np.float32)
+    radius, angle = uniform[:half], uniform[half:]
+    np.subtract(np.float32(2.0), radius, out=radius)
+    np.log(radius, out=radius)
+    np.multiply(radius, np.float32(-2.0), out=radius)
+    np.sqrt(radius, out=radius)
+    np.multiply(angle, np.float32(2.0 * np.pi), out=angle)
+    normals = np.empty(2 * half, dtype=np.float32)
+    np.cos(angle, out=normals[:half])
+    np.sin(angle, out=normals[half:])
+    normals[:half] *= radius
+    normals[half:] *= radius
+    return normals[:n]

@@ -3,7 +3,8 @@
 Sources: "MSGLD" is *Deep Bayesian active learning using in-memory computing hardware* (Nat. Comput. Sci. 2025)
 with its published code and chip measurements; "MCMC" is *In situ learning using intrinsic memristor variability
 via Markov chain Monte Carlo sampling* (Nat. Electron. 2021); "EaPU" is the error-aware probabilistic update paper.
-"assumption" marks numbers that nobody published: change them for your device.
+"fit" marks what was fitted to the published reads of the MSGLD chips after write-verify (docs/devices.md),
+"assumption" numbers that nobody published: change them for your device.
 """
 
 from __future__ import annotations
@@ -82,9 +83,18 @@ class WriteVerify:
     check_threshold: int = option(10, "reads that must pass", low=0, high=1000, source="MSGLD code")
     rest_s: float = option(500e-6, "rest before the checks", low=0, high=10, unit="s", source="MSGLD code")
     step_ua: float = option(
-        0.2, "mean step of one small pulse", low=1e-6, high=1000, unit="uA", source="assumption"
+        0.5, "mean step of one small pulse at zero current", low=1e-6, high=1000, unit="uA", source="fit"
     )
-    step_cv: float = option(0.5, "SD of a step over its mean", low=0, high=10, source="assumption")
+    step_linear: float = option(-0.006, "growth of the mean step with the state", low=-1, high=1, source="fit")
+    step_cv: float = option(0.68, "SD of a step over its mean", low=0, high=10, source="fit")
+    reach_ua: tuple[float, float] = option(
+        (0.05, 6.0),
+        "states that the rising pulse voltages reach, beyond the window of single pulses",
+        low=0,
+        high=10000,
+        unit="uA",
+        source="fit",
+    )
 
     def __post_init__(self) -> None:
         check(self)
@@ -103,14 +113,20 @@ class Relaxation:
     probability tail_down.
     """
 
-    mean_constant_ua: float = option(0.0, "mean loss at zero current", low=-1000, high=1000, unit="uA")
-    mean_linear: float = option(0.04, "growth of the mean loss with the state", low=-1, high=1)
-    sd_constant_ua: float = option(0.05, "core SD at zero current", low=0, high=1000, unit="uA")
-    sd_linear: float = option(0.01, "growth of the core SD with the state", low=-1, high=1)
-    tail_constant: float = option(0.01, "share of tail cells at zero current", low=0, high=1)
-    tail_linear_per_ua: float = option(0.02, "growth of that share with the state", low=-1, high=1, unit="1/uA")
-    tail_scale_ua: float = option(0.5, "mean size of a tail cell's jump", low=0, high=1000, unit="uA")
-    tail_down: float = option(0.8, "share of the jumps that go down", low=0, high=1)
+    mean_constant_ua: float = option(
+        -0.011, "mean loss at zero current", low=-1000, high=1000, unit="uA", source="fit"
+    )
+    mean_linear: float = option(0.028, "growth of the mean loss with the state", low=-1, high=1, source="fit")
+    sd_constant_ua: float = option(0.012, "core SD at zero current", low=0, high=1000, unit="uA", source="fit")
+    sd_linear: float = option(0.012, "growth of the core SD with the state", low=-1, high=1, source="fit")
+    tail_constant: float = option(0.008, "share of tail cells at zero current", low=0, high=1, source="fit")
+    tail_linear_per_ua: float = option(
+        0.025, "growth of that share with the state", low=-1, high=1, unit="1/uA", source="fit"
+    )
+    tail_scale_ua: float = option(
+        0.45, "mean size of a tail cell's jump", low=0, high=1000, unit="uA", source="fit"
+    )
+    tail_down: float = option(0.83, "share of the jumps that go down", low=0, high=1, source="fit")
 
     def __post_init__(self) -> None:
         check(self)

@@ -45,6 +45,14 @@ class DevicePreset:
     window_sd_ua: tuple[float, float] = option(
         (0.02, 0.2), "device-to-device SD of these edges", low=0, high=1000, unit="uA", source="MSGLD code"
     )
+    fresh_ua: tuple[float, float] = option(
+        (0.33, 0.26),
+        "mean and SD of the states before the first programming",
+        low=0,
+        high=1000,
+        unit="uA",
+        source="fit to the MSGLD chips",
+    )
     read_voltage_v: float = option(0.2, "read voltage", low=1e-6, high=20, unit="V", source="MSGLD")
     chips: int = option(3, "chips on the board", low=1, high=10000, source="MSGLD")
     rows: int = option(128, "bit lines of a chip", low=1, high=65536, source="MSGLD")
@@ -140,6 +148,7 @@ def _tsinghua() -> DevicePreset:
         name="tsinghua_taox_hfox",
         source="TiN/TaOx/HfOx/TiN 1T1R, 4K chips; Deep Bayesian active learning using in-memory computing"
         " hardware, Nat. Comput. Sci. 2025, paper, code and chip measurements",
+        faults=Faults(stuck_low=0.0011, stuck_high=0.001, low_ua=(0.04, 0.25), high_ua=(1.5, 4.6)),
     )
 
 
@@ -150,15 +159,21 @@ def _leti() -> DevicePreset:
         " chain Monte Carlo sampling, Nat. Electron. 2021. Read voltage, read noise and pulses are assumptions",
         window_ua=(8.0, 40.0),
         window_sd_ua=(0.0, 0.0),
+        fresh_ua=(1.0, 0.3),
         chips=1,
         rows=256,
         columns=64,
         read_noise=ReadNoise(constant_ua=0.0, linear=0.005, quadratic_per_ua=0.0),
         set_pulse=Pulse(sd_constant_ua=1.0, voltage_v=2.0, gate_v=1.6, width_s=1e-6),
         reset_pulse=Pulse(sd_constant_ua=1.0, voltage_v=2.5, gate_v=3.0, width_s=1e-6),
-        write_verify=WriteVerify(tolerance_ua=1.0, step_ua=1.0),
+        write_verify=WriteVerify(tolerance_ua=1.0, step_ua=1.0, step_linear=0.0, reach_ua=(0.1, 60.0)),
         relaxation=Relaxation(
-            mean_linear=0.0, sd_constant_ua=0.0, sd_linear=0.02, tail_constant=0.0, tail_linear_per_ua=0.0
+            mean_constant_ua=0.0,
+            mean_linear=0.0,
+            sd_constant_ua=0.0,
+            sd_linear=0.02,
+            tail_constant=0.0,
+            tail_linear_per_ua=0.0,
         ),
         blind_write=BlindWrite(
             power_d=0.19, device_spread=0.10, target_ua=(8.0, 16.0), gate_v=(1.4, 1.8), gate_levels=21
@@ -176,6 +191,7 @@ def _eapu() -> DevicePreset:
         " at 0.2 V, tolerance 1 uS = 0.2 uA. Read voltage, read noise and pulses are assumptions",
         window_ua=(0.0, 16.0),
         window_sd_ua=(0.0, 0.0),
+        fresh_ua=(0.5, 0.2),
         chips=1,
         rows=128,
         columns=64,
@@ -184,9 +200,16 @@ def _eapu() -> DevicePreset:
         reset_pulse=Pulse(
             fraction=0.1, sd_constant_ua=0.4, sd_linear=0.0, voltage_v=1.95, gate_v=2.55, width_s=50e-9
         ),
-        write_verify=WriteVerify(method="memorial", tolerance_ua=0.2, step_ua=0.2),
+        write_verify=WriteVerify(
+            method="memorial", tolerance_ua=0.2, step_ua=0.08, step_linear=0.0, reach_ua=(0.0, 18.0)
+        ),
         relaxation=Relaxation(
-            mean_linear=0.0, sd_constant_ua=0.4, sd_linear=0.0, tail_constant=0.0, tail_linear_per_ua=0.0
+            mean_constant_ua=0.0,
+            mean_linear=0.0,
+            sd_constant_ua=0.4,
+            sd_linear=0.0,
+            tail_constant=0.0,
+            tail_linear_per_ua=0.0,
         ),
         blind_write=BlindWrite(sd_constant_ua=0.4, target_ua=(0.0, 16.0)),
         faults=Faults(low_ua=(0.0, 0.2), high_ua=(15.8, 16.2)),
