@@ -2,7 +2,8 @@
 
 A private PyBullet world without dynamics. All pairs that must not touch are one collision filter; a configuration
 is tested by placing the bodies, one collision pass and a look at the contacts of arm and cup, which is some ten
-times faster than asking pair by pair.
+times faster than asking pair by pair. Two things make contacts show gaps as well as overlaps, for padding: a wide
+contact breaking threshold, and a held cup whose boxes are grown by the padding.
 """
 
 from __future__ import annotations
@@ -18,6 +19,10 @@ from memristor_bdnn.errors import ConfigError
 from memristor_bdnn.planning.kinematics import chain
 
 FloatArray = npt.NDArray[np.float64]
+
+MAX_PADDING = 0.02
+# Links with at most two joints between them that stay this far apart in all samples are not tested again.
+RELATIVES_REACH, RELATIVES_SAMPLES = 0.03, 200
 
 
 class BoxLike(Protocol):
@@ -50,17 +55,33 @@ class CollisionModel:
     Attributes:
         arm: the description.
         chain: its forward kinematics; the cup follows it.
+        padding: room kept around everything, metres; the cup over its overhanging corners excepted.
         checks: configurations tested so far.
     """
 
-    def __init__(self, arm: ArmDescription, *, table: bool = True) -> None:
-        """Load the arm over a table whose top is at z = 0."""
+    def __init__(self, arm: ArmDescription, *, padding: float = 0.0, table: bool = True) -> None:
+        """Load the arm over a table whose top is at z = 0.
+
+        Args:
+            arm: the arm.
+            padding: room kept around everything, metres.
+            table: False for an arm in empty space.
+
+        Raises:
+            ConfigError: padding outside [0, 0.02] m.
+        """
         import pybullet
         from pybullet_utils.bullet_client import BulletClient
 
-        self.arm, self.chain, self.checks = arm, chain(arm), 0
+        if not 0.0 <= padding <= MAX_PADDING:
+            raise ConfigError(f"collision padding = {padding} m: allowed [0, {MAX_PADDING}] m")
+        self.arm, self.chain, self.checks, self.padding = arm, chain(arm), 0, padding
         self._allowed: set[tuple[int, int, int, int]] = set()
+        self._overhangs: dict[int, float] = {}
+        self._overhang: dict[tuple[int, int], float] = {}
+        self._pairs: tuple[list[tuple[int, int]], npt.NDArray[np.intp], npt.NDArray[np.intp]] | None = None
         self._p: Any = BulletClient(pybullet.DIRECT)
+        self._p.setPhysicsEngineParameter(contactBreakingThreshold=0.1)
         self._names: dict[tuple[int, int], str] = {}
         flags = pybullet.URDF_USE_SELF_COLLISION | pybullet.URDF_USE_SELF_COLLISION_EXCLUDE_PARENT
         self._robot: int = self._p.loadURDF(arm.urdf_path(), useFixedBase=True, flags=flags)
@@ -83,7 +104,7 @@ class CollisionModel:
             for name in (arm.base_link, *self._first_links()):
                 self._allow(self._link_index[name], self._table)
         self.open_fingers(arm.max_grasp_width)
-        self._allow_always_touching()
+        self._filter_own_pairs()
 
     def close(self) -> None:
         """Free the PyBullet world; the model is unusable afterwards."""
@@ -95,26 +116,42 @@ class CollisionModel:
             self._p.resetJointState(self._robot, index, value)
 
     def add_obstacle(self, name: str, boxes: Sequence[BoxLike], position: npt.ArrayLike = (0, 0, 0),
-                     quaternion: npt.ArrayLike = (0, 0, 0, 1)) -> None:
-        """Add a fixed body made of boxes, at a pose in the world."""
+                     quaternion: npt.ArrayLike = (0, 0, 0, 1), overhang: float = 0.0) -> None:
+        """Add a fixed body made of boxes, at a pose in the world.
+
+        Args:
+            name: what errors call it.
+            boxes: its parts.
+            position: of its origin, metres.
+            quaternion: xyzw.
+            overhang: how far (m) corners of held body and obstacle stick out of the round things they stand for;
+                only deeper overlaps of those two count.
+        """
         body = self._body(boxes, 0.0, position, quaternion)
         self._obstacles.append(body)
+        self._overhangs[body] = overhang
+        self._pairs = None
+        self._set_overhang()
         self._names[body, -1] = name
 
     def clear_obstacles(self) -> None:
         """Remove every obstacle, not the table."""
         for body in self._obstacles:
             self._p.removeBody(body)
-            del self._names[body, -1]
+            del self._names[body, -1], self._overhangs[body]
         self._obstacles.clear()
+        self._pairs = None
+        self._set_overhang()
 
     def hold(self, boxes: Sequence[BoxLike], grasp: FloatArray, name: str = "cup") -> None:
         """Put a body of boxes into the hand; grasp (4, 4) is its pose in the tool frame."""
         self.release()
         # two bodies without mass never collide
-        self._cup = self._body(boxes, 0.05, (0, 0, -5.0), (0, 0, 0, 1))
+        self._cup = self._body(boxes, 0.05, (0, 0, -5.0), (0, 0, 0, 1), self.padding)
         self._names[self._cup, -1] = name
         self._grasp = np.array(grasp)
+        self._pairs = None
+        self._set_overhang()
         for link in (*self.arm.gripper_links, self.arm.tool_link):
             self._allow(self._link_index[link], self._cup)
 
@@ -124,54 +161,49 @@ class CollisionModel:
             self._p.removeBody(self._cup)
             del self._names[self._cup, -1]
             self._cup = None
+            self._pairs = None
+            self._set_overhang()
 
-    def free(self, q: FloatArray, padding: float = 0.0) -> bool:
-        """Whether one configuration (dof,) touches nothing, with that much room (m) around everything."""
-        return self.first_contact(q[None], padding) is None
+    def free(self, q: FloatArray) -> bool:
+        """Whether one configuration (dof,) touches nothing."""
+        return self.first_contact(q[None]) is None
 
-    def first_contact(self, path: FloatArray, padding: float = 0.0,
+    def first_contact(self, path: FloatArray,
                       order: npt.NDArray[np.intp] | None = None) -> tuple[int, Contact] | None:
         """The first configuration of a path (n, dof) that touches something, and what; None if there is none.
 
         Args:
             path: configurations.
-            padding: room in metres; below about 0.02, where the contact search ends.
             order: indices in the order to test them, to meet likely collisions early.
         """
         poses = self._cup_poses(path)
         for i in range(len(path)) if order is None else order:
             self._place(path[i], None if poses is None else poses[i])
-            found = self._touching(padding, stop=True)
+            found = self._touching(stop=True)
             if found:
                 return int(i), found[0]
         return None
 
-    def contacts(self, q: FloatArray, padding: float = 0.0) -> list[Contact]:
+    def contacts(self, q: FloatArray) -> list[Contact]:
         """Everything that touches in one configuration (dof,)."""
         poses = self._cup_poses(q[None])
         self._place(q, None if poses is None else poses[0])
-        return self._touching(padding, stop=False)
+        return self._touching(stop=False)
 
-    def closest(self, q: FloatArray, reach: float = 0.05) -> list[Contact]:
-        """Pair by pair distances below reach (m) of one configuration (dof,): slow, exact; for tests."""
+    def near(self, q: FloatArray, reach: float) -> list[Contact]:
+        """All pairs closer than reach (m) in one configuration (dof,), measured pair by pair: exact and slow."""
         poses = self._cup_poses(q[None])
         self._place(q, None if poses is None else poses[0])
-        found = []
-        bodies = [b for b in (self._table, self._cup, *self._obstacles) if b is not None]
-        links = list(self._link_index.values())
-        pairs = [(self._robot, a, self._robot, b) for a in links for b in links if a < b]
-        pairs += [(self._robot, a, body, -1) for a in links for body in bodies]
-        if self._cup is not None:
-            pairs += [(self._cup, -1, body, -1) for body in bodies if body != self._cup]
-        for body_a, a, body_b, b in pairs:
-            if (body_a, a, body_b, b) in self._allowed or (body_b, b, body_a, a) in self._allowed:
-                continue
-            points = self._p.getClosestPoints(body_a, body_b, reach, a, b)
-            if points:
-                found.append(Contact(self._names[body_a, a], self._names[body_b, b], min(p[8] for p in points)))
-        return found
+        return self._measure(reach)
 
     # ---- private -------------------------------------------------------------------------------
+
+    def _set_overhang(self) -> None:
+        """Overlap that is not counted, by pair of body ids in both orders."""
+        self._overhang = {}
+        for body, depth in self._overhangs.items():
+            if self._cup is not None and depth > 0.0:
+                self._overhang[self._cup, body] = self._overhang[body, self._cup] = depth
 
     def _first_links(self) -> list[str]:
         """Links up to the first joint's child: they stand on the table."""
@@ -179,12 +211,13 @@ class CollisionModel:
         return [name for name, i in self._link_index.items() if -1 <= i <= index]
 
     def _body(self, boxes: Sequence[BoxLike], mass: float, position: npt.ArrayLike,
-              quaternion: npt.ArrayLike) -> int:
+              quaternion: npt.ArrayLike, grow: float = 0.0) -> int:
         if not boxes:
             raise ConfigError("a collision body needs at least one box")
         p = self._p
         shape = p.createCollisionShapeArray(
-            shapeTypes=[p.GEOM_BOX] * len(boxes), halfExtents=[tuple(b.half_extents) for b in boxes],
+            shapeTypes=[p.GEOM_BOX] * len(boxes),
+            halfExtents=[tuple(h + grow for h in b.half_extents) for b in boxes],
             collisionFramePositions=[tuple(b.position) for b in boxes],
             collisionFrameOrientations=[tuple(b.quaternion) for b in boxes])
         return int(p.createMultiBody(mass, shape, basePosition=tuple(np.asarray(position, dtype=float)),
@@ -195,26 +228,36 @@ class CollisionModel:
         self._p.setCollisionFilterPair(self._robot, other, link, other_link, 0)
         self._allowed.add((self._robot, link, other, other_link))
 
-    def _allow_always_touching(self) -> None:
-        """Let links touch that are joined, or that overlap in every one of many random configurations."""
-        parents: dict[int, int] = {}
+    def _filter_own_pairs(self) -> None:
+        """Let links touch that are joined or always overlap, and skip close relatives that never come near.
+
+        Only pairs with at most two moving joints between them are judged, from random positions of those two.
+        """
         for i in range(self._p.getNumJoints(self._robot)):
-            parents[i] = self._p.getJointInfo(self._robot, i)[16]
-            self._allow(i, self._robot, parents[i])
-        for a in self._fingers:
-            for b in self._fingers:
-                if a < b:
-                    self._allow(a, self._robot, b)
+            self._allow(i, self._robot, self._p.getJointInfo(self._robot, i)[16])
+        moved_by = self._moved_by()
+        relatives = [(a, b) for a in moved_by for b in moved_by
+                     if a < b and len(moved_by[a] ^ moved_by[b]) <= 2 and (self._robot, b, self._robot, a)
+                     not in self._allowed]
+        nearest = {pair: (np.inf, -np.inf) for pair in relatives}
         low, high = self.arm.limits()
-        rng = np.random.default_rng(0)
-        always: set[tuple[int, int]] | None = None
-        for q in rng.uniform(low, high, (40, self.arm.dof)):
+        for q in np.random.default_rng(0).uniform(low, high, (RELATIVES_SAMPLES, self.arm.dof)):
             self._place(q, None)
-            found = {(min(c[3], c[4]), max(c[3], c[4])) for c in self._p.getContactPoints(self._robot, self._robot)
-                     if c[8] < 0.0}
-            always = found if always is None else always & found
-        for a, b in always or ():
-            self._allow(a, self._robot, b)
+            for a, b in relatives:
+                points = self._p.getClosestPoints(self._robot, self._robot, RELATIVES_REACH, a, b)
+                distance = min((point[8] for point in points), default=np.inf)
+                nearest[a, b] = min(nearest[a, b][0], distance), max(nearest[a, b][1], distance)
+        for (a, b), (least, most) in nearest.items():
+            if least == np.inf or most < 0.0:  # never near, or always overlapping
+                self._allow(a, self._robot, b)
+
+    def _moved_by(self) -> dict[int, frozenset[int]]:
+        """The moving joints between base and each link; both fingers count as the hand."""
+        moved: dict[int, frozenset[int]] = {-1: frozenset()}
+        for i in range(self._p.getNumJoints(self._robot)):
+            parent = self._p.getJointInfo(self._robot, i)[16]
+            moved[i] = moved[parent] | ({i} if i in self._joints else frozenset())
+        return moved
 
     def _cup_poses(self, path: FloatArray) -> list[tuple[Any, Any]] | None:
         if self._cup is None:
@@ -230,16 +273,48 @@ class CollisionModel:
         self._p.performCollisionDetection()
         self.checks += 1
 
-    def _touching(self, padding: float, stop: bool) -> list[Contact]:
+    def _touching(self, stop: bool) -> list[Contact]:
         found: list[Contact] = []
         bodies = (self._robot,) if self._cup is None else (self._robot, self._cup)
         for body in bodies:
             for c in self._p.getContactPoints(body):
-                if c[8] < padding:
-                    found.append(Contact(self._names[c[1], c[3]], self._names[c[2], c[4]], c[8]))
+                with_cup = c[1] == self._cup or c[2] == self._cup
+                distance = c[8] + self.padding if with_cup else c[8]
+                if distance < -self._overhang.get((c[1], c[2]), -self.padding):
+                    found.append(Contact(self._names[c[1], c[3]], self._names[c[2], c[4]], distance))
                     if stop:
                         return found
         return found
+
+    def _measure(self, reach: float) -> list[Contact]:
+        """Distances of the pairs whose bounding boxes come within reach, in the present placement."""
+        if self._pairs is None:
+            self._list_pairs()
+        parts, first, second = self._pairs  # type: ignore[misc]
+        boxes = np.array([self._p.getAABB(body, link) for body, link in parts])
+        low, high = boxes[:, 0] - reach, boxes[:, 1]
+        close = ((low[first] <= high[second]) & (low[second] <= high[first])).all(axis=1)
+        found: list[Contact] = []
+        for k in np.flatnonzero(close):
+            a, b = parts[first[k]], parts[second[k]]
+            grown = self.padding if self._cup in (a[0], b[0]) else 0.0
+            points = self._p.getClosestPoints(a[0], b[0], reach, a[1], b[1])
+            distance = min((point[8] for point in points), default=np.inf) + grown
+            if distance < -self._overhang.get((a[0], b[0]), -reach):
+                found.append(Contact(self._names[a], self._names[b], float(distance)))
+        return found
+
+    def _list_pairs(self) -> None:
+        """Every pair of parts that must not touch: parts, and indices of both partners."""
+        links = [(self._robot, index) for index in self._link_index.values()]
+        fixed = [(body, -1) for body in (self._table, *self._obstacles) if body is not None]
+        cup = [] if self._cup is None else [(self._cup, -1)]
+        parts = links + cup + fixed
+        pairs = [(i, j) for i, a in enumerate(parts) for j, b in enumerate(parts)
+                 if i < j and not (a in fixed and b in fixed)
+                 and (*a, *b) not in self._allowed and (*b, *a) not in self._allowed]
+        table = np.array(pairs)
+        self._pairs = parts, table[:, 0], table[:, 1]
 
 
 def quaternions(turns: FloatArray) -> FloatArray:
