@@ -1,0 +1,331 @@
+"""Memristor cells under a torch optimiser: reference-column mapping and the ways to program a cell.
+
+A weight is the difference between a trainable cell and one fixed reference column that the whole
+array shares, ``W = R_wg (G_trainable - G_zero)``, so n outputs need n + 1 columns, not 2 n.
+Everything here works on flat numpy arrays of cells, in microsiemens.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from memristor_bdnn import state as files
+from memristor_bdnn.config import build, check, option
+from memristor_bdnn.errors import ConfigError
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class EapuDevice:
+    """A trainable cell with writing error, beside a shared reference column.
+
+    Defaults: the 180 nm chip of the EaPU paper where it states a number; the rest are assumptions.
+    """
+
+    writing_sd_us: float = option(
+        2.0, "Total standard deviation of one write", low=0.0, high=100.0, unit="uS", source="EaPU paper: 2 to 3"
+    )
+    r_wg: float = option(
+        1 / 80, "Weight per conductance, R_wg", low=1e-6, high=1e3, unit="1/uS", source="EaPU paper: 1/80"
+    )
+    g_zero_us: float = option(40.0, "Conductance of the reference column", low=0.0, unit="uS", source="assumption")
+    g_max_us: float = option(80.0, "Highest conductance of a cell", low=1e-3, unit="uS", source="EaPU paper: 80")
+    tolerance_us: float = option(
+        1.0, "Window in which verification accepts a write", low=1e-3, unit="uS", source="EaPU paper: 1"
+    )
+    cycle_sd_us: float = option(
+        1.0, "Spread of one SET at the same gate voltage, same cell", low=0.0, unit="uS", source="assumption"
+    )
+    slope_us_per_v: float = option(
+        160.0, "Conductance per volt of gate voltage above threshold", low=1.0, unit="uS/V", source="assumption"
+    )
+    slope_spread: float = option(0.05, "Relative spread of the slope between cells", low=0.0, high=0.3)
+    threshold_v: float = option(0.6, "Gate voltage at which a SET begins to conduct", low=0.0, unit="V")
+    threshold_sd_v: float = option(0.03, "Spread of that threshold between cells", low=0.0, unit="V")
+    window: bool = option(
+        False, "Clip the bare error model at 0 and g_max too (the programming methods always do)", source="assumption"
+    )
+    stuck_off: float = option(0.0, "Share of cells stuck at zero conductance", low=0.0, high=1.0)
+    stuck_on: float = option(0.0, "Share of cells stuck at g_max", low=0.0, high=1.0)
+
+    def __post_init__(self) -> None:
+        """Validate ranges and their combinations."""
+        check(self)
+        if self.g_zero_us >= self.g_max_us:
+            raise ConfigError(
+                f"EapuDevice.g_zero_us = {self.g_zero_us}: must lie below g_max_us = {self.g_max_us}, "
+                "or no positive weight can be stored"
+            )
+        if self.stuck_off + self.stuck_on > 1:
+            raise ConfigError(f"stuck_off + stuck_on = {self.stuck_off + self.stuck_on}: at most 1")
+
+    @property
+    def threshold(self) -> float:
+        """The update threshold T = SD_eps R_wg, in units of weight (paper: 2 uS / 80 uS = 0.025)."""
+        return self.writing_sd_us * self.r_wg
+
+    @property
+    def relaxation_sd_us(self) -> float:
+        """What is left of the writing error once verification has accepted: relaxation afterwards."""
+        return math.sqrt(max(self.writing_sd_us**2 - self.tolerance_us**2 / 3, 0.0))
+
+
+def as_device(device: EapuDevice | Mapping[str, Any] | str | Any) -> EapuDevice:
+    """An :class:`EapuDevice` from itself, a mapping of options, a device preset or a preset's name.
+
+    Raises:
+        ConfigError: unknown name or option, or something else altogether.
+    """
+    if isinstance(device, EapuDevice):
+        return device
+    if isinstance(device, Mapping):
+        return build(EapuDevice, device)
+    if isinstance(device, str):
+        from memristor_bdnn.device import presets
+
+        device = presets.load(device)
+    return _from_preset(device)
+
+
+def _from_preset(preset: Any) -> EapuDevice:
+    """A preset's window, relaxation and tolerance in uS; the reference column takes the middle of the window."""
+    try:
+        volt, g_max = preset.read_voltage_v, preset.window_ua[1] / preset.read_voltage_v
+        middle = (preset.window_ua[0] + preset.window_ua[1]) / 2
+        relaxation = preset.relaxation.sd_constant_ua + preset.relaxation.sd_linear * middle
+        tolerance = preset.write_verify.tolerance_ua / volt
+    except AttributeError as error:
+        raise ConfigError(f"device = {preset!r}: expected an EapuDevice, its options or a device preset") from error
+    return EapuDevice(
+        writing_sd_us=relaxation / volt, tolerance_us=tolerance, r_wg=1 / g_max, g_max_us=g_max, g_zero_us=middle / volt
+    )
+
+
+def reference_column_cells(shapes: list[tuple[int, int]]) -> int:
+    """Cells of a network whose layers (inputs, outputs) share one reference column as tall as the tallest layer.
+
+    The 1-3-3-1 autoencoder with 3x3 kernels, (9, 3), (27, 3), (27, 1), needs 135 + 27 = 162.
+    """
+    return sum(rows * columns for rows, columns in shapes) + max(rows for rows, _ in shapes)
+
+
+class Programmer:
+    """Writes cells to conductances and counts the pulses; this base class is the bare error model.
+
+    One write lands ``Normal(target, writing_sd_us)`` and counts as one pulse.
+    """
+
+    name: ClassVar[str] = "gaussian"
+
+    def __init__(self, device: EapuDevice, cells: int, rng: np.random.Generator) -> None:
+        """Draw the cells' individual slopes, thresholds and faults.
+
+        Args:
+            device: physics of the cells.
+            cells: how many there are.
+            rng: source of every random number.
+        """
+        self.device, self.cells, self.rng = device, cells, rng
+        self.pulses = 0
+        self.slope = device.slope_us_per_v * (1 + device.slope_spread * self._normal(cells))
+        self.onset = device.threshold_v + device.threshold_sd_v * self._normal(cells)
+        draw = rng.random(cells)
+        self.stuck = np.full(cells, np.nan, np.float32)
+        self.stuck[draw < device.stuck_off] = 0.0
+        self.stuck[draw >= 1 - device.stuck_on] = device.g_max_us
+        self._any_stuck = bool(np.isfinite(self.stuck).any())
+
+    def write(self, index: Array, present_us: Array, target_us: Array) -> Array:
+        """Write some cells.
+
+        Args:
+            index: (k,) which cells.
+            present_us: (k,) what they hold now.
+            target_us: (k,) what they should hold; clipped to [0, g_max_us] where there is a window.
+
+        Returns:
+            (k,) what they hold afterwards, stuck cells included.
+        """
+        if self.windowed:
+            target_us = np.clip(target_us, 0.0, self.device.g_max_us)
+        landed = self._write(index, present_us, target_us)
+        if self.windowed:
+            np.clip(landed, 0.0, self.device.g_max_us, out=landed)
+        if self._any_stuck:
+            stuck = self.stuck[index]
+            landed = np.where(np.isnan(stuck), landed, stuck)
+        return landed
+
+    @property
+    def windowed(self) -> bool:
+        """Whether cells are limited to [0, g_max_us]; the paper's bare error model has no limits."""
+        return self.device.window or type(self) is not Programmer
+
+    def _write(self, index: Array, present_us: Array, target_us: Array) -> Array:
+        self.pulses += index.size
+        return target_us + self.device.writing_sd_us * self._normal(index.size)
+
+    def _normal(self, n: int) -> Array:
+        return self.rng.standard_normal(n, np.float32)
+
+    def _set_from_reset(self, index: Array, voltage: Array) -> Array:
+        """Conductance after RESET and one SET at a gate voltage; two pulses."""
+        self.pulses += 2 * index.size
+        mean = self.slope[index] * (voltage - self.onset[index])
+        return np.clip(mean + self.device.cycle_sd_us * self._normal(index.size), 0.0, self.device.g_max_us)
+
+    def _relax(self, landed: Array) -> Array:
+        return landed + self.device.relaxation_sd_us * self._normal(landed.size)
+
+    def _nominal_voltage(self, target_us: Array) -> Array:
+        return self.device.threshold_v + target_us / self.device.slope_us_per_v
+
+    def state_dict(self) -> dict[str, Array]:
+        """Individual cells, generator and counter, as arrays."""
+        return {
+            "slope": self.slope,
+            "onset": self.onset,
+            "stuck": self.stuck,
+            "pulses": np.array(self.pulses),
+            "rng": files.pack_rng(self.rng),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Array]) -> None:
+        """Restore :meth:`state_dict`. Raises ConfigError when it is of other cells or another method."""
+        if state.keys() != self.state_dict().keys():
+            raise ConfigError(f"saved state was not made by the programming method {self.name!r}")
+        if len(state["slope"]) != self.cells:
+            raise ConfigError(f"saved state has {len(state['slope'])} cells, this optimiser {self.cells}")
+        for name in state.keys() - {"pulses", "rng"}:
+            getattr(self, name)[:] = state[name]
+        self.pulses = int(state["pulses"])
+        self._any_stuck = bool(np.isfinite(self.stuck).any())
+        files.restore_rng(self.rng, state["rng"])
+
+
+class TwoPulse(Programmer):
+    """RESET, then one SET at the voltage of the nominal curve; nobody looks at the result."""
+
+    name = "two-pulse"
+
+    def _write(self, index: Array, present_us: Array, target_us: Array) -> Array:
+        return self._relax(self._set_from_reset(index, self._nominal_voltage(target_us)))
+
+
+class SignPulse(Programmer):
+    """One pulse of fixed strength towards the target: a SET to raise, a RESET to lower."""
+
+    name = "sign-based"
+
+    def _write(self, index: Array, present_us: Array, target_us: Array) -> Array:
+        self.pulses += index.size
+        step = self.device.tolerance_us * np.sign(target_us - present_us)
+        return self._relax(present_us + step + self.device.cycle_sd_us * self._normal(index.size))
+
+
+class WriteVerify(Programmer):
+    """RESET, then SET pulses with a rising gate voltage until the cell reads within tolerance.
+
+    The step of the ramp makes a write cost the 66 pulses that the paper reports, on average.
+    Overshoot costs a RESET and a part of the ramp again.
+    """
+
+    name = "write-verify"
+    step_v: ClassVar[float] = 0.0055
+    limit: ClassVar[int] = 400
+
+    def _write(self, index: Array, present_us: Array, target_us: Array) -> Array:
+        d = self.device
+        slope, onset = self.slope[index], self.onset[index]
+        low, high = target_us - d.tolerance_us, target_us + d.tolerance_us
+        # No pulse can land inside the window while its mean is six SDs below it: count those at once.
+        start_v = max(d.threshold_v - 3 * d.threshold_sd_v, 0.0)
+        skip = ((low - 6 * d.cycle_sd_us) / slope + onset - start_v) / self.step_v
+        skip = np.maximum(np.floor(skip), 0.0)
+        self.pulses += index.size + int(skip.sum())
+        voltage, held = start_v + skip * self.step_v, np.zeros_like(target_us)
+        active = (held < low).nonzero()[0]
+        for _ in range(self.limit):
+            if active.size == 0:
+                break
+            self.pulses += active.size
+            voltage[active] += self.step_v
+            aimed = slope[active] * (voltage[active] - onset[active]) + d.cycle_sd_us * self._normal(active.size)
+            held[active] = np.maximum(held[active], aimed)
+            over = active[held[active] > high[active]]
+            self.pulses += over.size
+            held[over] = 0.0
+            voltage[over] -= 6 * d.cycle_sd_us / slope[over]
+            active = active[(held[active] < low[active])]
+        return self._relax(held)
+
+
+class Memorial(Programmer):
+    """Memorial programming: start at the gate voltage of the cell's previous write.
+
+    Each try is a RESET and a SET. The first write of a cell finds its voltage by halving the
+    interval; later writes shift the remembered voltage by the change wanted and correct it by the
+    error read, so that one or two tries are enough.
+    """
+
+    name = "memorial"
+    limit: ClassVar[int] = 40
+
+    def __init__(self, device: EapuDevice, cells: int, rng: np.random.Generator) -> None:
+        """As :class:`Programmer`; no cell remembers a voltage yet."""
+        super().__init__(device, cells, rng)
+        self.memory = np.full(cells, np.nan, np.float32)
+        self.memory_us = np.zeros(cells, np.float32)
+
+    def _write(self, index: Array, present_us: Array, target_us: Array) -> Array:
+        landed, fresh = np.empty_like(target_us), np.isnan(self.memory[index])
+        for first_time, mask in ((True, fresh), (False, ~fresh)):
+            where = mask.nonzero()[0]
+            if where.size:
+                landed[where] = self._search(index[where], target_us[where], first_time)
+        return self._relax(landed)
+
+    def _search(self, index: Array, target_us: Array, first_time: bool) -> Array:
+        d = self.device
+        if first_time:
+            below = np.full_like(target_us, d.threshold_v - 5 * d.threshold_sd_v)
+            above = np.full_like(target_us, d.threshold_v + 1.3 * d.g_max_us / d.slope_us_per_v)
+            voltage = (below + above) / 2
+        else:
+            voltage = self.memory[index] + (target_us - self.memory_us[index]) / d.slope_us_per_v
+        landed = np.empty_like(target_us)
+        active = np.arange(index.size)
+        for attempt in range(self.limit):
+            got = self._set_from_reset(index[active], voltage[active])
+            landed[active] = got
+            error = target_us[active] - got
+            wrong = np.abs(error) > d.tolerance_us
+            active, error = active[wrong], error[wrong]
+            if active.size == 0:
+                break
+            if first_time and attempt < 8:
+                up = error > 0
+                below[active] = np.where(up, voltage[active], below[active])
+                above[active] = np.where(up, above[active], voltage[active])
+                voltage[active] = (below[active] + above[active]) / 2
+            else:
+                voltage[active] += 0.5 * error / d.slope_us_per_v
+        self.memory[index], self.memory_us[index] = voltage, target_us
+        return landed
+
+    def state_dict(self) -> dict[str, Array]:
+        """As :meth:`Programmer.state_dict`, with the remembered voltages."""
+        return {**super().state_dict(), "memory": self.memory, "memory_us": self.memory_us}
+
+
+PROGRAMMERS: dict[str, type[Programmer]] = {
+    cls.name: cls for cls in (Programmer, WriteVerify, TwoPulse, SignPulse, Memorial)
+}
+"""Programming methods by name."""
