@@ -53,9 +53,7 @@ class SimulatedAccelerator:
         self.ledger = Ledger(preset)
         fabrication, operation = np.random.SeedSequence(self.seed).spawn(2)
         self._rng = np.random.Generator(np.random.PCG64(operation))
-        self.cells = CellArray(
-            preset, self.capacity, np.random.default_rng(fabrication), self.config.read_noise_factor
-        )
+        self.cells = CellArray(preset, self.capacity, np.random.default_rng(fabrication), self.config.read_noise_factor)
         self._current_sum_ua: dict[tuple[int, int], float] = {}
         self._accesses: dict[tuple[int, int], int] = {}
 
@@ -92,7 +90,7 @@ class SimulatedAccelerator:
         if direction.dtype.kind not in "iu" or direction.min() < -1 or direction.max() > 1:
             bad = np.setdiff1d(direction, [-1, 0, 1]) if direction.dtype.kind in "iu" else [direction.dtype.name]
             raise ConfigError(f"pulse: direction {bad[0]!r} is not one of +1 (SET), -1 (RESET), 0 (none)")
-        self.ledger.count_pulses(*self.cells.pulse(direction, self._rng))
+        self.ledger.count_pulses(*self.cells.pulse_masked(direction, self._rng))
         self._current_sum_ua.clear()
         if self.ledger.add_wear(slice(0, self.n_cells), direction != 0) > self.preset.wear.endurance:
             cells = np.flatnonzero(direction)
@@ -190,9 +188,7 @@ class SimulatedAccelerator:
         bad = np.flatnonzero(~(np.isfinite(target[cells]) & (target[cells] >= 0)))
         if bad.size:
             first = cells[bad[0]]
-            raise ConfigError(
-                f"target_ua[{first}] = {target[first]!r}: expected a finite current in uA, not negative"
-            )
+            raise ConfigError(f"target_ua[{first}] = {target[first]!r}: expected a finite current in uA, not negative")
         return cells, target[cells]
 
     def _wear(self, cells: npt.NDArray[np.intp], pulses: int | npt.NDArray[np.int64]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from memristor_bdnn.device.noise import Float32, laplace_reads
+from memristor_bdnn.device.noise import Float32, laplace_reads, standard_normals
 from memristor_bdnn.device.presets import DevicePreset
 from memristor_bdnn.device.transitions import single_pulses
 from memristor_bdnn.errors import ConfigError
@@ -85,14 +85,25 @@ class CellArray:
 
     def read_cells(self, cells: IntArray, samples: int, rng: np.random.Generator) -> Float32:
         """As :meth:`read` for cells given by number, shape (samples, len(cells))."""
-        return laplace_reads(
-            self.state_ua[cells], self.noise_ua[cells], samples, self.preset.read_noise.floor_ua, rng
-        )
+        return laplace_reads(self.state_ua[cells], self.noise_ua[cells], samples, self.preset.read_noise.floor_ua, rng)
 
-    def pulse(self, direction: npt.NDArray[Any], rng: np.random.Generator) -> tuple[int, float, int, float]:
-        """Single pulses on cells 0..n-1, +1 SET, -1 RESET, 0 none; see :func:`single_pulses`.
+    def pulse(self, cells: IntArray, up: bool, rng: np.random.Generator) -> None:
+        """One SET (``up``) or RESET pulse on each cell; see :func:`single_pulses`.
 
-        Stuck cells stay; pulses on them are given in vain, and counted.
+        Stuck cells stay (pulses go in vain); repeated numbers in ``cells`` are not allowed. One call for many
+        cells gives the same states as one call for each in the same order.
+        """
+        state = self.state_ua[cells]
+        direction = np.full(state.size, 1.0 if up else -1.0, dtype=np.float32)
+        normals = rng.standard_normal(state.size, dtype=np.float32)
+        moved = single_pulses(self.preset, state, self.low_ua[cells], self.high_ua[cells], direction, normals)
+        self._settle(cells, moved, state)
+
+    def pulse_masked(self, direction: npt.NDArray[Any], rng: np.random.Generator) -> tuple[int, float, int, float]:
+        """Single pulses on cells 0..n-1: +1 SET, -1 RESET, 0 none.
+
+        Where less than a quarter of the cells is pulsed this is :meth:`pulse` on the SET cells, then on the RESET
+        cells; otherwise one pass over all cells.
 
         Args:
             direction: shape (n,), n at most the number of cells.
@@ -101,24 +112,24 @@ class CellArray:
         Returns:
             SET pulses, sum of the read currents (uA) they were given at, and the same for RESET.
         """
-        n = direction.size
-        pulses = int(np.count_nonzero(direction))
+        n, pulses = direction.size, int(np.count_nonzero(direction))
         if 4 * pulses < n:
-            cells: IntArray | slice = np.flatnonzero(direction)
-            signs = direction[cells].astype(np.float32)
-        else:
-            cells, signs = slice(0, n), direction.astype(np.float32)
-        state = self.state_ua[cells]
-        # Sums of I over SET and RESET pulses from the two sums of D I and |D| I.
+            up, down = np.flatnonzero(direction > 0), np.flatnonzero(direction < 0)
+            sums = [float(self.state_ua[cells].sum(dtype=np.float64)) for cells in (up, down)]
+            for cells, rising in ((up, True), (down, False)):
+                if cells.size:
+                    self.pulse(cells, rising, rng)
+            return up.size, sums[0], down.size, sums[1]
+        signs, state = direction.astype(np.float32), self.state_ua[:n]
+        # Sums of I over SET and RESET pulses, from the sums of D I and |D| I.
         signed, total = float(np.sum(signs * state)), float(np.sum(np.abs(signs) * state))
         set_pulses = (pulses + int(signs.sum(dtype=np.float64))) // 2
         if self.has_stuck:
-            signs *= self.stuck[cells] == HEALTHY
-        low, high = self.low_ua[cells], self.high_ua[cells]
-        self.move(cells, single_pulses(self.preset, state, low, high, signs, rng))
+            signs *= self.stuck[:n] == HEALTHY
+        normals = standard_normals(rng, n)
+        self.move(slice(0, n), single_pulses(self.preset, state, self.low_ua[:n], self.high_ua[:n], signs, normals))
         if self.drifts:
-            given = cells if isinstance(cells, np.ndarray) else np.flatnonzero(direction)
-            self.age_s[given] = 0.0
+            self.age_s[np.flatnonzero(direction)] = 0.0
         return set_pulses, 0.5 * (total + signed), pulses - set_pulses, 0.5 * (total - signed)
 
     def small_pulse(self, cells: IntArray, up: npt.NDArray[np.bool_], rng: np.random.Generator) -> None:

@@ -72,9 +72,7 @@ class Ledger:
         self._read_j_per_ua = preset.read_voltage_v * 1e-6 * periphery.read_time_s
         self._conversion_j = periphery.adc_energy_j + periphery.amplifier_power_w * periphery.read_time_s
         self._set_j_per_ua = _pulse_energy_per_ua(preset, preset.set_pulse.voltage_v, preset.set_pulse.width_s)
-        self._reset_j_per_ua = _pulse_energy_per_ua(
-            preset, preset.reset_pulse.voltage_v, preset.reset_pulse.width_s
-        )
+        self._reset_j_per_ua = _pulse_energy_per_ua(preset, preset.reset_pulse.voltage_v, preset.reset_pulse.width_s)
 
     @property
     def max_wear(self) -> int:

@@ -71,9 +71,7 @@ def write_verify(
 class _Run:
     """The state of one programming run; ``index`` arguments number the cells of the run from 0."""
 
-    def __init__(
-        self, array: CellArray, cells: IntArray, target: npt.NDArray[Any], rng: np.random.Generator
-    ) -> None:
+    def __init__(self, array: CellArray, cells: IntArray, target: npt.NDArray[Any], rng: np.random.Generator) -> None:
         self.array, self.cells, self.target, self.rng = array, cells, target, rng
         self.config = array.preset.write_verify
         n = cells.size
@@ -92,9 +90,7 @@ class _Run:
             return np.zeros(0, np.bool_)
         self.costs.rests += index.size
         error = np.abs(self.read(index, self.config.checks) - self.target[index])
-        passed: npt.NDArray[np.bool_] = (error <= self.config.tolerance_ua).sum(
-            axis=0
-        ) >= self.config.check_threshold
+        passed: npt.NDArray[np.bool_] = (error <= self.config.tolerance_ua).sum(axis=0) >= self.config.check_threshold
         return passed
 
     def count(self, index: IntArray, up: npt.NDArray[np.bool_]) -> None:

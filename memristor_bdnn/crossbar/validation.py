@@ -73,9 +73,7 @@ def load_measurement(path: str | Path) -> tuple[FloatArray, FloatArray]:
             where = tuple(int(i) for i in bad[0])
             raise ConfigError(f"{path}: {name}{list(where)} = {values[where]!r}: expected 0..1000 microampere")
     if arrays["target_ua"].shape != arrays["read_ua"].shape:
-        raise ConfigError(
-            f"{path}: target_ua {arrays['target_ua'].shape} and read_ua {arrays['read_ua'].shape} differ"
-        )
+        raise ConfigError(f"{path}: target_ua {arrays['target_ua'].shape} and read_ua {arrays['read_ua'].shape} differ")
     return arrays["target_ua"].ravel(), arrays["read_ua"].ravel()
 
 

@@ -75,9 +75,7 @@ class WriteVerify:
         choices=("incremental", "memorial"),
         source="MSGLD (incremental), EaPU (memorial)",
     )
-    tolerance_ua: float = option(
-        0.3, "accepted |read - target|", low=1e-6, high=1000, unit="uA", source="MSGLD code"
-    )
+    tolerance_ua: float = option(0.3, "accepted |read - target|", low=1e-6, high=1000, unit="uA", source="MSGLD code")
     max_pulses: int = option(300, "programming pulses a cell at most", low=1, high=100000, source="MSGLD code")
     checks: int = option(20, "reads after the rest", low=1, high=1000, source="MSGLD code")
     check_threshold: int = option(10, "reads that must pass", low=0, high=1000, source="MSGLD code")
@@ -99,9 +97,7 @@ class WriteVerify:
     def __post_init__(self) -> None:
         check(self)
         if self.check_threshold > self.checks:
-            raise ConfigError(
-                f"WriteVerify.check_threshold = {self.check_threshold}: at most checks = {self.checks}"
-            )
+            raise ConfigError(f"WriteVerify.check_threshold = {self.check_threshold}: at most checks = {self.checks}")
 
 
 @dataclass(frozen=True)
@@ -113,9 +109,7 @@ class Relaxation:
     probability tail_down.
     """
 
-    mean_constant_ua: float = option(
-        -0.011, "mean loss at zero current", low=-1000, high=1000, unit="uA", source="fit"
-    )
+    mean_constant_ua: float = option(-0.011, "mean loss at zero current", low=-1000, high=1000, unit="uA", source="fit")
     mean_linear: float = option(0.028, "growth of the mean loss with the state", low=-1, high=1, source="fit")
     sd_constant_ua: float = option(0.012, "core SD at zero current", low=0, high=1000, unit="uA", source="fit")
     sd_linear: float = option(0.012, "growth of the core SD with the state", low=-1, high=1, source="fit")
@@ -123,9 +117,7 @@ class Relaxation:
     tail_linear_per_ua: float = option(
         0.025, "growth of that share with the state", low=-1, high=1, unit="1/uA", source="fit"
     )
-    tail_scale_ua: float = option(
-        0.45, "mean size of a tail cell's jump", low=0, high=1000, unit="uA", source="fit"
-    )
+    tail_scale_ua: float = option(0.45, "mean size of a tail cell's jump", low=0, high=1000, unit="uA", source="fit")
     tail_down: float = option(0.83, "share of the jumps that go down", low=0, high=1, source="fit")
 
     def __post_init__(self) -> None:
@@ -158,9 +150,7 @@ class BlindWrite:
         source="MCMC",
     )
     device_spread: float = option(0.0, "relative device-to-device SD of the median", low=0, high=2)
-    target_ua: tuple[float, float] = option(
-        (0.4, 4.0), "targets that the gate reaches", low=0, high=10000, unit="uA"
-    )
+    target_ua: tuple[float, float] = option((0.4, 4.0), "targets that the gate reaches", low=0, high=10000, unit="uA")
     gate_v: tuple[float, float] = option((0.6, 1.5), "gate voltages of these two", low=0, high=20, unit="V")
     gate_levels: int = option(0, "gate voltages in the look-up table; 0 is continuous", low=0, high=65536)
 
@@ -211,9 +201,7 @@ class Wear:
     failure_probability: float = option(
         1e-4, "chance of failure of each later pulse", low=0, high=1, source="assumption"
     )
-    stuck_low_share: float = option(
-        0.5, "share of the failures that end stuck low", low=0, high=1, source="assumption"
-    )
+    stuck_low_share: float = option(0.5, "share of the failures that end stuck low", low=0, high=1, source="assumption")
 
     def __post_init__(self) -> None:
         check(self)
@@ -223,9 +211,7 @@ class Wear:
 class Periphery:
     """Circuits around the cells, for energy and latency. Pulses are given one after another."""
 
-    read_time_s: float = option(
-        200e-6, "integration time of a read", low=0, high=10, unit="s", source="MSGLD code"
-    )
+    read_time_s: float = option(200e-6, "integration time of a read", low=0, high=10, unit="s", source="MSGLD code")
     channels: int = option(64, "cells read at once", low=1, high=65536, source="MSGLD")
     chips_in_parallel: bool = option(False, "whether the chips are read at the same time", source="MSGLD code: no")
     adc_bits: int = option(12, "resolution of the converter", low=1, high=32, source="MSGLD code")
@@ -242,9 +228,7 @@ class Periphery:
     controller_power_w: float = option(
         10e-3, "power of the digital controller while anything runs", low=0, unit="W", source="assumption"
     )
-    pulse_overhead_s: float = option(
-        10e-6, "time to set up one pulse", low=0, high=10, unit="s", source="assumption"
-    )
+    pulse_overhead_s: float = option(10e-6, "time to set up one pulse", low=0, high=10, unit="s", source="assumption")
 
     def __post_init__(self) -> None:
         check(self)

@@ -59,9 +59,7 @@ class DevicePreset:
     columns: int = option(32, "source/word lines of a chip", low=1, high=65536, source="MSGLD")
     read_noise: ReadNoise = dataclasses.field(default_factory=ReadNoise)
     set_pulse: Pulse = dataclasses.field(default_factory=Pulse)
-    reset_pulse: Pulse = dataclasses.field(
-        default_factory=lambda: Pulse(voltage_v=1.95, gate_v=2.55, width_s=50e-9)
-    )
+    reset_pulse: Pulse = dataclasses.field(default_factory=lambda: Pulse(voltage_v=1.95, gate_v=2.55, width_s=50e-9))
     write_verify: WriteVerify = dataclasses.field(default_factory=WriteVerify)
     relaxation: Relaxation = dataclasses.field(default_factory=Relaxation)
     blind_write: BlindWrite = dataclasses.field(default_factory=BlindWrite)
@@ -88,11 +86,11 @@ class DevicePreset:
 
     def set_mean_ua(self, current_ua: Any, edge_ua: Any = None) -> FloatArray:
         """Mean state after one SET pulse, uA; ``edge_ua`` is the device's own upper edge (default: nominal)."""
-        return _mean(self.set_pulse, current_ua, self.window_ua[1] if edge_ua is None else edge_ua)
+        return _mean(self.set_pulse, current_ua, self.window_ua[1] if edge_ua is None else edge_ua, 1.0)
 
     def reset_mean_ua(self, current_ua: Any, edge_ua: Any = None) -> FloatArray:
         """Mean state after one RESET pulse, uA; ``edge_ua`` is the device's own lower edge (default: nominal)."""
-        return _mean(self.reset_pulse, current_ua, self.window_ua[0] if edge_ua is None else edge_ua)
+        return _mean(self.reset_pulse, current_ua, self.window_ua[0] if edge_ua is None else edge_ua, -1.0)
 
     def set_sd_ua(self, current_ua: Any) -> FloatArray:
         """SD of the state after one SET pulse, uA, before clipping to the window."""
@@ -127,10 +125,11 @@ class DevicePreset:
         return _plain(dataclasses.asdict(self))
 
 
-def _mean(pulse: Pulse, current_ua: Any, edge_ua: Any) -> FloatArray:
+def _mean(pulse: Pulse, current_ua: Any, edge_ua: Any, sign: float) -> FloatArray:
+    """Mean next state; a cell already beyond the edge in the pulse's direction (``sign``) stays."""
     current = np.asarray(current_ua)
     if not pulse.table:
-        return current + pulse.fraction * (edge_ua - current)
+        return current + sign * pulse.fraction * np.maximum(sign * (edge_ua - current), 0)
     states, means, _ = np.asarray(pulse.table).T
     return current + np.interp(current, states, means - states)
 
@@ -197,9 +196,7 @@ def _eapu() -> DevicePreset:
         columns=64,
         read_noise=ReadNoise(constant_ua=0.01, linear=0.005, quadratic_per_ua=0.0),
         set_pulse=Pulse(fraction=0.1, sd_constant_ua=0.4, sd_linear=0.0),
-        reset_pulse=Pulse(
-            fraction=0.1, sd_constant_ua=0.4, sd_linear=0.0, voltage_v=1.95, gate_v=2.55, width_s=50e-9
-        ),
+        reset_pulse=Pulse(fraction=0.1, sd_constant_ua=0.4, sd_linear=0.0, voltage_v=1.95, gate_v=2.55, width_s=50e-9),
         write_verify=WriteVerify(
             method="memorial", tolerance_ua=0.2, step_ua=0.08, step_linear=0.0, reach_ua=(0.0, 18.0)
         ),
@@ -239,9 +236,7 @@ def load(name_or_path: str | Path | DevicePreset) -> DevicePreset:
         return _BUILDERS[str(name_or_path)]()
     path = Path(name_or_path)
     if path.suffix.lower() not in (".yaml", ".yml"):
-        raise ConfigError(
-            f"unknown device preset {str(name_or_path)!r}; choose {', '.join(NAMES)}, or a .yaml file"
-        )
+        raise ConfigError(f"unknown device preset {str(name_or_path)!r}; choose {', '.join(NAMES)}, or a .yaml file")
     try:
         content = yaml.safe_load(path.read_text())
     except OSError as error:

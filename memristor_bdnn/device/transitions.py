@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from memristor_bdnn.device.noise import Float32, standard_normals
+from memristor_bdnn.device.noise import Float32
 from memristor_bdnn.device.parameters import Pulse
 from memristor_bdnn.device.presets import DevicePreset
 
@@ -18,7 +18,7 @@ def single_pulses(
     low_ua: Float32,
     high_ua: Float32,
     direction: Float32,
-    rng: np.random.Generator,
+    normals: Float32,
 ) -> Float32:
     """States after one pulse on each cell: I -> Normal(mu(I), sigma(I)^2), clipped to the device's own window.
 
@@ -31,15 +31,15 @@ def single_pulses(
         low_ua: shape (n,), lower edge of each device's window.
         high_ua: shape (n,), upper edge.
         direction: shape (n,), +1 SET, -1 RESET, 0 no pulse, as float32.
-        rng: consumed the same way for every direction.
+        normals: shape (n,), standard normal deviates; overwritten.
 
     Returns:
         New states in microampere, shape (n,).
     """
     up, down = preset.set_pulse, preset.reset_pulse
     if up.table or down.table:
-        step = np.where(direction > 0, _step(up, state_ua, high_ua), _step(down, state_ua, low_ua))
-        step = (np.maximum(step * direction, 0) * direction).astype(np.float32)
+        step = np.where(direction > 0, _step(up, state_ua, high_ua, 1), _step(down, state_ua, low_ua, -1))
+        step = (step * np.abs(direction)).astype(np.float32)
         sd = np.where(direction > 0, preset.set_sd_ua(state_ua), preset.reset_sd_ua(state_ua)).astype(np.float32)
     else:
         step = _edge_distance(state_ua, low_ua, high_ua, direction)
@@ -50,8 +50,7 @@ def single_pulses(
         if min(up.sd_linear, down.sd_linear) < 0:
             np.maximum(sd, 0, out=sd)
     sd *= np.abs(direction)
-    moved = standard_normals(rng, state_ua.size)
-    moved *= sd
+    moved = np.multiply(normals, sd, out=normals)
     moved += step
     moved += state_ua
     np.maximum(moved, np.minimum(low_ua, state_ua), out=moved)
@@ -77,9 +76,10 @@ def _either(up: float, down: float, direction: Float32) -> Any:
     return direction * np.float32((up - down) / 2) + np.float32((up + down) / 2)
 
 
-def _step(pulse: Pulse, state: Float32, edge: Float32) -> npt.NDArray[Any]:
+def _step(pulse: Pulse, state: Float32, edge: Float32, sign: int) -> npt.NDArray[Any]:
     """Mean step mu(I) - I of a pulse, by its table or towards the edge."""
     if not pulse.table:
-        return pulse.fraction * (edge - state)
+        moved: npt.NDArray[Any] = sign * pulse.fraction * np.maximum(sign * (edge - state), 0)
+        return moved
     states, means, _ = np.asarray(pulse.table).T
     return np.interp(state, states, means - states)
