@@ -16,27 +16,32 @@ FloatArray = npt.NDArray[np.floating[Any]]
 
 GRAVITY = -9.81
 GRIP_FORCE = 500.0
+DRIVEN_MASS = 1.0
+"""Mass of a driven cup, kg: beads must not push it off its path."""
 
 
 class Scene:
     """Builds and owns the bodies of one trial.
 
+    The cup is held in one of two ways. *Driven*: a rigid body whose velocity is set before every step
+    so that it reaches its target at the end of the step; contacts see a moving wall, nothing leaks, and
+    with every body a plain rigid body a step costs half. *In the hand*: see :meth:`give_to`.
+
+    Args:
+        client: physics client id, empty.
+        setup: the randomised scene.
+        bowl_position: centre of the bowl's base in the world, metres.
+        cup_pose: the cup's pose (4, 4); its beads lie in it as drawn.
+        time_step: of the simulation, seconds.
+        driven: hold the cup by driving it; otherwise call :meth:`give_to` next.
+
     Attributes:
         bowl, cup, beads: body ids.
-        grip: id of the constraint that holds the cup.
     """
 
     def __init__(self, client: int, setup: TrialSetup, bowl_position: tuple[float, float, float],
-                 cup_pose: FloatArray) -> None:
-        """Put everything in its place.
-
-        Args:
-            client: physics client id, empty.
-            setup: the randomised scene.
-            bowl_position: centre of the bowl's base in the world, metres.
-            cup_pose: the held cup's pose (4, 4); its beads lie in it as drawn.
-        """
-        self._client = client
+                 cup_pose: FloatArray, time_step: float, driven: bool = True) -> None:
+        self._client, self._step, self._driven = client, time_step, driven
         self.setup = setup
         self.bowl_vessel, self.cup_vessel = bowl_of(setup.context), cup_of(setup.context)
         p, c = pybullet, client
@@ -45,28 +50,40 @@ class Scene:
         self.table = p.createMultiBody(0.0, ground, useMaximalCoordinates=1, physicsClientId=c)
         turn = (0.0, 0.0, math.sin(setup.bowl_yaw / 2), math.cos(setup.bowl_yaw / 2))
         position, quaternion = cup_pose[:3, 3].tolist(), quaternion_of(cup_pose[:3, :3])
-        self.bowl = self._vessel(self.bowl_vessel, setup.bowl_mass, setup.bowl_surface, bowl_position, turn)
-        self.cup = self._vessel(self.cup_vessel, setup.cup_mass, setup.cup_surface, position, quaternion)
-        self.grip = p.createConstraint(self.cup, -1, -1, -1, p.JOINT_FIXED, (0, 0, 0), (0, 0, 0),
-                                       position, (0, 0, 0, 1), quaternion, physicsClientId=c)
-        self.move_cup(position, quaternion)
+        self.bowl = self._vessel(self.bowl_vessel, setup.bowl_mass, setup.bowl_surface, bowl_position, turn, True)
+        self.cup = self._vessel(self.cup_vessel, DRIVEN_MASS if driven else setup.cup_mass, setup.cup_surface,
+                                position, quaternion, driven)
+        if driven:
+            p.changeDynamics(self.cup, -1, linearDamping=0.0, angularDamping=0.0, physicsClientId=c)
+        self._target: tuple[Any, Any] = (position, quaternion)
         self.beads = self._make_beads(setup.positions @ cup_pose[:3, :3].T + cup_pose[:3, 3])
 
     def move_cup(self, position: Any, quaternion: Any) -> None:
-        """Ask the grip to hold the cup's centre at a world pose (quaternion xyzw)."""
-        pybullet.changeConstraint(self.grip, position, quaternion, maxForce=GRIP_FORCE,
-                                  physicsClientId=self._client)
+        """Where a driven cup's centre shall be after the next :meth:`step` (quaternion xyzw)."""
+        self._target = (position, quaternion)
+
+    def step(self) -> None:
+        """Advance the simulation by one time step."""
+        p, c = pybullet, self._client
+        if self._driven:
+            dt = self._step
+            (x, y, z), quaternion = p.getBasePositionAndOrientation(self.cup, physicsClientId=c)
+            (tx, ty, tz), goal = self._target
+            axis, angle = p.getAxisAngleFromQuaternion(p.getDifferenceQuaternion(quaternion, goal))
+            rate = (angle if angle <= math.pi else angle - 2 * math.pi) / dt
+            p.resetBaseVelocity(self.cup, ((tx - x) / dt, (ty - y) / dt, (tz - z) / dt - GRAVITY * dt),
+                                (axis[0] * rate, axis[1] * rate, axis[2] * rate), physicsClientId=c)
+        p.stepSimulation(physicsClientId=c)
 
     def give_to(self, arm: int, link: int, cup_in_link: FloatArray) -> None:
         """Hand the cup over to an arm: fix its pose (4, 4) in the link's centre-of-mass frame."""
         p, c = pybullet, self._client
-        p.removeConstraint(self.grip, physicsClientId=c)
         for index in range(-1, p.getNumJoints(arm, physicsClientId=c)):
             p.setCollisionFilterPair(arm, self.cup, index, -1, 0, physicsClientId=c)
-        self.grip = p.createConstraint(arm, link, self.cup, -1, p.JOINT_FIXED, (0, 0, 0),
-                                       cup_in_link[:3, 3].tolist(), (0, 0, 0),
-                                       quaternion_of(cup_in_link[:3, :3]), (0, 0, 0, 1), physicsClientId=c)
-        p.changeConstraint(self.grip, maxForce=GRIP_FORCE, physicsClientId=c)
+        grip = p.createConstraint(arm, link, self.cup, -1, p.JOINT_FIXED, (0, 0, 0),
+                                  cup_in_link[:3, 3].tolist(), (0, 0, 0),
+                                  quaternion_of(cup_in_link[:3, :3]), (0, 0, 0, 1), physicsClientId=c)
+        p.changeConstraint(grip, maxForce=GRIP_FORCE, physicsClientId=c)
 
     def bead_positions(self) -> FloatArray:
         """World positions of the beads, (n, 3) m."""
@@ -104,7 +121,8 @@ class Scene:
         """Which bead positions are in the bowl, wherever the bowl is now."""
         return self.inside(self.bowl, self.bowl_vessel, points)
 
-    def _vessel(self, vessel: Vessel, mass: float, surface: Surface, position: Any, turn: Any) -> int:
+    def _vessel(self, vessel: Vessel, mass: float, surface: Surface, position: Any, turn: Any,
+                rigid: bool) -> int:
         p, c = pybullet, self._client
         boxes = slats(vessel, base=False)
         radius = float(vessel.outer_radius(0.0)) - vessel.wall / 2
@@ -116,11 +134,13 @@ class Scene:
             collisionFramePositions=[b.position for b in boxes] + [(0, 0, vessel.bottom + vessel.wall / 2)],
             collisionFrameOrientations=[b.quaternion for b in boxes] + [(0, 0, 0, 1)],
             physicsClientId=c)
-        body = p.createMultiBody(mass, shape, basePosition=position, baseOrientation=turn, physicsClientId=c)
+        body = p.createMultiBody(mass, shape, basePosition=position, baseOrientation=turn,
+                                 useMaximalCoordinates=int(rigid), physicsClientId=c)
         s = surface
         p.changeDynamics(body, -1, lateralFriction=s.lateral_friction, spinningFriction=s.spinning_friction,
                          rollingFriction=s.rolling_friction, restitution=s.restitution,
-                         linearDamping=s.linear_damping, angularDamping=s.angular_damping, physicsClientId=c)
+                         linearDamping=s.linear_damping, angularDamping=s.angular_damping,
+                         activationState=p.ACTIVATION_STATE_DISABLE_SLEEPING, physicsClientId=c)
         return int(body)
 
     def _make_beads(self, positions: FloatArray) -> list[int]:

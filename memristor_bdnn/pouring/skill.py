@@ -24,8 +24,8 @@ from memristor_bdnn.pouring.world import PouringWorld, PourOutcome, WorldConfig
 
 FloatArray = npt.NDArray[np.floating[Any]]
 
-_LOW = np.array([RANGES[name][0] for name in FEATURE_NAMES[:N_PARAMETERS]])
-_HIGH = np.array([RANGES[name][1] for name in FEATURE_NAMES[:N_PARAMETERS]])
+PARAMETER_LOW = np.array([RANGES[name][0] for name in FEATURE_NAMES[:N_PARAMETERS]])
+PARAMETER_HIGH = np.array([RANGES[name][1] for name in FEATURE_NAMES[:N_PARAMETERS]])
 
 
 class PouringSkill:
@@ -74,7 +74,7 @@ class PouringSkill:
         """n valid control parameters for a context, uniform over the valid ones, shape (n, 5)."""
         found: list[FloatArray] = []
         for _ in range(1000):
-            rows = rng.uniform(_LOW, _HIGH, (max(2 * n, 16), N_PARAMETERS))
+            rows = rng.uniform(PARAMETER_LOW, PARAMETER_HIGH, (max(2 * n, 16), N_PARAMETERS))
             found.append(rows[is_valid(context, rows)])
             if sum(map(len, found)) >= n:
                 return np.concatenate(found)[:n]

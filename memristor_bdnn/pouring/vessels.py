@@ -21,6 +21,9 @@ BASE_LEVEL = 0.2
 """Fraction of the height at which a context's base diameter is measured; recovered from the published
 pool, whose base diameters lie a fifth of the way from the bottom diameter to the top one."""
 
+HEIGHT_LEVEL = 0.9625
+"""Height in a context over the nominal height; recovered from the published pool."""
+
 N_SLATS = 12
 
 # Bottom diameter, top diameter, height in centimetres. Source: reference code of the paper.
@@ -124,7 +127,7 @@ def context_of(bowl: str, cup: str, bowl_width: float = 1.0, bowl_height: float 
     for (bottom, top, height), width, tall in ((BOWLS[bowl], bowl_width, bowl_height),
                                                (CUPS[cup], cup_width, cup_height)):
         base = bottom + BASE_LEVEL * (top - bottom)
-        values += [0.01 * base * width, 0.01 * top * width, 0.01 * height * tall]
+        values += [0.01 * base * width, 0.01 * top * width, 0.01 * HEIGHT_LEVEL * height * tall]
     return PourContext(*values)
 
 
