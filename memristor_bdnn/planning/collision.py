@@ -274,17 +274,32 @@ class CollisionModel:
         self.checks += 1
 
     def _touching(self, stop: bool) -> list[Contact]:
+        """Pairs too close in the present placement.
+
+        Contact points of earlier placements may linger, so the pairs they name are measured before they count.
+        """
         found: list[Contact] = []
+        seen: set[tuple[int, ...]] = set()
         bodies = (self._robot,) if self._cup is None else (self._robot, self._cup)
         for body in bodies:
             for c in self._p.getContactPoints(body):
-                with_cup = c[1] == self._cup or c[2] == self._cup
-                distance = c[8] + self.padding if with_cup else c[8]
-                if distance < -self._overhang.get((c[1], c[2]), -self.padding):
+                grown = self.padding if self._cup in (c[1], c[2]) else 0.0
+                limit = -self._overhang.get((c[1], c[2]), -self.padding)
+                if c[8] + grown >= limit or c[1:5] in seen:
+                    continue
+                seen.add(c[1:5])
+                distance = self._distance((c[1], c[3]), (c[2], c[4]), max(limit, 0.0))
+                if distance < limit:
                     found.append(Contact(self._names[c[1], c[3]], self._names[c[2], c[4]], distance))
                     if stop:
                         return found
         return found
+
+    def _distance(self, a: tuple[int, int], b: tuple[int, int], reach: float) -> float:
+        """Exact distance of two parts (body, link), infinite beyond reach (m)."""
+        grown = self.padding if self._cup in (a[0], b[0]) else 0.0
+        points = self._p.getClosestPoints(a[0], b[0], reach, a[1], b[1])
+        return float(min((point[8] for point in points), default=np.inf) + grown)
 
     def _measure(self, reach: float) -> list[Contact]:
         """Distances of the pairs whose bounding boxes come within reach, in the present placement."""
@@ -297,11 +312,9 @@ class CollisionModel:
         found: list[Contact] = []
         for k in np.flatnonzero(close):
             a, b = parts[first[k]], parts[second[k]]
-            grown = self.padding if self._cup in (a[0], b[0]) else 0.0
-            points = self._p.getClosestPoints(a[0], b[0], reach, a[1], b[1])
-            distance = min((point[8] for point in points), default=np.inf) + grown
+            distance = self._distance(a, b, reach)
             if distance < -self._overhang.get((a[0], b[0]), -reach):
-                found.append(Contact(self._names[a], self._names[b], float(distance)))
+                found.append(Contact(self._names[a], self._names[b], distance))
         return found
 
     def _list_pairs(self) -> None:

@@ -6,6 +6,7 @@ Kuffner and LaValle, "RRT-Connect: an efficient approach to single-query path pl
 
 from __future__ import annotations
 
+import itertools
 import time
 from dataclasses import dataclass
 from typing import Protocol
@@ -195,8 +196,8 @@ def shortcut(space: Space, corners: list[FloatArray], rng: np.random.Generator, 
     for _ in range(attempts):
         if len(corners) < 3 or time.perf_counter() > deadline:
             break
-        lengths = np.concatenate([[0.0], np.cumsum([float(np.linalg.norm(b - a)) for a, b in
-                                                    zip(corners[:-1], corners[1:], strict=True)])])
+        steps = [float(np.linalg.norm(b - a)) for a, b in itertools.pairwise(corners)]
+        lengths = np.concatenate([[0.0], np.cumsum(steps)])
         low, high = np.sort(rng.uniform(0.0, lengths[-1], 2))
         i, j = (int(np.searchsorted(lengths, v, side="right")) - 1 for v in (low, high))
         i, j = min(i, len(corners) - 2), min(j, len(corners) - 2)
@@ -216,7 +217,7 @@ def _passable(space: Space, start: FloatArray, end: FloatArray, resolution: floa
 
 def _draw(space: Space, corners: list[FloatArray], resolution: float) -> FloatArray | None:
     parts = [corners[0][None]]
-    for a, b in zip(corners[:-1], corners[1:], strict=True):
+    for a, b in itertools.pairwise(corners):
         edge = space.edge(a, b, resolution)
         if edge is None:
             return None
@@ -225,5 +226,5 @@ def _draw(space: Space, corners: list[FloatArray], resolution: float) -> FloatAr
 
 
 def _worst(space: Space) -> str:
-    blame = getattr(space, "blame", {})
-    return f"; most often in the way: {max(blame, key=blame.get)}" if blame else ""
+    blame: dict[str, int] = getattr(space, "blame", {})
+    return f"; most often in the way: {max(blame, key=lambda pair: blame[pair])}" if blame else ""
