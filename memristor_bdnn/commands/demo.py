@@ -22,7 +22,9 @@ STAGES = 3
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Sizes of the session, the parts to use, and where the results go."""
-    parser.add_argument("--out", default="results/demo", metavar="FOLDER", help="results folder (default: results/demo)")
+    parser.add_argument(
+        "--out", default="results/demo", metavar="FOLDER", help="results folder (default: results/demo)"
+    )
     parser.add_argument("--initial", type=int, default=32, help="random trials before the first query")
     parser.add_argument("--queries", type=int, default=12, help="trials chosen by the strategy")
     parser.add_argument("--evaluations", type=int, default=12, help="confident pours of unseen vessels")
@@ -56,9 +58,15 @@ def run(args: argparse.Namespace) -> int:
     clock["learned"] = time.monotonic()
     from memristor_bdnn.report.session import write_report
 
-    summary = write_report(folder, vars(args), {
-        "startup": clock["ready"] - clock["start"], "session": clock["learned"] - clock["ready"],
-    }, animate=not args.no_animation)
+    summary = write_report(
+        folder,
+        vars(args),
+        {
+            "startup": clock["ready"] - clock["start"],
+            "session": clock["learned"] - clock["ready"],
+        },
+        animate=not args.no_animation,
+    )
     _print_summary(summary, folder)
     return 0
 
@@ -67,23 +75,21 @@ def _commands(args: argparse.Namespace) -> list[Any]:
     from memristor_bdnn.nodes import graph
 
     values = {
-        "learner": args.learner, "accelerator": args.accelerator, "arm": args.arm, "seed": str(args.seed),
-        "results": str(Path(args.out).resolve()), "initial_trials": str(args.initial),
-        "candidates": str(args.candidates), "use_respawn": str(args.respawn).lower(), "log_level": "info",
+        "learner": args.learner,
+        "accelerator": args.accelerator,
+        "arm": args.arm,
+        "seed": str(args.seed),
+        "results": str(Path(args.out).resolve()),
+        "initial_trials": str(args.initial),
+        "candidates": str(args.candidates),
+        "use_respawn": str(args.respawn).lower(),
+        "log_level": "info",
         "record": str(args.record).lower(),
+        "test_data": "shipped",
     }
     if args.accelerator == "escim":
         values |= {"host": args.host, "port": str(args.port)}
-    if test := _test_file(Path(args.out)):
-        values["test_data"] = str(test)
     return graph.resolve(values)
-
-
-def _test_file(folder: Path) -> Path | None:
-    """Held-out simulated trials shipped with the package, or None when it ships none."""
-    from memristor_bdnn.report.session import TEST_DATA
-
-    return TEST_DATA if TEST_DATA.is_file() else None
 
 
 def prepare_folder(folder: Path, resume: bool) -> Path:
@@ -140,10 +146,14 @@ def _session(args: argparse.Namespace, commands: list[Any], folder: Path, clock:
                 for queries, evaluations in stages(args.queries, args.evaluations):
                     _learn(client, args, queries, evaluations, progress)
         except NodeDied as error:
-            raise MemristorError(f"{error}; every finished trial is in {folder / 'trials.jsonl'}: go on with --resume "
-                                 f"(logs in {folder / 'log'})") from error
+            raise MemristorError(
+                f"{error}; every finished trial is in {folder / 'trials.jsonl'}: go on with --resume "
+                f"(logs in {folder / 'log'})"
+            ) from error
         except Cancelled:
-            raise Cancelled(f"interrupted; every finished trial is in {folder / 'trials.jsonl'}: go on with --resume") from None
+            raise Cancelled(
+                f"interrupted; every finished trial is in {folder / 'trials.jsonl'}: go on with --resume"
+            ) from None
         finally:
             supervisor.stop()
 
@@ -183,7 +193,18 @@ def _choose_domain() -> None:
 def _print_summary(summary: dict[str, Any], folder: Path) -> None:
     from memristor_bdnn.benchmark.common import print_table
 
-    keys = ("labels", "train_accuracy", "test_accuracy", "fraction_poured_random", "fraction_poured", "success_rate",
-            "pulses", "reads", "energy_j", "median_planning_s", "wall_s")
+    keys = (
+        "labels",
+        "train_accuracy",
+        "test_accuracy",
+        "fraction_poured_random",
+        "fraction_poured",
+        "success_rate",
+        "pulses",
+        "reads",
+        "energy_j",
+        "median_planning_s",
+        "wall_s",
+    )
     print_table("demo", ["figure", "value"], [(k, summary[k]) for k in keys if summary.get(k) is not None])
     print(f"results in {folder}: " + ", ".join(sorted(p.name for p in folder.iterdir() if p.is_file())))

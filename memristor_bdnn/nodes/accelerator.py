@@ -18,7 +18,7 @@ from memristor_bdnn.action import Learn
 from memristor_bdnn.active.acquisition import STRATEGIES, straddle, strategy
 from memristor_bdnn.config import check, option
 from memristor_bdnn.errors import ConfigError, MemristorError
-from memristor_bdnn.learners.protocol import LearnProgress
+from memristor_bdnn.learners.protocol import FloatArray, LearnProgress
 from memristor_bdnn.msg import LearnerStatus
 from memristor_bdnn.msg import Prediction as PredictionMessage
 from memristor_bdnn.nodes.base import SkillNode
@@ -55,7 +55,7 @@ class AcceleratorNode(SkillNode):
         self._learner: Any = None
         self._accelerator: Any = None
         self._version = 0
-        self._x, self._y = np.empty((0, len(FEATURE_NAMES))), np.empty(0)
+        self._x, self._y = _no_labels()
         self._progress = LearnProgress(0, 0, 0.0, 0.0, 0)
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self._status = self.create_publisher(LearnerStatus, "~/status", latched)
@@ -69,8 +69,13 @@ class AcceleratorNode(SkillNode):
         ):
             self.create_service(kind, name, handler, callback_group=self.group)
         self._server = ActionServer(
-            self, Learn, "~/learn", self._learn, callback_group=self.group,
-            goal_callback=lambda _: GoalResponse.ACCEPT, cancel_callback=lambda _: CancelResponse.ACCEPT,
+            self,
+            Learn,
+            "~/learn",
+            self._learn,
+            callback_group=self.group,
+            goal_callback=lambda _: GoalResponse.ACCEPT,
+            cancel_callback=lambda _: CancelResponse.ACCEPT,
         )
 
     # -- lifecycle ----------------------------------------------------------------------------
@@ -83,18 +88,28 @@ class AcceleratorNode(SkillNode):
         learner_class = learners.learner_class(config.learner)
         self.declare_section(learner_class.config_type, config.learner)
         options = {"host": config.host, "port": config.port} if config.accelerator == "escim" else {}
-        self._accelerator = accelerator.create(
-            config.accelerator, preset=config.preset, seed=config.seed, **options
-        )
+        self._accelerator = accelerator.create(config.accelerator, preset=config.preset, seed=config.seed, **options)
         self._learner = learners.create(
             config.learner, self._accelerator, self.read_section(config.learner), seed=config.seed
         )
         self._version = 0
-        self._x, self._y = np.empty((0, len(FEATURE_NAMES))), np.empty(0)
-        self._schema.publish(String(data=json.dumps({
-            "features": FEATURE_NAMES, "range": [-1, 1], "labels": [0, 1], "strategies": sorted(STRATEGIES),
-            "learner": config.learner, "config": asdict(self._learner.config), "accelerator": config.accelerator,
-        }, default=str)))
+        self._x, self._y = _no_labels()
+        self._schema.publish(
+            String(
+                data=json.dumps(
+                    {
+                        "features": FEATURE_NAMES,
+                        "range": [-1, 1],
+                        "labels": [0, 1],
+                        "strategies": sorted(STRATEGIES),
+                        "learner": config.learner,
+                        "config": asdict(self._learner.config),
+                        "accelerator": config.accelerator,
+                    },
+                    default=str,
+                )
+            )
+        )
         self._publish_status()
 
     def teardown(self) -> None:
@@ -106,14 +121,20 @@ class AcceleratorNode(SkillNode):
 
     def describe(self) -> str:
         """Learner and accelerator by name."""
-        return f"{self.config.learner} on {self.config.accelerator}, preset {self.config.preset}, seed {self.config.seed}"
+        return (
+            f"{self.config.learner} on {self.config.accelerator}, preset {self.config.preset}, seed {self.config.seed}"
+        )
 
     def diagnostic_values(self) -> dict[str, Any]:
         """Learner, model version and labels."""
         if self.config is None:
             return {}
-        return {"learner": self.config.learner, "accelerator": self.config.accelerator,
-                "model_version": self._version, "labels": len(self._y)}
+        return {
+            "learner": self.config.learner,
+            "accelerator": self.config.accelerator,
+            "model_version": self._version,
+            "labels": len(self._y),
+        }
 
     # -- services -----------------------------------------------------------------------------
 
@@ -139,8 +160,12 @@ class AcceleratorNode(SkillNode):
         with self._lock:
             prediction = self._learner.predict(x, samples)
         message = PredictionMessage(
-            learner=self.config.learner, model_version=self._version, samples=samples, mean=floats(prediction.mean),
-            std=floats(prediction.std), straddle=floats(straddle(prediction)),
+            learner=self.config.learner,
+            model_version=self._version,
+            samples=samples,
+            mean=floats(prediction.mean),
+            std=floats(prediction.std),
+            straddle=floats(straddle(prediction)),
             compute_time=time.perf_counter() - began,
         )
         message.header.stamp = self.get_clock().now().to_msg()
@@ -216,8 +241,9 @@ class AcceleratorNode(SkillNode):
 
         def progress(p: LearnProgress) -> None:
             self._progress = p
-            goal.publish_feedback(Learn.Feedback(
-                epoch=p.epoch, epochs=p.epochs, accuracy=p.accuracy, loss=p.loss, pulses=p.pulses))
+            goal.publish_feedback(
+                Learn.Feedback(epoch=p.epoch, epochs=p.epochs, accuracy=p.accuracy, loss=p.loss, pulses=p.pulses)
+            )
 
         def cancelled() -> bool:
             return bool(goal.is_cancel_requested) or not self.active
@@ -243,13 +269,24 @@ class AcceleratorNode(SkillNode):
     def _publish_status(self) -> LearnerStatus:
         ledger = self._accelerator.ledger.summary()
         message = LearnerStatus(
-            learner=self.config.learner, accelerator=self.config.accelerator, model_version=self._version,
-            labels=len(self._y), epoch=self._progress.epoch, loss=float(self._progress.loss),
-            train_accuracy=float(self._progress.accuracy), set_pulses=int(ledger["set_pulses"]),
-            reset_pulses=int(ledger["reset_pulses"]), reads=int(ledger["reads"]),
-            energy_j=float(ledger["device_energy_j"]), latency_s=float(ledger["latency_s"]),
+            learner=self.config.learner,
+            accelerator=self.config.accelerator,
+            model_version=self._version,
+            labels=len(self._y),
+            epoch=self._progress.epoch,
+            loss=float(self._progress.loss),
+            train_accuracy=float(self._progress.accuracy),
+            set_pulses=int(ledger["set_pulses"]),
+            reset_pulses=int(ledger["reset_pulses"]),
+            reads=int(ledger["reads"]),
+            energy_j=float(ledger["device_energy_j"]),
+            latency_s=float(ledger["latency_s"]),
             max_wear=int(ledger["max_wear"]),
         )
         message.header.stamp = self.get_clock().now().to_msg()
         self._status.publish(message)
         return message
+
+
+def _no_labels() -> tuple[FloatArray, FloatArray]:
+    return np.empty((0, len(FEATURE_NAMES))), np.empty(0)

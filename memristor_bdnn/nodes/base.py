@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import signal
 import sys
 import threading
@@ -183,7 +184,9 @@ def descriptor(field: Any, hint: Any) -> ParameterDescriptor:
         bounds.to_value = float(1e308 if high is None else high)
         result.floating_point_range = [bounds]
     elif hint is int:
-        span = IntegerRange(from_value=int(-(2**62) if low is None else low), to_value=int(2**62 if high is None else high))
+        span = IntegerRange(
+            from_value=int(-(2**62) if low is None else low), to_value=int(2**62 if high is None else high)
+        )
         result.integer_range = [span]
     return result
 
@@ -224,12 +227,11 @@ def spin(node_class: Callable[..., SkillNode], **arguments: Any) -> int:
         if node is not None:
             node.active = False
             node.teardown()
+            node.destroy_node()
         rclpy.try_shutdown()
     sys.stdout.flush()
     sys.stderr.flush()
     # Threads still inside an aborted callback must not keep the process: state is already saved.
-    import os
-
     os._exit(code)
 
 

@@ -43,7 +43,12 @@ class GraphClient:
         return self.peers.call(peer, kind, name, request, timeout_s)
 
     def act(
-        self, peer: str, kind: Any, name: str, goal: Any, timeout_s: float,
+        self,
+        peer: str,
+        kind: Any,
+        name: str,
+        goal: Any,
+        timeout_s: float,
         feedback: Callable[[Any], None] | None = None,
     ) -> Any:
         """Send a goal to an action of a node and wait for the result."""

@@ -101,10 +101,16 @@ def outcome_to_message(
 ) -> PourOutcome:
     """A pouring outcome as a message."""
     return PourOutcome(
-        header=header, trial_id=trial_id, context=context_to_message(context),
-        parameters=parameters_to_message(parameters), fraction_in_bowl=float(outcome.fraction_in_bowl),
-        fraction_in_cup=float(outcome.fraction_in_cup), fraction_spilled=float(outcome.fraction_spilled),
-        score=float(outcome.score), success=bool(outcome.success), source=str(outcome.source),
+        header=header,
+        trial_id=trial_id,
+        context=context_to_message(context),
+        parameters=parameters_to_message(parameters),
+        fraction_in_bowl=float(outcome.fraction_in_bowl),
+        fraction_in_cup=float(outcome.fraction_in_cup),
+        fraction_spilled=float(outcome.fraction_spilled),
+        score=float(outcome.score),
+        success=bool(outcome.success),
+        source=str(outcome.source),
     )
 
 

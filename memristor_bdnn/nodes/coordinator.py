@@ -26,6 +26,7 @@ from memristor_bdnn.nodes.base import SkillNode
 from memristor_bdnn.nodes.peers import PeerLost, Peers
 from memristor_bdnn.srv import LabelTrial
 
+TEST_ROWS = 500
 PEERS = ("accelerator", "pouring_world", "pour_planner")
 
 
@@ -35,9 +36,13 @@ class CoordinatorNodeConfig:
 
     results: str = option("results/session", "folder of the trial store, the rounds and the checkpoints")
     seed: int = option(0, "seed of contexts, candidates and trials", low=0)
-    test_data: str = option("", "an .npz file with x (n, 11) and score (n,): accuracy on it is reported every round")
+    test_data: str = option(
+        "", "report accuracy every round on: 'shipped' (the package's pool) or an .npz file with x (n, 11), score (n,)"
+    )
     recover: bool = option(False, "wait for a node that died and go on, instead of ending with an error")
-    peer_timeout_s: float = option(60.0, "longest wait for the other nodes to become active", low=1.0, high=3600.0, unit="s")
+    peer_timeout_s: float = option(
+        60.0, "longest wait for the other nodes to become active", low=1.0, high=3600.0, unit="s"
+    )
     label_timeout_s: float = option(
         600.0, "longest wait for an operator's or a scale's outcome of a real trial", low=1.0, high=86400.0, unit="s"
     )
@@ -63,8 +68,13 @@ class CoordinatorNode(SkillNode):
         self._peers = Peers(self, self._cancelled)
         self.create_service(LabelTrial, "~/label_trial", self._label, callback_group=self.group)
         self._server = ActionServer(
-            self, ActiveLearn, "~/active_learn", self._run, callback_group=self.group,
-            goal_callback=self._accept, cancel_callback=lambda _: CancelResponse.ACCEPT,
+            self,
+            ActiveLearn,
+            "~/active_learn",
+            self._run,
+            callback_group=self.group,
+            goal_callback=self._accept,
+            cancel_callback=lambda _: CancelResponse.ACCEPT,
         )
 
     # -- lifecycle ----------------------------------------------------------------------------
@@ -75,7 +85,9 @@ class CoordinatorNode(SkillNode):
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise ConfigError(f"results folder {folder}: {error.strerror}; choose a folder that can be written") from error
+            raise ConfigError(
+                f"results folder {folder}: {error.strerror}; choose a folder that can be written"
+            ) from error
         if not os.access(folder, os.W_OK):
             raise ConfigError(f"results folder {folder} is not writable; choose another with results:=FOLDER")
         self._test = load_test_data(self.config.test_data) if self.config.test_data else None
@@ -145,10 +157,15 @@ class CoordinatorNode(SkillNode):
         strategy = request.strategy or "straddle"
         if strategy not in STRATEGIES:
             raise ConfigError(f"strategy {strategy!r}: choose one of {', '.join(STRATEGIES)}")
-        config = build(LoopConfig, {
-            **self.read_section("loop"), "queries": request.queries, "evaluations": request.evaluation_trials,
-            "strategy": strategy,
-        })
+        config = build(
+            LoopConfig,
+            {
+                **self.read_section("loop"),
+                "queries": request.queries,
+                "evaluations": request.evaluation_trials,
+                "strategy": strategy,
+            },
+        )
         while True:
             try:
                 self._peers.wait_ready(PEERS, self.config.peer_timeout_s)
@@ -183,7 +200,12 @@ class CoordinatorNode(SkillNode):
             goal.publish_feedback(feedback)
 
         loop = ActiveLoop(
-            skill, learner, store, config, np.random.default_rng(self.config.seed), checkpoint=self._checkpoint(),
+            skill,
+            learner,
+            store,
+            config,
+            np.random.default_rng(self.config.seed),
+            checkpoint=self._checkpoint(),
             on_round=on_round,
         )
         return loop.run(progress, self._cancelled)
@@ -195,9 +217,15 @@ class CoordinatorNode(SkillNode):
         """Append what is known after a round of learning to rounds.jsonl."""
         status = learner.status
         row: dict[str, Any] = {
-            "labels": done.labels, "train_accuracy": done.report.accuracy, "epochs": done.report.epochs,
-            "set_pulses": status.set_pulses, "reset_pulses": status.reset_pulses, "reads": status.reads,
-            "energy_j": status.energy_j, "latency_s": status.latency_s, "max_wear": status.max_wear,
+            "labels": done.labels,
+            "train_accuracy": done.report.accuracy,
+            "epochs": done.report.epochs,
+            "set_pulses": status.set_pulses,
+            "reset_pulses": status.reset_pulses,
+            "reads": status.reads,
+            "energy_j": status.energy_j,
+            "latency_s": status.latency_s,
+            "max_wear": status.max_wear,
             "wall_s": round(wall_s, 3),
             "median_planning_s": float(np.median(skill.planning_times)) if skill.planning_times else 0.0,
         }
@@ -214,7 +242,9 @@ class CoordinatorNode(SkillNode):
     def _wait_for_label(self, trial_id: int) -> tuple[float, str]:
         """The outcome of an executed trial, from the LabelTrial service."""
         self._waiting = trial_id
-        self.get_logger().info(f"trial {trial_id} was poured: waiting for its outcome (memristor-bdnn label {trial_id} FRACTION)")
+        self.get_logger().info(
+            f"trial {trial_id} was poured: waiting for its outcome (memristor-bdnn label {trial_id} FRACTION)"
+        )
         deadline = time.monotonic() + self.config.label_timeout_s
         try:
             while time.monotonic() < deadline:
@@ -249,7 +279,7 @@ class CoordinatorNode(SkillNode):
 
 
 def load_test_data(path: str | Path) -> tuple[Any, Any]:
-    """Test rows: x of shape (n, 11) and success of shape (n,) as bool.
+    """Test rows: x of shape (n, 11) and success of shape (n,) as bool; "shipped" takes 500 of the package's pool.
 
     Raises:
         ConfigError: not an .npz file, missing arrays, wrong shapes or values out of range.
@@ -258,6 +288,11 @@ def load_test_data(path: str | Path) -> tuple[Any, Any]:
     from memristor_bdnn.pouring.context import FEATURE_NAMES
     from memristor_bdnn.state import load_npz
 
+    if str(path) == "shipped":
+        from memristor_bdnn.pouring import pool
+
+        shipped = pool.load()
+        return shipped.x[-TEST_ROWS:], shipped.score[-TEST_ROWS:] > 0
     arrays = load_npz(path)
     for name in ("x", "score"):
         if name not in arrays:
@@ -267,5 +302,3 @@ def load_test_data(path: str | Path) -> tuple[Any, Any]:
         raise ConfigError(f"{path}: x {x.shape} and score {score.shape}, expected (n, {len(FEATURE_NAMES)}) and (n,)")
     check_features(x, FEATURE_NAMES)
     return x, score > 0
-
-

@@ -10,7 +10,6 @@ import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -133,7 +132,9 @@ ARGUMENTS = (
     Argument("namespace", "", "namespace of all nodes"),
     Argument("params_file", "", "YAML file of node parameters, applied before the arguments"),
     Argument("use_sim_time", "false", "follow /clock", bool, targets=tuple(f"{n}.use_sim_time" for n in _ALL)),
-    Argument("autostart", "true", "configure and activate the nodes", bool, targets=tuple(f"{n}.autostart" for n in _ALL)),
+    Argument(
+        "autostart", "true", "configure and activate the nodes", bool, targets=tuple(f"{n}.autostart" for n in _ALL)
+    ),
     Argument("use_respawn", "false", "start a node again when it dies", bool, targets=("coordinator.recover",)),
     Argument("log_level", "info", "log level of the nodes", choices=("debug", "info", "warn", "error", "fatal")),
     Argument("learner", "msgld", "learner plugin", choices=_learners, targets=("accelerator.learner",)),
@@ -141,16 +142,29 @@ ARGUMENTS = (
     Argument("host", "192.168.1.10", "address of the ESCIM board", targets=("accelerator.host",)),
     Argument("port", "7", "port of the ESCIM board", int, targets=("accelerator.port",)),
     Argument(
-        "arm", "panda", "arm description: a name or a YAML file", choices=_arms,
+        "arm",
+        "panda",
+        "arm description: a name or a YAML file",
+        choices=_arms,
         targets=("pouring_world.arm", "pour_planner.arm"),
     ),
     Argument("gui", "false", "open the simulator's window", bool, targets=("pouring_world.gui",)),
     Argument("camera", "false", "publish camera images of a pour", bool, targets=("pouring_world.camera",)),
     Argument("record", "false", "record the session as MCAP into the results folder", bool),
     Argument("seed", "0", "seed of every random choice", int, targets=tuple(f"{n}.seed" for n in _ALL)),
-    Argument("results", "results/session", "folder of the trial store and the checkpoints", targets=("coordinator.results",)),
-    Argument("test_data", "", ".npz file with x and score: accuracy on it is reported", targets=("coordinator.test_data",)),
-    Argument("initial_trials", "64", "random trials before the first query", int, targets=("coordinator.loop.initial_trials",)),
+    Argument(
+        "results", "results/session", "folder of the trial store and the checkpoints", targets=("coordinator.results",)
+    ),
+    Argument(
+        "test_data", "", ".npz file with x and score: accuracy on it is reported", targets=("coordinator.test_data",)
+    ),
+    Argument(
+        "initial_trials",
+        "64",
+        "random trials before the first query",
+        int,
+        targets=("coordinator.loop.initial_trials",),
+    ),
     Argument("candidates", "1000", "candidates per query", int, targets=("coordinator.loop.candidates",)),
 )
 
@@ -200,9 +214,13 @@ def resolve(
                 parameters[node][parameter] = value
     return [
         NodeCommand(
-            name=node.name, executable=node.executable, namespace=merged["namespace"],
-            params_file=str(Path(params_file).resolve()) if params_file else "", parameters=parameters[node.name],
-            log_level=merged["log_level"], respawn=merged["use_respawn"] == "true",
+            name=node.name,
+            executable=node.executable,
+            namespace=merged["namespace"],
+            params_file=str(Path(params_file).resolve()) if params_file else "",
+            parameters=parameters[node.name],
+            log_level=merged["log_level"],
+            respawn=merged["use_respawn"] == "true",
         )
         for node in nodes
     ]

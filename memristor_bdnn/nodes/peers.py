@@ -72,18 +72,25 @@ class Peers:
 
     def call(self, peer: str, kind: Any, name: str, request: Any, timeout_s: float) -> Any:
         """Call service ``peer/name`` and wait for the response."""
-        client = self._client(f"{peer}/{name}", lambda path: self._node.create_client(
-            kind, path, callback_group=self._group))
+        client = self._client(
+            f"{peer}/{name}", lambda path: self._node.create_client(kind, path, callback_group=self._group)
+        )
         self._await_server(client.service_is_ready, peer, name)
         return self._wait(client.call_async(request), peer, name, timeout_s)
 
     def act(
-        self, peer: str, kind: Any, name: str, goal: Any, timeout_s: float,
+        self,
+        peer: str,
+        kind: Any,
+        name: str,
+        goal: Any,
+        timeout_s: float,
         feedback: Callable[[Any], None] | None = None,
     ) -> Any:
         """Send a goal to action ``peer/name`` and wait for its result; a cancelled wait cancels the goal."""
-        client = self._client(f"{peer}/{name}", lambda path: ActionClient(
-            self._node, kind, path, callback_group=self._group))
+        client = self._client(
+            f"{peer}/{name}", lambda path: ActionClient(self._node, kind, path, callback_group=self._group)
+        )
         self._await_server(client.server_is_ready, peer, name)
         on_feedback = (lambda message: feedback(message.feedback)) if feedback else None
         handle = self._wait(client.send_goal_async(goal, feedback_callback=on_feedback), peer, name, 10.0)
@@ -94,9 +101,7 @@ class Peers:
         except (Cancelled, PeerLost):
             handle.cancel_goal_async()
             raise
-        if response.status not in (
-            GoalStatus.STATUS_SUCCEEDED, GoalStatus.STATUS_ABORTED, GoalStatus.STATUS_CANCELED
-        ):
+        if response.status not in (GoalStatus.STATUS_SUCCEEDED, GoalStatus.STATUS_ABORTED, GoalStatus.STATUS_CANCELED):
             raise PeerLost(peer, f"{peer}/{name} ended with status {response.status}")
         return response.result
 

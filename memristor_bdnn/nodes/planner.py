@@ -51,8 +51,13 @@ class PlannerNode(SkillNode):
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self._markers = self.create_publisher(MarkerArray, "~/markers", latched)
         self._server = ActionServer(
-            self, PlanPour, "~/plan_pour", self._plan, callback_group=self.group,
-            goal_callback=lambda _: GoalResponse.ACCEPT, cancel_callback=lambda _: CancelResponse.ACCEPT,
+            self,
+            PlanPour,
+            "~/plan_pour",
+            self._plan,
+            callback_group=self.group,
+            goal_callback=lambda _: GoalResponse.ACCEPT,
+            cancel_callback=lambda _: CancelResponse.ACCEPT,
         )
 
     def setup(self) -> None:

@@ -38,15 +38,21 @@ class RemoteLearner:
         self._peers, self._want_samples, self._peer = peers, want_samples, peer
         self.status: Any = None
 
-    def fit(self, x: FloatArray, y: FloatArray, progress: ProgressCallback | None = None, cancelled: Any = None) -> LearnReport:
+    def fit(
+        self, x: FloatArray, y: FloatArray, progress: ProgressCallback | None = None, cancelled: Any = None
+    ) -> LearnReport:
         """Train ex situ and deploy."""
         return self._learn(x, y, True, progress)
 
-    def learn(self, x: FloatArray, y: FloatArray, progress: ProgressCallback | None = None, cancelled: Any = None) -> LearnReport:
+    def learn(
+        self, x: FloatArray, y: FloatArray, progress: ProgressCallback | None = None, cancelled: Any = None
+    ) -> LearnReport:
         """Train in situ on all labels."""
         return self._learn(x, y, False, progress)
 
-    def _learn(self, x: FloatArray, y: FloatArray, from_scratch: bool, progress: ProgressCallback | None) -> LearnReport:
+    def _learn(
+        self, x: FloatArray, y: FloatArray, from_scratch: bool, progress: ProgressCallback | None
+    ) -> LearnReport:
         history: list[float] = []
 
         def feedback(message: Any) -> None:
@@ -54,7 +60,9 @@ class RemoteLearner:
             if progress is not None:
                 progress(LearnProgress(message.epoch, message.epochs, message.loss, message.accuracy, message.pulses))
 
-        goal = Learn.Goal(x=convert.features_to_message(x, FEATURE_NAMES), y=convert.floats(y), from_scratch=from_scratch)
+        goal = Learn.Goal(
+            x=convert.features_to_message(x, FEATURE_NAMES), y=convert.floats(y), from_scratch=from_scratch
+        )
         result = self._peers.act(self._peer, Learn, "learn", goal, LEARN_S, feedback)
         if result.error_code == Learn.Result.CANCELED:
             raise Cancelled(result.error_msg)
@@ -77,12 +85,16 @@ class RemoteLearner:
     def save(self, path: str | Path) -> str:
         """Have the node write a checkpoint; returns its SHA-256."""
         request = SaveCheckpoint.Request(path=str(Path(path).resolve()))
-        return str(self._checked(self._peers.call(self._peer, SaveCheckpoint, "save_checkpoint", request, CHECKPOINT_S)).sha256)
+        return str(
+            self._checked(self._peers.call(self._peer, SaveCheckpoint, "save_checkpoint", request, CHECKPOINT_S)).sha256
+        )
 
     def load(self, path: str | Path) -> str:
         """Have the node restore a checkpoint; returns its SHA-256."""
         request = LoadCheckpoint.Request(path=str(Path(path).resolve()), strict=True)
-        return str(self._checked(self._peers.call(self._peer, LoadCheckpoint, "load_checkpoint", request, CHECKPOINT_S)).sha256)
+        return str(
+            self._checked(self._peers.call(self._peer, LoadCheckpoint, "load_checkpoint", request, CHECKPOINT_S)).sha256
+        )
 
     def _checked(self, response: Any) -> Any:
         if not response.success:
@@ -98,7 +110,10 @@ class RemoteSkill(PouringSkill):
     """
 
     def __init__(
-        self, peers: Peers, wait_for_label: Callable[[int], tuple[float, str]], next_id: Callable[[], int],
+        self,
+        peers: Peers,
+        wait_for_label: Callable[[int], tuple[float, str]],
+        next_id: Callable[[], int],
         pour_timeout_s: float = 180.0,
     ) -> None:
         super().__init__()
@@ -137,8 +152,15 @@ class RemoteSkill(PouringSkill):
     def _pour(self, planned: Any, plan: Any, seed: int) -> TrialOutcome:
         trial_id = self._next_id()
         goal = Pour.Goal(
-            trial_id=trial_id, context=planned.context, parameters=planned.parameters, approach=plan.approach,
-            pour=plan.pour, retreat=plan.retreat, grasp=plan.grasp, yaw=plan.yaw, seed=seed,
+            trial_id=trial_id,
+            context=planned.context,
+            parameters=planned.parameters,
+            approach=plan.approach,
+            pour=plan.pour,
+            retreat=plan.retreat,
+            grasp=plan.grasp,
+            yaw=plan.yaw,
+            seed=seed,
         )
         result = self._peers.act("pouring_world", Pour, "pour", goal, self._pour_timeout_s)
         if result.error_code == Pour.Result.CANCELED:
@@ -157,8 +179,10 @@ class RemoteSkill(PouringSkill):
             raise MemristorError(f"pouring_world: {result.error_msg}")
         self.last_outcome = outcome
         details = {
-            "fraction_in_cup": outcome.fraction_in_cup, "fraction_spilled": outcome.fraction_spilled,
-            "source": outcome.source, "planning_time_s": round(plan.planning_time, 4),
+            "fraction_in_cup": outcome.fraction_in_cup,
+            "fraction_spilled": outcome.fraction_spilled,
+            "source": outcome.source,
+            "planning_time_s": round(plan.planning_time, 4),
         }
         return TrialOutcome(True, outcome.score, outcome.fraction_in_bowl, details)
 

@@ -94,8 +94,14 @@ class Supervisor:
     def _start(self, command: NodeCommand) -> None:
         process = subprocess.Popen(
             [sys.executable, str(executable_path(command.executable)), *command.ros_arguments()],
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, bufsize=1, errors="replace",
-            start_new_session=True, preexec_fn=_die_with_parent, env=child_environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            bufsize=1,
+            errors="replace",
+            start_new_session=True,
+            preexec_fn=_die_with_parent,
+            env=child_environment(),
         )
         self.processes[command.name] = process
         assert process.stdout is not None

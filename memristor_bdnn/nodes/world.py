@@ -58,8 +58,13 @@ class WorldNode(SkillNode):
         self._markers = self.create_publisher(MarkerArray, "~/markers", latched)
         self.create_service(ResetWorld, "~/reset", self._reset, callback_group=self.group)
         self._server = ActionServer(
-            self, Pour, "~/pour", self._pour, callback_group=self.group,
-            goal_callback=lambda _: GoalResponse.ACCEPT, cancel_callback=lambda _: CancelResponse.ACCEPT,
+            self,
+            Pour,
+            "~/pour",
+            self._pour,
+            callback_group=self.group,
+            goal_callback=lambda _: GoalResponse.ACCEPT,
+            cancel_callback=lambda _: CancelResponse.ACCEPT,
         )
         self.create_timer(1.0 / JOINT_STATE_HZ, self._publish_joints, callback_group=self.group)
 
@@ -102,7 +107,7 @@ class WorldNode(SkillNode):
             with self._lock:
                 seed = self.config.seed if request.seed < 0 else request.seed
                 self._context = self._world.reset(seed, given)
-                self._remember_joints()
+                self._joints = (np.array(self._arm.home), np.zeros(self._arm.dof))
             response.context = convert.context_to_message(self._context)
             response.success = True
             self._publish_scene()
@@ -121,9 +126,15 @@ class WorldNode(SkillNode):
         except MemristorError as error:
             return self._abort(goal, result, Pour.Result.BAD_INPUT, error)
         if self._context is None or not np.allclose(context.array(), self._context.array(), atol=1e-9):
-            return self._abort(goal, result, Pour.Result.CONTEXT_MISMATCH, ConfigError(
-                f"the goal's vessels are not those of the scene: reset the world first (goal {context}, "
-                f"scene {self._context})"))
+            return self._abort(
+                goal,
+                result,
+                Pour.Result.CONTEXT_MISMATCH,
+                ConfigError(
+                    f"the goal's vessels are not those of the scene: reset the world first (goal {context}, "
+                    f"scene {self._context})"
+                ),
+            )
         try:
             with self._lock:
                 outcome = self._execute(goal, plan)
@@ -149,7 +160,9 @@ class WorldNode(SkillNode):
             approach=convert.trajectory_from_message(request.approach, names),
             pour=convert.trajectory_from_message(request.pour, names),
             retreat=convert.trajectory_from_message(request.retreat, names),
-            grasp=convert.pose_from_message(request.grasp), yaw=float(request.yaw), planning_time_s=0.0,
+            grasp=convert.pose_from_message(request.grasp),
+            yaw=float(request.yaw),
+            planning_time_s=0.0,
         )
         return convert.context_from_message(request.context), convert.parameters_from_message(request.parameters), plan
 
@@ -168,7 +181,8 @@ class WorldNode(SkillNode):
                 self._publish_image()
 
         return self._world.pour_with_arm(
-            plan, progress=progress,
+            plan,
+            progress=progress,
             cancelled=lambda: bool(goal.is_cancel_requested) or not self.active,
         )
 
@@ -181,7 +195,8 @@ class WorldNode(SkillNode):
 
     def _remember_joints(self) -> None:
         """Copy the joint state; only the thread that steps the simulator may ask it."""
-        self._joints = self._world.joint_state()
+        state = self._world.joint_state()
+        self._joints = (state["positions"], state["velocities"])
 
     def _publish_joints(self) -> None:
         if self._joints is None:
@@ -204,5 +219,3 @@ class WorldNode(SkillNode):
         bowl = np.eye(4)
         bowl[0, 3] = 0.5
         self._markers.publish(scene_markers(self._context, bowl, None, self.get_clock().now().to_msg()))
-
-

@@ -16,11 +16,18 @@ class SessionProgress:
 
     def __init__(self, initial: int, queries: int, evaluations: int) -> None:
         self._progress = Progress(
-            TextColumn("{task.description:<18}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-            TextColumn("{task.fields[note]}"), console=Console(),
+            TextColumn("{task.description:<18}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=Console(),
         )
-        totals = {"initial": ("random trials", initial), "query": ("queries", queries),
-                  "evaluation": ("confident pours", evaluations)}
+        totals = {
+            "initial": ("random trials", initial),
+            "query": ("queries", queries),
+            "evaluation": ("confident pours", evaluations),
+        }
         self._tasks = {
             phase: self._progress.add_task(text, total=total, note="", start=False)
             for phase, (text, total) in totals.items()

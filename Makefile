@@ -1,0 +1,49 @@
+# make build | demo | test | lint | bench | clean
+# Everything is installed into .venv; nothing outside the repository is touched.
+
+PYTHON ?= python3
+OUT ?= results/demo
+VENV := .venv
+BIN := $(VENV)/bin
+SOURCES := $(shell find memristor_bdnn msg srv action launch config cmake -type f -not -name '*.pyc' 2>/dev/null) \
+           CMakeLists.txt package.xml setup.py
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: build demo test lint bench clean tools
+
+build: $(VENV)/.built
+
+demo: $(VENV)/.built
+	$(BIN)/memristor-bdnn demo --out $(OUT) $(DEMO_ARGS)
+
+test: $(VENV)/.built
+	$(BIN)/python -m pytest test $(TEST_ARGS)
+
+lint: $(VENV)/.dependencies
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: $(VENV)/.built
+	bench/run.sh
+
+clean:
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+
+tools:
+	@command -v $(PYTHON) >/dev/null || { echo "missing: $(PYTHON) (Python 3.10 or newer)"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "$(PYTHON) is too old: Python 3.10 or newer is needed"; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "missing: Python's venv module (Debian: apt install python3-venv)"; exit 1; }
+	@command -v c++ >/dev/null || command -v g++ >/dev/null || command -v clang++ >/dev/null || { echo "missing: a C++ compiler (Debian: apt install g++)"; exit 1; }
+
+$(VENV)/bin/python: | tools
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.dependencies: requirements.txt constraints.txt | $(VENV)/bin/python
+	@echo "installing dependencies into $(VENV) (a few minutes the first time)"
+	$(BIN)/python -m pip install -q -r requirements.txt -c constraints.txt
+	@touch $@
+
+$(VENV)/.built: $(VENV)/.dependencies $(SOURCES)
+	@echo "building ROS 2 interfaces and installing the package"
+	$(BIN)/python -m pip install -q --no-build-isolation --no-deps --force-reinstall .
+	@touch $@

@@ -1,0 +1,215 @@
+"""The report of a session: summary.json, the plot of accuracy and skill, the animation, an HTML page."""
+
+from __future__ import annotations
+
+import html
+import importlib.metadata
+import json
+import platform
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from memristor_bdnn import __version__
+from memristor_bdnn.active.store import LABEL_PHASES, Trial, TrialStore
+from memristor_bdnn.errors import MemristorError
+from memristor_bdnn.state import write_atomic
+
+
+def write_report(
+    folder: Path, options: Mapping[str, Any], wall_s: Mapping[str, float], animate: bool = True
+) -> dict[str, Any]:
+    """Write everything about a finished session into its folder; returns the summary.
+
+    Args:
+        folder: results folder with trials.jsonl and rounds.jsonl.
+        options: what the session was started with.
+        wall_s: seconds of each phase so far.
+        animate: also simulate the best confident pour again and film it.
+    """
+    began = time.monotonic()
+    store = TrialStore(folder / "trials.jsonl")
+    trials = list(store.trials)
+    store.close()
+    rounds = read_rounds(folder / "rounds.jsonl")
+    plot_session(trials, rounds, folder / "learning.png")
+    film = None
+    if animate and (best := best_pour(trials)) is not None:
+        film = animate_pour(best, str(options.get("arm", "panda")), folder)
+    times = {**wall_s, "report": time.monotonic() - began}
+    summary = summarise(trials, rounds, options, times)
+    write_atomic(folder / "summary.json", (json.dumps(summary, indent=2) + "\n").encode())
+    write_atomic(folder / "index.html", page(summary, film).encode())
+    return summary
+
+
+def read_rounds(path: Path) -> list[dict[str, Any]]:
+    """Rounds of learning, the last one for each number of labels; a torn last line is dropped."""
+    rounds: dict[int, dict[str, Any]] = {}
+    for line in path.read_text().splitlines() if path.exists() else []:
+        try:
+            row = json.loads(line)
+            rounds[int(row["labels"])] = row
+        except (ValueError, KeyError, TypeError):
+            continue
+    return [rounds[n] for n in sorted(rounds)]
+
+
+def summarise(
+    trials: Sequence[Trial],
+    rounds: Sequence[Mapping[str, Any]],
+    options: Mapping[str, Any],
+    wall_s: Mapping[str, float],
+) -> dict[str, Any]:
+    """The session in flat figures."""
+    labels = [t for t in trials if t.feasible and t.phase in LABEL_PHASES]
+    shown = evaluations_by_labels(trials)
+    final = shown[-1][1] if shown else []
+    last = dict(rounds[-1]) if rounds else {}
+    random = [t.fraction for t in labels if t.phase == "initial"]
+    summary: dict[str, Any] = {
+        "labels": len(labels),
+        "label_successes": sum(t.score > 0 for t in labels),
+        "queries": sum(t.phase == "query" for t in labels),
+        "infeasible": sum(not t.feasible for t in trials),
+        "train_accuracy": last.get("train_accuracy"),
+        "test_accuracy": last.get("test_accuracy"),
+        "test_balanced_accuracy": last.get("test_balanced_accuracy"),
+        "fraction_poured": float(np.mean(final)) if final else None,
+        "success_rate": float(np.mean(np.array(final) > 0.9)) if final else None,
+        "evaluation_trials": len(final),
+        "fraction_poured_random": float(np.mean(random)) if random else None,
+        "set_pulses": last.get("set_pulses"),
+        "reset_pulses": last.get("reset_pulses"),
+        "pulses": last["set_pulses"] + last["reset_pulses"] if last else None,
+        "reads": last.get("reads"),
+        "energy_j": last.get("energy_j"),
+        "latency_s": last.get("latency_s"),
+        "max_wear": last.get("max_wear"),
+        "median_planning_s": last.get("median_planning_s"),
+        "wall_s": round(sum(wall_s.values()), 3),
+        **{f"wall_{phase}_s": round(seconds, 3) for phase, seconds in wall_s.items()},
+        **{name: options.get(name) for name in ("seed", "learner", "accelerator", "arm", "strategy")},
+        "label_scores": [round(t.score, 6) for t in labels],
+        "train_accuracy_by_labels": {str(r["labels"]): r["train_accuracy"] for r in rounds},
+        "test_accuracy_by_labels": {str(r["labels"]): r["test_accuracy"] for r in rounds if "test_accuracy" in r},
+        "fraction_poured_by_labels": {str(n): float(np.mean(f)) for n, f in shown},
+        "versions": versions(),
+    }
+    return summary
+
+
+def versions() -> dict[str, str]:
+    """Versions of what the session ran on."""
+    found = {"memristor_bdnn": __version__, "python": platform.python_version()}
+    for name in ("numpy", "torch", "pybullet", "ros-rclpy"):
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def evaluations_by_labels(trials: Sequence[Trial]) -> list[tuple[int, list[float]]]:
+    """Fractions poured by the confident trials, grouped by how many labels the network had learned."""
+    groups: dict[int, list[float]] = {}
+    labels = 0
+    for trial in trials:
+        if trial.feasible and trial.phase in LABEL_PHASES:
+            labels += 1
+        elif trial.feasible and trial.phase == "evaluation":
+            groups.setdefault(labels, []).append(trial.fraction)
+    return sorted(groups.items())
+
+
+def plot_session(trials: Sequence[Trial], rounds: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Accuracy of the network and fraction poured by it, against the number of labels."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
+    n = [r["labels"] for r in rounds]
+    left.plot(n, [r["train_accuracy"] for r in rounds], "o-", color="#1f77b4", label="on the labels", markersize=4)
+    if rounds and "test_accuracy" in rounds[-1]:
+        known = [r for r in rounds if "test_accuracy" in r]
+        x = [r["labels"] for r in known]
+        left.plot(x, [r["test_accuracy"] for r in known], "s-", color="#d62728", label="on unseen trials", markersize=4)
+        balanced = [r["test_balanced_accuracy"] for r in known]
+        left.plot(x, balanced, "^--", color="#ff9896", label="unseen, balanced", markersize=4)
+    left.set(xlabel="labels", ylabel="accuracy", ylim=(0.3, 1.03), title="What the network predicts right")
+    left.grid(alpha=0.3)
+    left.legend(loc="lower right", frameon=False)
+
+    random = [t.fraction for t in trials if t.phase == "initial" and t.feasible]
+    if random:
+        right.axhline(float(np.mean(random)), color="0.5", linestyle=":", label="random trials")
+    groups = evaluations_by_labels(trials)
+    for labels, fractions in groups:
+        right.plot([labels] * len(fractions), fractions, "o", color="#2ca02c", alpha=0.35, markersize=5)
+    if groups:
+        means = [float(np.mean(f)) for _, f in groups]
+        right.plot([k for k, _ in groups], means, "D-", color="#2ca02c", label="most confident pour")
+    right.set(xlabel="labels", ylabel="fraction poured into the bowl", ylim=(-0.03, 1.05), title="What it pours")
+    right.grid(alpha=0.3)
+    right.legend(loc="lower right", frameon=False)
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
+
+
+def best_pour(trials: Sequence[Trial]) -> Trial | None:
+    """The confident trial to film: the last of those that poured most."""
+    shown = [t for t in trials if t.phase == "evaluation" and t.feasible]
+    return max(reversed(shown), key=lambda t: t.fraction, default=None)
+
+
+def animate_pour(trial: Trial, arm: str, folder: Path) -> str | None:
+    """Simulate a trial of the store again (same seed, same outcome) and film it; returns the file's name.
+
+    A trial that cannot be repeated is reported and leaves the animation out: the results are
+    complete without it.
+    """
+    from memristor_bdnn import arms
+    from memristor_bdnn.planning.pour import PourPlanner
+    from memristor_bdnn.pouring.context import PourContext, PourParameters
+    from memristor_bdnn.pouring.world import PouringWorld, WorldConfig
+    from memristor_bdnn.report.pouring_figures import film_pour
+
+    context, parameters = PourContext.from_array(trial.context), PourParameters.from_array(trial.parameters)
+    planner = PourPlanner(arms.load(arm))
+    try:
+        with PouringWorld(WorldConfig(arm=arm)) as world:
+            world.reset(trial.seed, context)
+            plan = planner.plan(context, parameters, seed=trial.seed)
+            film_pour(world, plan, folder / "pour.gif")
+    except MemristorError as error:
+        print(f"no animation: {error}")
+        return None
+    finally:
+        planner.close()
+    return "pour.gif"
+
+
+def page(summary: Mapping[str, Any], film: str | None) -> str:
+    """A page of the session for a browser."""
+    rows = "".join(
+        f"<tr><td>{html.escape(key)}</td><td>{html.escape(_text(value))}</td></tr>"
+        for key, value in summary.items()
+        if not isinstance(value, dict | list)
+    )
+    picture = f'<img src="{film}" alt="the learned pour">' if film else ""
+    return (
+        "<!doctype html><meta charset='utf-8'><title>memristor_bdnn session</title>"
+        "<style>body{font-family:sans-serif;max-width:60rem;margin:2rem auto}td{padding:.1rem 1rem .1rem 0}"
+        "img{max-width:100%}</style><h1>A skill learned on memristors</h1>"
+        f"<p><img src='learning.png' alt='accuracy and skill against labels'></p><p>{picture}</p>"
+        f"<table>{rows}</table>\n"
+    )
+
+
+def _text(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,107 @@
+"""Shared fixtures: the optional data folder, and a running graph of real nodes."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+COMMAND = Path(sys.prefix) / "bin" / "memristor-bdnn"
+_domains = itertools.count(0)
+
+
+@pytest.fixture(scope="session")
+def data_folder() -> Path:
+    """Published measurements, from MEMRISTOR_BDNN_DATA or beside the repository; skips when absent."""
+    folder = Path(os.environ.get("MEMRISTOR_BDNN_DATA", ROOT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"published data not found in {folder}: set MEMRISTOR_BDNN_DATA to check against it")
+    return folder
+
+
+def fresh_environment() -> dict[str, str]:
+    """An environment whose ROS domain no other graph of this test run uses."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
+    domain = 1 + (os.getpid() * 7 + worker * 31 + next(_domains)) % 100
+    return {**os.environ, "ROS_DOMAIN_ID": str(domain), "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
+
+
+class RunningGraph:
+    """`memristor-bdnn up` in a process of its own, and a client node to talk to it."""
+
+    def __init__(self, arguments: list[str], environment: dict[str, str], log: Path) -> None:
+        self.log = log
+        with open(log, "w") as output:
+            self.process = subprocess.Popen(
+                [str(COMMAND), "up", *arguments], env=environment, stdout=output, stderr=subprocess.STDOUT, cwd=log.parent
+            )
+        os.environ["ROS_DOMAIN_ID"] = environment["ROS_DOMAIN_ID"]
+        os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+        from memristor_bdnn.nodes.client import GraphClient
+
+        self.client = GraphClient("test_client")
+
+    def wait_ready(self, names: tuple[str, ...] = ("pouring_world", "pour_planner", "accelerator", "coordinator")) -> None:
+        try:
+            self.client.peers.wait_ready(names, 60.0)
+        except Exception as error:
+            raise AssertionError(f"{error}\n{self.log.read_text()}") from error
+
+    def node_process(self, executable: str) -> int:
+        """Process id of a child node."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        for child in children:
+            if executable in Path(f"/proc/{child}/cmdline").read_text():
+                return int(child)
+        raise AssertionError(f"no child {executable} among {children}")
+
+    def wait_exit(self, timeout_s: float = 20.0) -> int:
+        return self.process.wait(timeout_s)
+
+    def close(self) -> None:
+        self.client.close()
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+            try:
+                self.process.wait(15.0)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+
+
+@pytest.fixture
+def start_graph(tmp_path: Path) -> Iterator[Callable[..., RunningGraph]]:
+    """Start graphs with arguments; all are stopped at the end."""
+    graphs: list[RunningGraph] = []
+
+    def start(*arguments: str) -> RunningGraph:
+        graph = RunningGraph([f"results:={tmp_path / 'results'}", *arguments], fresh_environment(), tmp_path / "up.log")
+        graphs.append(graph)
+        return graph
+
+    yield start
+    for graph in graphs:
+        graph.close()
+
+
+def run_command(*words: str, timeout_s: float = 240.0, **kwargs: Any) -> subprocess.CompletedProcess[str]:
+    """Run the installed command in a ROS domain of its own."""
+    return subprocess.run(
+        [str(COMMAND), *words], env=fresh_environment(), capture_output=True, text=True, timeout=timeout_s, **kwargs
+    )
+
+
+def until(condition: Callable[[], bool], timeout_s: float = 20.0) -> None:
+    """Wait for a condition; fails when it does not come true in time."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "condition did not come true in time"
+        time.sleep(0.05)

@@ -1,0 +1,83 @@
+"""The graph as data: arguments, parameters, and the supervisor's view of them."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from memristor_bdnn.errors import ConfigError
+from memristor_bdnn.nodes import graph
+
+LAUNCH = Path(__file__).parent.parent / "launch"
+
+
+def test_every_target_is_a_node_of_the_graph() -> None:
+    names = {node.name for node in graph.NODES}
+    for argument in graph.ARGUMENTS:
+        assert all(target.split(".")[0] in names for target in argument.targets), argument.name
+
+
+def test_defaults_are_not_passed_so_that_a_parameter_file_decides() -> None:
+    assert all(not command.parameters for command in graph.resolve({}))
+
+
+def test_values_reach_their_nodes_with_their_types() -> None:
+    commands = {c.name: c for c in graph.resolve({"learner": "eapu", "seed": "7", "gui": "true", "namespace": "lab"})}
+    assert commands["accelerator"].parameters == {"learner": "eapu", "seed": 7}
+    assert commands["pouring_world"].parameters == {"gui": True, "seed": 7}
+    words = commands["accelerator"].ros_arguments()
+    assert "__ns:=/lab" in words and "learner:=eapu" in words and "seed:=7" in words
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [
+        ("learner:=nonsense", ["learner:=nonsense", "msgld", "eapu", "mcmc"]),
+        ("accelerator:=fpga", ["accelerator:=fpga", "simulated", "escim"]),
+        ("arm:=hand", ["arm:=hand", "panda", "kuka_iiwa"]),
+        ("gui:=maybe", ["gui:=maybe", "true", "false"]),
+        ("seed:=x", ["seed:=x", "int"]),
+        ("lerner:=msgld", ["lerner", "did you mean learner"]),
+        ("learner", ["name:=value"]),
+    ],
+)
+def test_bad_arguments_name_the_value_and_the_choices(word: str, expected: list[str]) -> None:
+    with pytest.raises(ConfigError) as error:
+        graph.parse_arguments([word])
+    for text in expected:
+        assert text in str(error.value)
+
+
+def test_missing_params_file_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"no such file"):
+        graph.resolve({"params_file": "nowhere.yaml"})
+
+
+@pytest.mark.parametrize("text", ["true", "12", "1e3", "null", "", "~"])
+def test_text_that_yaml_would_convert_is_quoted(text: str) -> None:
+    import yaml
+
+    assert yaml.safe_load(graph.parameter_text(text)) == text
+
+
+@pytest.mark.parametrize("path", sorted(LAUNCH.glob("*.launch.py")), ids=lambda p: p.name)
+def test_launch_files_define_generate_launch_description(path: Path) -> None:
+    tree = ast.parse(path.read_text())
+    assert "generate_launch_description" in {n.name for n in tree.body if isinstance(n, ast.FunctionDef)}
+
+
+def test_launch_and_supervisor_start_the_same_nodes() -> None:
+    launch = pytest.importorskip("launch", reason="launch is not on PyPI: parity is checked where ROS 2 is installed")
+    pytest.importorskip("launch_ros")
+    from launch.launch_description_sources import get_launch_description_from_python_launch_file
+
+    description = get_launch_description_from_python_launch_file(str(LAUNCH / "pouring.launch.py"))
+    declared = {a.name: a for a in description.get_launch_arguments()}
+    assert set(declared) == {a.name for a in graph.ARGUMENTS}
+    context = launch.LaunchContext()
+    for argument in graph.ARGUMENTS:
+        context.launch_configurations[argument.name] = argument.default
+    nodes = description.entities[-1].execute(context)
+    assert [n.node_executable for n in nodes] == [c.executable for c in graph.resolve({})]
