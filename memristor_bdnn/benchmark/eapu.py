@@ -131,10 +131,10 @@ def faults_part(plan: Plan, device: EapuDevice) -> dict[str, Any]:
     from memristor_bdnn.learners.eapu_optimizer import EaPU
 
     rows = []
-    for off, on in ((0.0, 0.0), (0.05, 0.01), (0.10, 0.02), (0.20, 0.04)):
-        cell = replace(device, stuck_off=off, stuck_on=on)
+    for low, high in ((0.0, 0.0), (0.05, 0.01), (0.10, 0.02), (0.20, 0.04)):
+        cell = replace(device, stuck_off=low, stuck_on=high)
         runs = [train_digits(s, on(EaPU, cell, s), plan.epochs) for s in range(plan.seeds)]
-        rows.append((f"{off:.0%} off, {on:.0%} on", median([t.score for t in runs]), off, on))
+        rows.append((f"{low:.0%} off, {high:.0%} on", median([t.score for t in runs]), low, high))
     print_table(
         "Stuck cells (published: 10 % off and 2 % on still train to 85 %, training accuracy, ResNet34)",
         ("faults", "EaPU accuracy"),
@@ -142,7 +142,7 @@ def faults_part(plan: Plan, device: EapuDevice) -> dict[str, Any]:
     )
     return {
         "stuck_accuracy": rows[2][1],
-        "stuck_curve": [{"stuck_off": off, "stuck_on": on, "accuracy": score} for _, score, off, on in rows],
+        "stuck_curve": [{"stuck_off": low, "stuck_on": high, "accuracy": score} for _, score, low, high in rows],
     }
 
 

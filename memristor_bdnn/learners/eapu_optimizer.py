@@ -7,7 +7,6 @@ Usable alone, in a training script that knows nothing else of this package::
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -17,12 +16,10 @@ import torch
 
 from memristor_bdnn.errors import ConfigError
 from memristor_bdnn.learners.eapu_cells import PROGRAMMERS, EapuDevice, as_device
+from memristor_bdnn.learners.eapu_rule import probabilistic_update
 
 Tensor = torch.Tensor
 Array = npt.NDArray[Any]
-
-_SPARSE_FROM = 20_000  # cells from which drawing candidates beats one random number for each cell
-_SPARSE_BELOW = 0.25  # largest update probability for which that holds
 
 
 class DeviceOptimizer(torch.optim.Optimizer):
@@ -179,41 +176,7 @@ class EaPU(DeviceOptimizer):
 
     def choose(self, delta: Array) -> tuple[Array, Array]:
         """Indices (k,) and changes (k,), in expectation the full step (n,)."""
-        threshold = self.device.threshold
-        if threshold == 0:
-            return super().choose(delta)
-        index = self._draw(delta, threshold)
-        step = delta[index]
-        return index, np.where(np.abs(step) >= threshold, step, np.copysign(threshold, step))
-
-    def _draw(self, delta: Array, threshold: float) -> Array:
-        """Indices of the cells to write, each independently with probability min(|delta| / threshold, 1).
-
-        Candidates are drawn with the largest of the probabilities, by geometric gaps from one to the
-        next, and kept with the ratio of their own to the largest: exact, and cheap where updates are rare.
-        """
-        low, high = torch.aminmax(torch.from_numpy(delta))
-        largest = max(float(high), -float(low)) / threshold
-        if delta.size < _SPARSE_FROM or largest > _SPARSE_BELOW:
-            return (np.abs(delta) > threshold * self.rng.random(delta.size, delta.dtype)).nonzero()[0]
-        if largest == 0:
-            return np.empty(0, np.int64)
-        candidates = _bernoulli(self.rng, delta.size, largest)
-        uniform = self.rng.random(candidates.size, delta.dtype)
-        return candidates[np.abs(delta[candidates]) > (threshold * largest) * uniform]
-
-
-def _bernoulli(rng: np.random.Generator, n: int, p: float) -> Array:
-    """Indices of the successes among n independent trials with probability p < 1, in order."""
-    parts, last = [], -1
-    while last < n - 1:
-        expected = (n - 1 - last) * p
-        gaps = rng.standard_exponential(int(expected + 4 * math.sqrt(expected) + 8), np.float32)
-        gaps *= -1 / math.log1p(-p)
-        parts.append(np.cumsum(gaps.astype(np.int64) + 1) + last)
-        last = int(parts[-1][-1])
-    index = np.concatenate(parts)
-    return index[: np.searchsorted(index, n)]
+        return probabilistic_update(delta, self.device.threshold, self.rng)
 
 
 class SignUpdate(DeviceOptimizer):

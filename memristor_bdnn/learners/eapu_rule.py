@@ -1,0 +1,67 @@
+"""The update rule of EaPU: which cells to write, and by how much, so that the expected change is the step."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+_SPARSE_FROM = 20_000  # cells from which drawing candidates beats one random number for each cell
+_SPARSE_BELOW = 0.25  # largest update probability for which that holds
+
+
+def probabilistic_update(delta: Array, threshold: float, rng: np.random.Generator) -> tuple[Array, Array]:
+    """Turn a full step into few writes, none smaller than the threshold, unbiased.
+
+    Where |d| >= T the step d itself; below, sign(d) T with probability |d| / T and nothing otherwise.
+
+    Args:
+        delta: (n,) the optimiser's full step, float32 or float64.
+        threshold: T = SD of the writing error, in the unit of ``delta``; 0 passes every non-zero step.
+        rng: source of the choice.
+
+    Returns:
+        Indices (k,) of the cells to write, ascending, and their changes (k,).
+
+    Source: EaPU paper, update rule, and authors' code.
+    """
+    if threshold == 0:
+        index = delta.nonzero()[0]
+        return index, delta[index]
+    index = _draw(delta, threshold, rng)
+    step = delta[index]
+    return index, np.where(np.abs(step) >= threshold, step, np.copysign(delta.dtype.type(threshold), step))
+
+
+def _draw(delta: Array, threshold: float, rng: np.random.Generator) -> Array:
+    """Each index independently with probability min(|delta| / threshold, 1).
+
+    Candidates are drawn with the largest of the probabilities, by geometric gaps from one to the
+    next, and kept with the ratio of their own to the largest: exact, and cheap where updates are rare.
+    """
+    largest = max(float(delta.max()), -float(delta.min())) / threshold
+    if delta.size < _SPARSE_FROM or largest > _SPARSE_BELOW:
+        kept: Array = (np.abs(delta) > threshold * rng.random(delta.size, delta.dtype)).nonzero()[0]
+        return kept
+    if largest == 0:
+        return np.empty(0, np.int64)
+    candidates = _bernoulli(rng, delta.size, largest)
+    uniform = rng.random(candidates.size, delta.dtype)
+    return candidates[np.abs(delta[candidates]) > (threshold * largest) * uniform]
+
+
+def _bernoulli(rng: np.random.Generator, n: int, p: float) -> Array:
+    """Indices of the successes among n independent trials with probability p < 1, in order."""
+    parts, last = [], -1
+    while last < n - 1:
+        expected = (n - 1 - last) * p
+        gaps = rng.standard_exponential(int(expected + 4 * math.sqrt(expected) + 8), np.float32)
+        gaps *= -1 / math.log1p(-p)
+        parts.append(np.cumsum(np.minimum(gaps, n).astype(np.int64) + 1) + last)
+        last = int(parts[-1][-1])
+    index = np.concatenate(parts)
+    return index[: np.searchsorted(index, n)]
