@@ -24,6 +24,7 @@ from memristor_bdnn.device.parameters import (
     Wear,
     WriteVerify,
 )
+from memristor_bdnn.device.tables import read_pulse_table
 from memristor_bdnn.errors import ConfigError
 
 FloatArray = npt.NDArray[np.floating[Any]]
@@ -246,7 +247,8 @@ def load(name_or_path: str | Path | DevicePreset) -> DevicePreset:
     if not isinstance(content, Mapping):
         raise ConfigError(f"{path}: expected a mapping of preset fields, got {type(content).__name__}")
     try:
-        return override(load(content.get("base", NAMES[0])), {k: v for k, v in content.items() if k != "base"})
+        changes = {key: _with_table(value, path.parent) for key, value in content.items() if key != "base"}
+        return override(load(content.get("base", NAMES[0])), changes)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
 
@@ -254,6 +256,13 @@ def load(name_or_path: str | Path | DevicePreset) -> DevicePreset:
 def override(preset: DevicePreset, changes: Mapping[str, Any]) -> DevicePreset:
     """The preset with some fields changed, nested as in the YAML file; everything is validated again."""
     return build(DevicePreset, _merge(preset.to_dict(), changes))
+
+
+def _with_table(value: Any, folder: Path) -> Any:
+    """A topic whose ``table`` names a CSV file, with the file's rows in its place."""
+    if isinstance(value, Mapping) and isinstance(value.get("table"), str):
+        return {**value, "table": [list(row) for row in read_pulse_table(folder / value["table"])]}
+    return value
 
 
 def _merge(old: dict[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:

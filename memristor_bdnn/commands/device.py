@@ -1,0 +1,209 @@
+"""Show, fit and validate device models.
+
+device show tsinghua_taox_hfox --out figures/          parameters with their sources, and figures
+device fit pulses.csv --out mine.yaml                  a preset from your own measurements
+device validate --data escim_write_verify.npz          simulated write-verify against reads of real chips
+device map checkpoint.npz --out maps.png               conductance maps of a saved state
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from memristor_bdnn.errors import ConfigError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """One sub-parser per noun."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    sub = parser.add_subparsers(dest="noun", required=True, metavar="show|fit|validate|map")
+    show = sub.add_parser("show", help="parameters with their sources, and figures")
+    show.add_argument("preset", metavar="PRESET", help="name of a preset, or a YAML file")
+    show.add_argument("--out", metavar="DIR", default=".", help="folder for the figures (made if missing)")
+    show.add_argument("--seed", type=int, default=0)
+    fit = sub.add_parser("fit", help="a preset from measurements: CSV of pulses and reads, or NPZ of write-verify")
+    fit.add_argument("measurements", metavar="FILE", help=".csv (see docs/devices.md) or .npz (target_ua, read_ua)")
+    fit.add_argument("--out", metavar="YAML", required=True, help="preset file to write")
+    fit.add_argument("--base", default="tsinghua_taox_hfox", help="preset for everything that was not measured")
+    fit.add_argument("--name", help="name of the new preset; default: the output file's name")
+    fit.add_argument("--window", type=float, nargs=2, metavar=("LOW", "HIGH"), help="state window in uA")
+    fit.add_argument("--table", action="store_true", help="describe pulses by tables instead of the formula")
+    fit.add_argument("--evaluations", type=int, default=1500, help="simulations of a write-verify fit at most")
+    validate = sub.add_parser("validate", help="simulated write-verify against reads of real chips")
+    validate.add_argument("--data", metavar="FILE", required=True, help=".npz with target_ua and read_ua")
+    validate.add_argument("--preset", default="tsinghua_taox_hfox", help="preset or YAML file")
+    validate.add_argument("--seeds", type=int, default=5, help="simulations with different seeds")
+    validate.add_argument("--out", metavar="JSON", help="write the figures as JSON")
+    validate.add_argument("--figure", metavar="PNG", help="draw the error distributions")
+    maps = sub.add_parser("map", help="conductance maps of a checkpoint or a measurement as an image")
+    maps.add_argument("file", metavar="FILE", help=".npz of a checkpoint, or with an array read_ua (chips, rows, cols)")
+    maps.add_argument("--out", metavar="PNG", default="chip_maps.png", help="image to write")
+    maps.add_argument("--preset", default="tsinghua_taox_hfox", help="preset whose chips they are")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the chosen noun."""
+    return {"show": _show, "fit": _fit, "validate": _validate, "map": _map}[args.noun](args)
+
+
+def _show(args: argparse.Namespace) -> int:
+    from memristor_bdnn.benchmark.common import print_table
+    from memristor_bdnn.device import presets
+    from memristor_bdnn.report.device_figures import all_figures
+
+    preset = presets.load(args.preset)
+    folder = Path(args.out)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"--out {args.out}: cannot make the folder: {error.strerror}") from error
+    print(f"{preset.name}: {preset.source}")
+    print_table("parameters", ["parameter", "value", "unit", "source"], _parameter_rows(preset))
+    for path in all_figures(preset, folder, args.seed):
+        print(f"wrote {path}")
+    return 0
+
+
+def _parameter_rows(config: Any, prefix: str = "") -> list[list[str]]:
+    """Every field with value, unit and source, nested topics in dotted names."""
+    rows = []
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            rows += _parameter_rows(value, f"{prefix}{field.name}.")
+        elif field.name not in ("name", "source"):
+            text = f"{len(value)} rows" if field.name == "table" and value else f"{value}"
+            rows.append(
+                [f"{prefix}{field.name}", text, field.metadata.get("unit", ""), field.metadata.get("source", "")]
+            )
+    return rows
+
+
+def _fit(args: argparse.Namespace) -> int:
+    from memristor_bdnn.benchmark.common import check_out, print_table
+    from memristor_bdnn.device import fitting, presets, tables
+    from memristor_bdnn.state import write_atomic
+
+    check_out(args.out)
+    base, name = presets.load(args.base), args.name or Path(args.out).stem
+    if Path(args.measurements).suffix.lower() == ".npz":
+        changes = _fit_write_verify(args, base, name)
+    else:
+        result = fitting.fit_measurements(
+            tables.read_table(args.measurements),
+            base,
+            name,
+            window_ua=args.window and tuple(args.window),
+            tables=args.table,
+        )
+        changes = result.changes
+        print_table(
+            "fit quality",
+            ["pulse", "rows", "mean RMSE (uA)", "SD RMSE (uA)", "R2", "KS distance"],
+            [list(dataclasses.astuple(q)) for q in result.quality],
+        )
+    if not isinstance(args.base, str) or args.base not in presets.NAMES:
+        args.base = str(Path(args.base).resolve())
+    write_atomic(args.out, fitting.preset_yaml(args.base, changes).encode())
+    presets.load(args.out)
+    print(f"wrote {args.out}; use it with --preset {args.out}")
+    return 0
+
+
+def _fit_write_verify(args: argparse.Namespace, base: Any, name: str) -> dict[str, Any]:
+    """Fit to half of the cells, report the distance on the other half, return the changed topics."""
+    import numpy as np
+
+    from memristor_bdnn.crossbar import validation
+
+    target, read = validation.load_measurement(args.measurements)
+    half = np.arange(target.size) % 2 == 0
+
+    def progress(done: int, distance: float) -> None:
+        if done % 100 == 0:
+            print(f"{done} simulations, distance {distance:.4f} uA", flush=True)
+
+    fitted = validation.fit(base, target[half], read[half], evaluations=args.evaluations, progress=progress)
+    for label, chosen in (("fitted half", half), ("other half", ~half)):
+        found = validation.compare(fitted, target[chosen], read[chosen], seed=1)
+        print(
+            f"{label}: KS distance {found.ks_distance:.4f}, mean {found.model.mean_error_ua:+.3f} uA (chips"
+            f" {found.chip.mean_error_ua:+.3f}), SD {found.model.sd_error_ua:.3f} uA ({found.chip.sd_error_ua:.3f})"
+        )
+    plain, old = fitted.to_dict(), base.to_dict()
+    changed = {key: plain[key] for key in ("fresh_ua", "write_verify", "relaxation") if plain[key] != old[key]}
+    return {"name": name, **changed}
+
+
+def _validate(args: argparse.Namespace) -> int:
+    from memristor_bdnn.benchmark.common import check_out, print_table, record, write_record
+    from memristor_bdnn.crossbar import validation
+    from memristor_bdnn.device import presets
+
+    for path in (args.out, args.figure):
+        check_out(path)
+    if args.seeds < 1:
+        raise ConfigError(f"--seeds {args.seeds}: at least 1")
+    preset = presets.load(args.preset)
+    target, read = validation.load_measurement(args.data)
+    seeds = list(range(args.seeds))
+    found = [validation.compare(preset, target, read, seed) for seed in seeds]
+    figures = validation.figures(found)
+    names = ("mean_error_ua", "sd_error_ua", "share_within_tolerance")
+    rows = [[name, figures[name]["chip"], figures[name]["model"], figures[name]["model_by_seed"]] for name in names]
+    rows.append(["ks_distance", 0.0, figures["ks_distance"], figures["ks_distance_by_seed"]])
+    print_table(
+        f"write-verify of {target.size} cells, {preset.name}",
+        ["figure", "chips", "model", "model, seed by seed"],
+        [[*row[:3], " ".join(f"{v:.3f}" for v in row[3])] for row in rows],
+    )
+    print_table(
+        "by target (first seed)",
+        ["target (uA)", "cells", "mean chips", "mean model", "SD chips", "SD model", "KS distance"],
+        [
+            [
+                f"{b.low_ua:g} to {b.high_ua:g}",
+                b.chip.cells,
+                b.chip.mean_error_ua,
+                b.model.mean_error_ua,
+                b.chip.sd_error_ua,
+                b.model.sd_error_ua,
+                b.ks_distance,
+            ]
+            for b in found[0].bins
+        ],
+    )
+    if args.figure:
+        from memristor_bdnn.report.device_figures import write_verify_errors
+
+        model = validation.simulate_reads(preset, target, seeds[0])
+        print(f"wrote {write_verify_errors(target, read, model, Path(args.figure), preset.name)}")
+    write_record(args.out, record(figures, seeds))
+    return 0
+
+
+def _map(args: argparse.Namespace) -> int:
+    import numpy as np
+
+    from memristor_bdnn.benchmark.common import check_out
+    from memristor_bdnn.crossbar.placement import Placement
+    from memristor_bdnn.device import presets
+    from memristor_bdnn.report.device_figures import chip_maps
+    from memristor_bdnn.state import load_npz
+
+    check_out(args.out)
+    arrays = load_npz(args.file)
+    names = [name for name in arrays if name == "read_ua" or name.endswith("cells.state_ua")]
+    if not names:
+        raise ConfigError(f"{args.file}: no array read_ua and no saved cells; found {', '.join(arrays) or 'nothing'}")
+    currents = np.asarray(arrays[names[0]], dtype=np.float64)
+    if currents.ndim != 3:
+        placement = Placement.of(presets.load(args.preset))
+        if currents.size > placement.capacity:
+            raise ConfigError(f"{args.file}: {currents.size} cells, preset {args.preset} has {placement.capacity}")
+        currents = placement.maps(currents.ravel())
+    print(f"wrote {chip_maps(currents, Path(args.out))}")
+    return 0

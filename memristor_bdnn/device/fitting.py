@@ -1,0 +1,235 @@
+"""Fits a preset to measured single pulses and reads, and says how good the fit is."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import yaml
+
+from memristor_bdnn.device.parameters import Pulse, ReadNoise
+from memristor_bdnn.device.presets import DevicePreset, override
+from memristor_bdnn.device.tables import Measurements, Rows, Statistics
+from memristor_bdnn.errors import ConfigError
+
+FloatArray = npt.NDArray[np.float64]
+
+MIN_ROWS = 50
+"""Fewest single pulses or reads of one kind that are fitted."""
+_BINS = 20
+
+
+@dataclass(frozen=True)
+class FitQuality:
+    """How well a fitted distribution describes the measurements it was fitted to.
+
+    Attributes:
+        operation: set, reset or read.
+        rows: measurements used.
+        mean_rmse_ua: RMS over state bins of (measured mean - fitted mean).
+        sd_rmse_ua: RMS over state bins of (measured SD - fitted SD).
+        r_squared: share of the variance of the next state that the fitted mean explains.
+        ks_distance: Kolmogorov-Smirnov distance of the standardised residuals from the model's distribution.
+    """
+
+    operation: str
+    rows: int
+    mean_rmse_ua: float
+    sd_rmse_ua: float
+    r_squared: float
+    ks_distance: float
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """A fitted preset, the fields that differ from its base, and the quality of each part."""
+
+    preset: DevicePreset
+    changes: dict[str, Any]
+    quality: tuple[FitQuality, ...]
+
+
+def fit_measurements(
+    data: Measurements | Statistics,
+    base: DevicePreset,
+    name: str,
+    *,
+    window_ua: tuple[float, float] | None = None,
+    tables: bool = False,
+) -> FitResult:
+    """Fit pulses and read noise; what was not measured is taken from ``base``.
+
+    Args:
+        data: from :func:`memristor_bdnn.device.tables.read_table`.
+        base: gives everything that the data do not.
+        name: name of the new preset.
+        window_ua: lowest and highest state of the devices; default: the 0.5 and 99.5 % quantiles of the
+            measured states after pulses, or the base's window where there are none.
+        tables: describe the pulses by tables of (state, mean, SD) instead of the two-parameter formula.
+
+    Raises:
+        ConfigError: too few measurements, or values that no preset may have.
+    """
+    if isinstance(data, Statistics):
+        return _from_statistics(data, base, name)
+    window = _window(data, base) if window_ua is None else window_ua
+    changes: dict[str, Any] = {"name": name, "window_ua": list(window)}
+    quality = []
+    for operation, pairs in (("set", data.set_ua), ("reset", data.reset_ua)):
+        if len(pairs) == 0:
+            continue
+        _require(operation, pairs)
+        old: Pulse = getattr(base, f"{operation}_pulse")
+        edge = window[1] if operation == "set" else window[0]
+        fitted = _tabulate(old, pairs) if tables else _fit_pulse(old, pairs, edge, window)
+        changes[f"{operation}_pulse"] = _difference(old, fitted)
+        quality.append(_pulse_quality(operation, override(base, changes), pairs))
+    if len(data.read_ua):
+        _require("read", data.read_ua)
+        noise = _fit_read_noise(data.read_ua)
+        changes["read_noise"] = _difference(base.read_noise, noise)
+        quality.append(_read_quality(override(base, changes), data.read_ua))
+    return FitResult(override(base, changes), changes, tuple(quality))
+
+
+def preset_yaml(base: str, changes: dict[str, Any]) -> str:
+    """Text of a preset file: the base it starts from and the fitted fields."""
+    return yaml.safe_dump({"base": base, **changes}, sort_keys=False, default_flow_style=None, width=100)
+
+
+def _difference(old: Any, new: Any) -> dict[str, Any]:
+    """Fields of a topic that differ, as plain values."""
+    before, after = dataclasses.asdict(old), dataclasses.asdict(new)
+    changed = {key: value for key, value in after.items() if value != before[key]}
+    return {key: [list(row) for row in value] if key == "table" else value for key, value in changed.items()}
+
+
+def _from_statistics(data: Statistics, base: DevicePreset, name: str) -> FitResult:
+    changes: dict[str, Any] = {"name": name}
+    quality = []
+    for operation, rows in (("set", data.set_rows), ("reset", data.reset_rows)):
+        if rows:
+            changes[f"{operation}_pulse"] = {"table": [list(row) for row in rows]}
+            quality.append(FitQuality(operation, len(rows), 0.0, 0.0, 1.0, math.nan))
+    return FitResult(override(base, changes), changes, tuple(quality))
+
+
+def _require(operation: str, pairs: FloatArray) -> None:
+    if len(pairs) < MIN_ROWS:
+        raise ConfigError(f"{len(pairs)} {operation} rows: at least {MIN_ROWS} are needed for a fit")
+    if np.ptp(pairs[:, 0]) <= 0:
+        raise ConfigError(f"all {operation} rows have the same state_ua: measure at several states")
+
+
+def _window(data: Measurements, base: DevicePreset) -> tuple[float, float]:
+    states = np.concatenate([data.set_ua.ravel(), data.reset_ua.ravel()])
+    if states.size == 0:
+        return base.window_ua
+    low, high = np.quantile(states, (0.005, 0.995))
+    return round(float(low), 4), round(float(high), 4)
+
+
+def _fit_pulse(old: Pulse, pairs: FloatArray, edge: float, window: tuple[float, float]) -> Pulse:
+    """mu = I + a (edge - I), sigma = s0 + s1 I, by reweighted least squares.
+
+    Rows whose prediction lies within two SD of the window's edges are left out, where clipping would bias the
+    fit; the choice depends on the state only, not on the outcome.
+    """
+    state, change = pairs[:, 0], pairs[:, 1] - pairs[:, 0]
+    fraction, s0, s1 = 0.2, float(change.std()), 0.0
+    for _ in range(10):
+        sd = np.maximum(s0 + s1 * state, 1e-3)
+        mean = state + fraction * (edge - state)
+        kept = (mean + 2 * sd < window[1]) & (mean - 2 * sd > window[0])
+        if kept.sum() < MIN_ROWS:
+            kept = np.ones_like(kept)
+        weight = kept / sd**2
+        drive = edge - state
+        fraction = float(np.clip((weight * drive * change).sum() / (weight * drive**2).sum(), 0, 1))
+        size = np.abs(change - fraction * drive) * math.sqrt(math.pi / 2)
+        s0, s1 = _line(state, size, weight)
+    return dataclasses.replace(
+        old, fraction=round(fraction, 5), sd_constant_ua=round(max(s0, 0.0), 5), sd_linear=round(s1, 5), table=()
+    )
+
+
+def _tabulate(old: Pulse, pairs: FloatArray) -> Pulse:
+    """Means and SDs in bins of equal counts, as a table."""
+    rows: list[tuple[float, float, float]] = []
+    for chosen in _bins(pairs[:, 0]):
+        state, following = pairs[chosen].T
+        mean = float(state.mean() + (following - state).mean())
+        row = (round(float(state.mean()), 5), round(max(mean, 0.0), 5), round(float((following - state).std()), 5))
+        if not rows or row[0] > rows[-1][0]:
+            rows.append(row)
+    table: Rows = tuple(rows)
+    return dataclasses.replace(old, table=table)
+
+
+def _fit_read_noise(pairs: FloatArray) -> ReadNoise:
+    """b(I) = c0 + c1 I + c2 I^2 from |read - state|, whose mean and SD are both b; reweighted twice."""
+    state, size = pairs[:, 0], np.abs(pairs[:, 1] - pairs[:, 0])
+    powers = np.vander(state, 3, increasing=True)
+    scale = np.full(state.size, size.mean())
+    for _ in range(5):
+        weight = 1 / np.maximum(scale, 1e-6)
+        coefficients, *_ = np.linalg.lstsq(powers * weight[:, None], size * weight, rcond=None)
+        scale = np.maximum(powers @ coefficients, 0.1 * size.mean())
+    constant, linear, quadratic = (round(float(c), 6) for c in coefficients)
+    return ReadNoise(constant_ua=max(constant, 0.0), linear=linear, quadratic_per_ua=quadratic)
+
+
+def _line(x: FloatArray, y: FloatArray, weight: FloatArray) -> tuple[float, float]:
+    root = np.sqrt(weight)
+    (constant, slope), *_ = np.linalg.lstsq(np.stack([root, root * x], axis=1), root * y, rcond=None)
+    return float(constant), float(slope)
+
+
+def _pulse_quality(operation: str, preset: DevicePreset, pairs: FloatArray) -> FitQuality:
+    state, following = pairs.T
+    up = operation == "set"
+    mean = preset.set_mean_ua(state) if up else preset.reset_mean_ua(state)
+    sd = np.maximum(preset.set_sd_ua(state) if up else preset.reset_sd_ua(state), 1e-9)
+    z = np.sort((following - mean) / sd)
+    normal = np.array([0.5 * (1 + math.erf(v / math.sqrt(2))) for v in z])
+    return _quality(operation, pairs, mean, sd, _ks(normal))
+
+
+def _read_quality(preset: DevicePreset, pairs: FloatArray) -> FitQuality:
+    state, read = pairs.T
+    scale = np.maximum(preset.read_noise_scale_ua(state), 1e-9)
+    z = np.sort((read - state) / scale)
+    laplace = np.where(z < 0, 0.5 * np.exp(np.minimum(z, 0)), 1 - 0.5 * np.exp(-np.maximum(z, 0)))
+    return _quality("read", pairs, state, math.sqrt(2) * scale, _ks(laplace))
+
+
+def _quality(operation: str, pairs: FloatArray, mean: Any, sd: Any, ks: float) -> FitQuality:
+    following = pairs[:, 1]
+    groups = _bins(pairs[:, 0])
+    means = [float((following[g] - mean[g]).mean()) for g in groups]
+    sds = [float((following[g] - mean[g]).std() - sd[g].mean()) for g in groups]
+    r2 = 1 - float(np.square(following - mean).sum() / np.square(following - following.mean()).sum())
+    return FitQuality(
+        operation,
+        len(pairs),
+        float(np.sqrt(np.mean(np.square(means)))),
+        float(np.sqrt(np.mean(np.square(sds)))),
+        r2,
+        ks,
+    )
+
+
+def _bins(state: FloatArray) -> list[npt.NDArray[np.intp]]:
+    """Numbers of the rows in up to 20 groups of neighbouring states, at least 10 rows in each."""
+    return np.array_split(np.argsort(state, kind="stable"), max(2, min(_BINS, state.size // 10)))
+
+
+def _ks(distribution: FloatArray) -> float:
+    """One-sample KS distance from the model's distribution function at the sorted measurements."""
+    n = distribution.size
+    steps = np.arange(n + 1) / n
+    return float(max((steps[1:] - distribution).max(), (distribution - steps[:-1]).max()))

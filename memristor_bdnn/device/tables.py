@@ -1,0 +1,183 @@
+"""Measured tables of a lab's own devices: read with every bad row refused by its number.
+
+Three kinds, told apart by their header; all currents are read currents in microampere:
+
+- pulses and reads one by one: ``operation,state_ua,next_ua`` with operation set, reset or read. The next value is
+  the state after one pulse, or one noisy read of the state;
+- transition statistics: ``operation,state_ua,mean_ua,sd_ua``;
+- the same for one pulse: ``state_ua,mean_ua,sd_ua``, as named in the ``table`` field of a preset's pulse.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from memristor_bdnn.errors import ConfigError
+
+FloatArray = npt.NDArray[np.float64]
+Rows = tuple[tuple[float, float, float], ...]
+
+MAX_UA = 1000.0
+"""Largest accepted current: above 1 mA the unit is taken to be wrong."""
+MIN_LARGEST_UA = 1e-3
+"""Smallest accepted largest current of a table: below 1 nA the unit is taken to be wrong (ampere)."""
+_OPERATIONS = ("set", "reset", "read")
+_SHOWN = 10
+
+
+@dataclass(frozen=True)
+class Measurements:
+    """Single pulses and reads: arrays of (state, next) pairs by operation, microampere, shape (n, 2) each."""
+
+    set_ua: FloatArray
+    reset_ua: FloatArray
+    read_ua: FloatArray
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Rows of (state, mean next state, SD) by operation, states increasing, microampere."""
+
+    set_rows: Rows
+    reset_rows: Rows
+
+
+def read_table(path: str | Path) -> Measurements | Statistics:
+    """Read a table of single pulses or of transition statistics with an ``operation`` column.
+
+    Raises:
+        ConfigError: unreadable file, unknown header, or bad rows, each named by its row number (the header is
+            row 1): gaps, text, NaN, negative values, currents above 1 mA, states that do not increase.
+    """
+    header, rows = _read(path)
+    if header == ["operation", "state_ua", "next_ua"]:
+        return _measurements(path, rows)
+    if header == ["operation", "state_ua", "mean_ua", "sd_ua"]:
+        parsed = _parse(path, rows, 3, operations=("set", "reset"))
+        found = {name: [(line, *values) for line, kind, values in parsed if kind == name] for name in _OPERATIONS}
+        return Statistics(_increasing(path, found["set"]), _increasing(path, found["reset"]))
+    raise ConfigError(
+        f"{path}: header {','.join(header)!r}: expected 'operation,state_ua,next_ua' (single pulses) or"
+        " 'operation,state_ua,mean_ua,sd_ua' (statistics)"
+    )
+
+
+def read_pulse_table(path: str | Path) -> Rows:
+    """Read the statistics of one pulse, header ``state_ua,mean_ua,sd_ua``; errors as :func:`read_table`."""
+    header, rows = _read(path)
+    if header != ["state_ua", "mean_ua", "sd_ua"]:
+        raise ConfigError(f"{path}: header {','.join(header)!r}: expected 'state_ua,mean_ua,sd_ua'")
+    parsed = _parse(path, rows, 3, operations=None)
+    return _increasing(path, [(line, *values) for line, _, values in parsed])
+
+
+def _measurements(path: str | Path, rows: list[tuple[int, list[str]]]) -> Measurements:
+    parsed = _parse(path, rows, 2, operations=_OPERATIONS)
+    pairs = {name: [values for _, kind, values in parsed if kind == name] for name in _OPERATIONS}
+    arrays = {name: np.array(pairs[name], dtype=np.float64).reshape(-1, 2) for name in _OPERATIONS}
+    return Measurements(arrays["set"], arrays["reset"], arrays["read"])
+
+
+def _read(path: str | Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """Header (lower case, stripped) and the other non-blank rows with their row numbers in the file."""
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as handle:
+            lines = [(number, row) for number, row in enumerate(csv.reader(handle), start=1)]
+    except OSError as error:
+        raise ConfigError(f"cannot read table {path}: {error.strerror}") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ConfigError(f"{path} is not a CSV text file: {error}") from error
+    filled = [(number, [cell.strip() for cell in row]) for number, row in lines if any(c.strip() for c in row)]
+    filled = [(number, row) for number, row in filled if not row[0].startswith("#")]
+    if not filled:
+        raise ConfigError(f"{path} is empty")
+    return [name.lower() for name in filled[0][1]], filled[1:]
+
+
+def _parse(
+    path: str | Path, rows: list[tuple[int, list[str]]], numbers: int, operations: tuple[str, ...] | None
+) -> list[tuple[int, str, tuple[float, ...]]]:
+    """(row number, operation, values) of every row; raises naming all bad rows."""
+    parsed, bad = [], []
+    width = numbers + (operations is not None)
+    for line, row in rows:
+        kind = row[0].lower() if operations is not None else ""
+        if len(row) != width:
+            bad.append(f"row {line}: {len(row)} fields, expected {width}")
+        elif operations is not None and kind not in operations:
+            bad.append(f"row {line}: operation {row[0]!r}, choose {', '.join(operations)}")
+        else:
+            values, problems = _values(row[width - numbers :], numbers)
+            bad.extend(f"row {line}: {problem}" for problem in problems)
+            parsed.append((line, kind, values))
+    _refuse(path, bad)
+    if not parsed:
+        raise ConfigError(f"{path}: no rows below the header")
+    largest = max(max(values) for _, _, values in parsed)
+    if largest < MIN_LARGEST_UA:
+        raise ConfigError(
+            f"{path}: the largest current is {largest:g} uA (row {parsed[0][0]} to {parsed[-1][0]}): wrong unit?"
+            " Expected microampere, not ampere"
+        )
+    return parsed
+
+
+def _values(cells: list[str], numbers: int) -> tuple[tuple[float, ...], list[str]]:
+    """The numbers of one row and what is wrong with them."""
+    names = ("state_ua", "next_ua") if numbers == 2 else ("state_ua", "mean_ua", "sd_ua")
+    values, problems = [], []
+    for name, cell in zip(names, cells, strict=True):
+        if not cell:
+            problems.append(f"{name} is empty")
+            continue
+        try:
+            value = float(cell)
+        except ValueError:
+            problems.append(f"{name} = {cell!r} is not a number")
+            continue
+        values.append(value)
+        if not math.isfinite(value):
+            problems.append(f"{name} = {cell} is not finite")
+        elif value < 0:
+            problems.append(f"{name} = {value:g} is negative")
+        elif value > MAX_UA:
+            problems.append(f"{name} = {value:g} uA is above 1 mA: wrong unit? Expected microampere")
+    return tuple(values), problems
+
+
+def _increasing(path: str | Path, rows: Sequence[tuple[float, ...]]) -> Rows:
+    """Statistics of one operation from (row number, state, mean, SD), refused where states do not increase or leave a hole."""
+    bad = [
+        f"row {line}: state_ua = {state:g} does not increase (row {before[0]} has {before[1]:g})"
+        for before, (line, state, *_) in pairwise(rows)
+        if state <= before[1]
+    ]
+    _refuse(path, bad)
+    if rows and len(rows) < 2:
+        raise ConfigError(f"{path}: row {rows[0][0]}: one state only, at least two are needed to interpolate")
+    if len(rows) > 3:
+        steps = np.diff([row[1] for row in rows])
+        span = rows[-1][1] - rows[0][1]
+        _refuse(
+            path,
+            [
+                f"row {rows[i + 1][0]}: gap of {steps[i]:g} uA after state {rows[i][1]:g} (median step"
+                f" {np.median(steps):g}): measure in between"
+                for i in np.flatnonzero((steps > 5 * np.median(steps)) & (steps > 0.2 * span))
+            ],
+        )
+    return tuple((row[1], row[2], row[3]) for row in rows)
+
+
+def _refuse(path: str | Path, bad: list[str]) -> None:
+    if bad:
+        more = f"\n  and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""
+        raise ConfigError(f"{path}: {len(bad)} bad rows\n  " + "\n  ".join(bad[:_SHOWN]) + more)
