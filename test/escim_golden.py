@@ -12,7 +12,14 @@ import pytest
 
 from memristor_bdnn.accelerator.escim import commands, layouts, registers, scaling
 from memristor_bdnn.accelerator.escim.commands import Command, Dialect
-from memristor_bdnn.accelerator.escim.layouts import ApplyOptions, Block, MapArray, MapFlow, MapParameters, TargetPulses
+from memristor_bdnn.accelerator.escim.layouts import (
+    ApplyOptions,
+    Block,
+    MapArray,
+    MapFlow,
+    MapParameters,
+    TargetPulses,
+)
 
 
 def load() -> dict[str, Any]:
@@ -54,8 +61,9 @@ def _options(args: dict[str, Any]) -> ApplyOptions:
     return ApplyOptions(
         width_ns=args["width_ns"], max_pulses=args["max_pulses"], read_v=args.get("read_v", 0.2),
         access_v=args.get("access_v", 5.0), log_level=args.get("log", 0), feedback=args.get("feedback", 3),
-        negative=bool(args.get("direction", 1)), wl_first=bool(pick(args, "volt_mode", "inc_mode", default=0) or 0),
-        extra_reads=pick(args, "extra_reads", "reads", default=0) or 0,
+        negative=bool(args.get("direction", 1)),
+        wl_first=bool(args.get("volt_mode", args.get("inc_mode", 0))),
+        extra_reads=args.get("extra_reads", args.get("reads", 0)),
     )  # fmt: skip
 
 
@@ -194,8 +202,12 @@ def decode(op: str, payload: bytes, expected: Any) -> Any:
     return commands.word_values(payload) if payload else None
 
 
-COMMAND_OF = {
-    op: Command[{"cfg_read": "CFG_REG", "set_pulse": "CFG_REG", "reset_pulse": "CFG_REG", "form_pulse": "CFG_REG",
-                 "form": "CFG_REG", "parallel_read": "CFG_REG"}.get(op, "APPLY_OP" if op.startswith("apply_op") else op.upper())]
-    for op in BUILDERS
-}  # fmt: skip
+_BY_CFG_REG = ("cfg_read", "set_pulse", "reset_pulse", "form_pulse", "form", "parallel_read")
+
+
+def _command(op: str) -> Command:
+    name = "CFG_REG" if op in _BY_CFG_REG else "APPLY_OP" if op.startswith("apply_op") else op.upper()
+    return Command[name]
+
+
+COMMAND_OF = {op: _command(op) for op in BUILDERS}

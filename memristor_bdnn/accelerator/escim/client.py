@@ -1,0 +1,326 @@
+"""One TCP connection to a board: one request in flight, deadlines, reconnection, nothing repeated blindly.
+
+The client says of every failure whether the request can have been executed: :class:`NotExecuted` (it
+cannot) or :class:`AnswerLost` (it may have been). Only the first, or a request that changes nothing,
+is tried again here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from memristor_bdnn.accelerator.escim import packet
+from memristor_bdnn.accelerator.escim.commands import ERROR_TEXT, Command, ErrorCode, Request, response_bytes
+from memristor_bdnn.accelerator.escim.recording import Recorder
+from memristor_bdnn.config import check, option
+from memristor_bdnn.errors import AcceleratorError
+
+
+class BoardError(AcceleratorError):
+    """The board answered with an error code; ``code`` is its number."""
+
+    def __init__(self, request: Request, code: int) -> None:
+        text = ERROR_TEXT[ErrorCode(code)] if code in set(ErrorCode) else "a code that no source explains"
+        name = Command(request.command).name if request.command in set(Command) else hex(request.command)
+        super().__init__(f"the board refused {name}: error 0x{code:02X}, {text}")
+        self.code = code
+
+
+class NotExecuted(AcceleratorError):
+    """The request did not reach the board whole, or its checks failed there: nothing happened."""
+
+
+class AnswerLost(AcceleratorError):
+    """The request was sent but no valid answer came: it may have been executed."""
+
+
+@dataclass(frozen=True)
+class ClientConfig:
+    """How to reach a board and how patient to be."""
+
+    host: str = option("192.168.1.10", "address of the board or emulator", source="board default")
+    port: int = option(7, "command port", low=1, high=65535, source="board default")
+    abort_port: int = option(5000, "second command port, for MAP_ABORT and MAP_PROGRESS only", low=1, high=65535,
+                             source="board default")  # fmt: skip
+    connect_timeout_s: float = option(2.0, "time to connect", low=0.01, high=600, unit="s", source="host software")
+    answer_timeout_s: float = option(
+        0.0, "time to wait for any answer; 0 uses the time each command needs", low=0, high=3600, unit="s"
+    )
+    retries: int = option(8, "further attempts of a request that is safe to repeat", low=0, high=1000)
+    backoff_s: float = option(0.05, "first wait before reconnecting; doubles", low=0, high=60, unit="s")
+    backoff_max_s: float = option(2.0, "longest wait before reconnecting", low=0, high=600, unit="s")
+    resync_s: float = option(0.5, "how long to look for an answer behind garbage", low=0, high=60, unit="s")
+    allow_unchecked: bool = option(False, "tolerate old firmware that neither sends nor verifies checks")
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass
+class ClientStatistics:
+    """What the connection went through."""
+
+    requests: int = 0
+    connections: int = 0
+    lost_answers: int = 0
+    retried: int = 0
+    resynchronised: int = 0
+    rejected_checks: int = 0
+
+
+_SHORT, _READ, _LONG = 5.0, 10.0, 1800.0
+_TIMEOUTS = {
+    Command.READ_ALL: 30.0, Command.MAP_RESULT: _READ, Command.SEQ_READ: _READ, Command.MAP_READ: _READ,
+    Command.CFG_REG: _READ, Command.SET_TARGET: _READ, Command.RESET_TARGET: _READ, Command.OP_RESULT: _READ,
+    Command.CELL_PARA: _READ, Command.PULSE_GENERATOR: 60.0, Command.MAP_ARRAY: _LONG, Command.APPLY_OP: _LONG,
+    Command.MAP_FLOW: _READ,
+}  # fmt: skip
+
+
+class Client:
+    """A connection to one port of a board; every method is safe to call from several threads."""
+
+    def __init__(
+        self,
+        config: ClientConfig,
+        recorder: Recorder | None = None,
+        *,
+        port: int | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """Prepare a client; the first request connects.
+
+        Args:
+            config: address, timeouts, retries.
+            recorder: gets every packet.
+            port: instead of ``config.port``.
+            sleep: replaced in tests.
+        """
+        self.config = config
+        self.port = config.port if port is None else port
+        self.checks = True
+        self.statistics = ClientStatistics()
+        self.generation = 0
+        """Grows with every interruption of the connection: what was known of the board before is doubtful."""
+        self._recorder = recorder if recorder is not None else Recorder()
+        self._sleep = sleep
+        self._socket: socket.socket | None = None
+        self._failures = 0
+        self._lock = threading.Lock()
+
+    def request(self, request: Request, timeout_s: float | None = None) -> packet.Frame:
+        """Send a request and return its positive answer.
+
+        Reads are repeated after a lost answer; anything is repeated that certainly was not executed.
+
+        Raises:
+            BoardError: the board answered with an error.
+            AnswerLost: a request that may change devices was sent, and no valid answer came.
+            NotExecuted: the board could not be reached, in all attempts.
+        """
+        with self._lock:
+            for attempt in range(self.config.retries + 1):
+                try:
+                    return self._exchange(request, timeout_s)
+                except (NotExecuted, AnswerLost) as error:
+                    forbidden = isinstance(error, AnswerLost) and not request.repeatable
+                    if attempt == self.config.retries or forbidden:
+                        raise
+                    self.statistics.retried += 1
+        raise AssertionError("unreachable")
+
+    def exchange_raw(self, request: Request, timeout_s: float | None = None) -> packet.Frame:
+        """One attempt whose answer's head check may be right or zero, errors included; for detection.
+
+        Raises:
+            NotExecuted, AnswerLost: as :meth:`request`.
+        """
+        with self._lock:
+            return self._attempt(request, timeout_s, raw=True)
+
+    def disconnect(self) -> None:
+        """Close the connection; the next request opens a new one."""
+        with self._lock:
+            self._drop("closed")
+
+    close = disconnect
+
+    def _exchange(self, request: Request, timeout_s: float | None) -> packet.Frame:
+        frame = self._attempt(request, timeout_s, raw=False)
+        code = frame.error_code
+        if not code:
+            return frame
+        if code in (ErrorCode.HEAD_CHECK, ErrorCode.PAYLOAD_CRC):
+            self.statistics.rejected_checks += 1
+            self._drop("the board saw wrong checks")
+            raise NotExecuted(f"the board rejected the checks of {Command(request.command).name} (0x{code:02X})")
+        if code == ErrorCode.MAP_BUSY and request.command != Command.MAP_ABORT:
+            self._failures += 1
+            self._sleep(min(self.config.backoff_s * 2.0**self._failures, self.config.backoff_max_s))
+            raise NotExecuted(f"the board refused {Command(request.command).name}: a map job is running (0x08)")
+        if code in (ErrorCode.LENGTH, ErrorCode.UNKNOWN_COMMAND) and request.payload:
+            # Old firmware leaves the body in its stream and would execute what it finds there.
+            self._drop("error answered before the body was read")
+        raise BoardError(request, code)
+
+    def _attempt(self, request: Request, timeout_s: float | None, raw: bool) -> packet.Frame:
+        connection = self._connect()
+        data = request.encode(self.checks)
+        deadline = time.monotonic() + self._patience(request, timeout_s)
+        self.statistics.requests += 1
+        try:
+            connection.settimeout(max(0.01, deadline - time.monotonic()))
+            connection.sendall(data)
+        except OSError as error:
+            # sendall failed: the last bytes never left, so the board cannot have the whole request.
+            self._recorder.event(f"not sent: {describe_error(error)}")
+            self._interrupted("send failed")
+            raise NotExecuted(f"sending to {self._where()} failed: {describe_error(error)}") from error
+        self._recorder.packet("tx", data)
+        try:
+            frame = self._receive(connection, request, deadline, raw)
+        except (OSError, packet.FrameError) as error:
+            self.statistics.lost_answers += 1
+            reason = str(error) if isinstance(error, packet.FrameError) else describe_error(error)
+            self._recorder.event(f"answer lost: {reason}")
+            self._interrupted("answer lost")
+            raise AnswerLost(f"no valid answer from {self._where()}: {reason}") from error
+        except BaseException:
+            self._interrupted("cancelled while waiting")
+            raise
+        if frame.error_code != ErrorCode.MAP_BUSY:
+            self._failures = 0
+        return frame
+
+    def _receive(
+        self, connection: socket.socket, request: Request, deadline: float, raw: bool
+    ) -> packet.Frame:
+        head = self._head(connection, request, deadline, raw)
+        length = head[4] | head[5] << 8
+        body = self._bytes(connection, length, deadline)
+        data = head + body
+        self._recorder.packet("rx", data)
+        frame = packet.parse(data)
+        checks = self.checks and not (raw and frame.zero_head_check)
+        return packet.accept_response(frame, request.command, checks)
+
+    def _head(self, connection: socket.socket, request: Request, deadline: float, raw: bool) -> bytes:
+        head = self._bytes(connection, packet.HEAD_BYTES, deadline)
+        if head[0] == packet.RESPONSE_START:
+            self._check_head(head, request, raw)
+            return head
+        if not self.checks:
+            raise packet.FrameError(f"answer starts with 0x{head[0]:02X}, expected 0x3B")
+        limit = min(deadline, time.monotonic() + self.config.resync_s)
+        dropped = 0
+        while dropped < 2 * packet.MAX_PAYLOAD:
+            skip = head.find(packet.RESPONSE_START, 1)
+            skip = len(head) if skip < 0 else skip
+            dropped += skip
+            head = head[skip:] + self._bytes(connection, skip, limit)
+            if head[0] == packet.RESPONSE_START and packet.head_check(head) == head[6]:
+                with contextlib.suppress(packet.FrameError):
+                    self._check_head(head, request, raw)
+                    self._resynchronised(dropped)
+                    return head
+        raise packet.FrameError(f"no answer behind {dropped} bytes of garbage")
+
+    def _check_head(self, head: bytes, request: Request, raw: bool) -> None:
+        """Refuse a head that cannot belong to the answer before waiting for its body."""
+        if packet.head_check(head) != head[6] and self.checks and not (raw and head[6] == 0):
+            raise packet.FrameError("head check of the answer is wrong")
+        length = head[4] | head[5] << 8
+        expected = response_bytes(request)
+        allowed = {0} if head[2] == packet.ERROR_MARK else {0 if not expected else expected + packet.CRC_BYTES}
+        if expected is not None and length not in allowed:
+            raise packet.FrameError(f"answer of {length} body bytes, expected {max(allowed)}")
+        if head[1] != request.command and not (head[2] == packet.ERROR_MARK and head[1] == packet.UNKNOWN_COMMAND):
+            raise packet.FrameError(f"answer to command 0x{head[1]:02X}, but 0x{request.command:02X} was asked")
+
+    def _resynchronised(self, dropped: int) -> None:
+        # The answer is whole, but the stream is not trusted for the next request.
+        self.statistics.resynchronised += 1
+        self._recorder.event(f"{dropped} bytes of garbage before the answer")
+        self._stale = True
+
+    def _bytes(self, connection: socket.socket, count: int, deadline: float) -> bytes:
+        data = bytearray()
+        while len(data) < count:
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                raise TimeoutError(f"{len(data)} of {count} bytes arrived in time")
+            connection.settimeout(remaining)
+            part = connection.recv(count - len(data))
+            if not part:
+                raise ConnectionResetError("the board closed the connection")
+            data += part
+        return bytes(data)
+
+    _stale = False
+
+    def _connect(self) -> socket.socket:
+        if self._socket is not None and (self._stale or self._unusable(self._socket)):
+            self._interrupted("stale connection")
+        if self._socket is not None:
+            return self._socket
+        if self._failures:
+            wait = self.config.backoff_s * 2.0 ** min(self._failures - 1, 30)
+            self._sleep(min(wait, self.config.backoff_max_s))
+        self._failures += 1
+        try:
+            address = (self.config.host, self.port)
+            connection = socket.create_connection(address, timeout=self.config.connect_timeout_s)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        except OSError as error:
+            raise NotExecuted(
+                f"cannot connect to {self._where()}: {describe_error(error)}. Is the board on, reachable, and not"
+                " in use by another client (it serves one at a time)?"
+            ) from error
+        self._socket, self._stale = connection, False
+        self.statistics.connections += 1
+        self._recorder.event(f"connected to {self._where()}")
+        return connection
+
+    @staticmethod
+    def _unusable(connection: socket.socket) -> bool:
+        """Closed by the peer, or bytes that nobody asked for: not to be trusted with a request."""
+        try:
+            connection.settimeout(0)
+            connection.recv(1, socket.MSG_PEEK)
+        except (BlockingIOError, InterruptedError):
+            return False
+        except OSError:
+            return True
+        return True
+
+    def _interrupted(self, reason: str) -> None:
+        self.generation += 1
+        self._drop(reason)
+
+    def _drop(self, reason: str) -> None:
+        if self._socket is not None:
+            self._recorder.event(f"disconnected: {reason}")
+            with contextlib.suppress(OSError):
+                self._socket.close()
+            self._socket = None
+        self._stale = False
+
+    def _patience(self, request: Request, timeout_s: float | None) -> float:
+        if timeout_s is not None:
+            return timeout_s
+        if self.config.answer_timeout_s:
+            return self.config.answer_timeout_s
+        return _TIMEOUTS.get(Command(request.command), _SHORT)
+
+    def _where(self) -> str:
+        return f"{self.config.host}:{self.port}"
+
+
+def describe_error(error: OSError) -> str:
+    """Text of a socket error, never empty."""
+    return error.strerror or str(error) or type(error).__name__
