@@ -154,7 +154,7 @@ def _values(cells: list[str], numbers: int) -> tuple[tuple[float, ...], list[str
 
 
 def _increasing(path: str | Path, rows: Sequence[tuple[float, ...]]) -> Rows:
-    """Statistics of one operation from (row number, state, mean, SD), refused where states do not increase or leave a hole."""
+    """Statistics of one operation from (row number, state, mean, SD); states must increase without a hole."""
     bad = [
         f"row {line}: state_ua = {state:g} does not increase (row {before[0]} has {before[1]:g})"
         for before, (line, state, *_) in pairwise(rows)
@@ -171,7 +171,7 @@ def _increasing(path: str | Path, rows: Sequence[tuple[float, ...]]) -> Rows:
             [
                 f"row {rows[i + 1][0]}: gap of {steps[i]:g} uA after state {rows[i][1]:g} (median step"
                 f" {np.median(steps):g}): measure in between"
-                for i in np.flatnonzero((steps > 5 * np.median(steps)) & (steps > 0.2 * span))
+                for i in map(int, np.flatnonzero((steps > 5 * np.median(steps)) & (steps > 0.2 * span)))
             ],
         )
     return tuple((row[1], row[2], row[3]) for row in rows)

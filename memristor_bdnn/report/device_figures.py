@@ -48,7 +48,7 @@ def _states(preset: DevicePreset, shares: FloatArray | tuple[float, ...]) -> Flo
 def read_noise(preset: DevicePreset, path: Path, rng: np.random.Generator) -> Path:
     """Density of single reads at three states, and of the sum of three devices; scale b(I) over the window."""
     plt = _pyplot()
-    figure, axes = plt.subplots(layout="constrained", 1, 3, figsize=(13, 3.6))
+    figure, axes = plt.subplots(1, 3, figsize=(13, 3.6), layout="constrained")
     n = 200_000
     for state in _states(preset, (0.17, 0.45, 0.72)):
         array = _healthy(preset, 1, rng, state)
@@ -83,7 +83,7 @@ def pulse_trains(preset: DevicePreset, path: Path, rng: np.random.Generator) -> 
         array.pulse(cells, pulse < 60, rng)
         traces.append(array.state_ua.copy())
     track = np.array(traces)
-    figure, axis = plt.subplots(layout="constrained", figsize=(8, 4))
+    figure, axis = plt.subplots(figsize=(8, 4), layout="constrained")
     axis.plot(track[:, :10], color="0.7", lw=0.8)
     mean, sd = track.mean(axis=1), track.std(axis=1)
     axis.plot(mean, color="k", label="mean of 200 devices")
@@ -98,7 +98,7 @@ def transition_map(preset: DevicePreset, path: Path, rng: np.random.Generator) -
     """Mean and SD of the next state for 20 initial states, simulated (points) and nominal (lines)."""
     plt = _pyplot()
     states = _states(preset, np.linspace(1 / 12, 11 / 12, 20))
-    figure, axes = plt.subplots(layout="constrained", 1, 2, figsize=(11, 4))
+    figure, axes = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
     for up, colour, label in ((True, SET_COLOUR, "SET"), (False, RESET_COLOUR, "RESET")):
         results = []
         for state in states:
@@ -128,7 +128,9 @@ def transition_densities(
     low, high = preset.window_ua
     default = (1.0, 2.0, 3.0) if low < 1 and 3 < high < 6 else tuple(_states(preset, (0.2, 0.5, 0.8)))
     states = default if states_ua is None else states_ua
-    figure, axes = plt.subplots(layout="constrained", 1, len(states), figsize=(4 * len(states), 3.4), sharey=True, squeeze=False)
+    figure, axes = plt.subplots(
+        1, len(states), figsize=(4 * len(states), 3.4), sharey=True, squeeze=False, layout="constrained"
+    )
     for axis, state in zip(axes[0], states, strict=True):
         for up, colour, label in ((True, SET_COLOUR, "SET"), (False, RESET_COLOUR, "RESET")):
             array = _healthy(preset, 50_000, rng, state)
@@ -145,7 +147,7 @@ def blind_writes(preset: DevicePreset, path: Path, rng: np.random.Generator) -> 
     """SD of blind writes over their median, and densities at three targets over devices and cycles."""
     plt = _pyplot()
     reach = preset.blind_write.target_ua
-    figure, axes = plt.subplots(layout="constrained", 1, 2, figsize=(11, 3.8))
+    figure, axes = plt.subplots(1, 2, figsize=(11, 3.8), layout="constrained")
     targets = np.linspace(max(reach[0], 0.02 * reach[1]), reach[1], 100)
     axes[0].plot(targets, preset.blind_sd_ua(targets), color=SET_COLOUR)
     axes[0].set(xlabel="median (uA)", ylabel="SD of one device (uA)", title="cycle to cycle", ylim=(0, None))
@@ -167,7 +169,7 @@ def write_verify_errors(
     plt = _pyplot()
     bins = [(a, b) for a, b in pairwise(BINS_UA) if ((target_ua >= a) & (target_ua < b)).any()]
     rows = -(-(len(bins) + 1) // 4)
-    figure, axes = plt.subplots(layout="constrained", rows, 4, figsize=(14, 2.8 * rows), squeeze=False)
+    figure, axes = plt.subplots(rows, 4, figsize=(14, 2.8 * rows), squeeze=False, layout="constrained")
     edges = np.linspace(-1.2, 0.8, 81)
     panels = [(0.0, np.inf), *bins]
     for axis, (low, high) in zip(axes.ravel(), panels, strict=False):
@@ -190,7 +192,7 @@ def chip_maps(maps_ua: FloatArray, path: Path, title: str = "read currents (uA)"
     """Images of all chips, (chips, rows, columns) in uA; cells without a value (NaN) stay white."""
     plt = _pyplot()
     maps = np.asarray(maps_ua)
-    figure, axes = plt.subplots(layout="constrained", 1, len(maps), figsize=(2.6 * len(maps) + 1, 7), squeeze=False)
+    figure, axes = plt.subplots(1, len(maps), figsize=(2.6 * len(maps) + 1, 7), squeeze=False, layout="constrained")
     low, high = np.nanmin(maps), np.nanmax(maps)
     for number, (axis, image) in enumerate(zip(axes[0], maps, strict=True), start=1):
         shown = axis.imshow(image, aspect="auto", vmin=low, vmax=high, cmap="viridis", interpolation="nearest")
