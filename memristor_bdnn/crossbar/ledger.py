@@ -1,4 +1,4 @@
-"""Counts every operation on the devices, with its energy, its time and the wear it causes."""
+"""Counts every operation on the devices, and prices it: energy, time, wear."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import numpy.typing as npt
 from memristor_bdnn.device.presets import DevicePreset
 from memristor_bdnn.errors import ConfigError
 
-_COUNTERS = ("reads", "set_pulses", "reset_pulses", "verify_reads", "adc_conversions")
-_SUMS = ("device_energy_j", "system_energy_j", "latency_s")
+_COUNTS = ("reads", "set_pulses", "reset_pulses", "verify_reads", "adc_conversions", "accesses")
+_SUMS = ("read_current_ua", "set_current_ua", "reset_current_ua", "rest_s")
 
 
 @dataclass(frozen=True)
@@ -53,26 +53,42 @@ class LedgerSnapshot:
 
 
 class Ledger:
-    """Running totals over the allocated cells of one accelerator.
+    """Running counts over the allocated cells of one accelerator, and sums of the currents they happened at.
 
-    Energy of a pulse is V I t with the preset's voltage V and width t and the cell's current at that voltage,
-    taken as ohmic: I = I_read V / V_read. Energy of a read is V_read I t_read. Converters, amplifiers, drivers
-    and controller follow :class:`memristor_bdnn.device.parameters.Periphery`.
+    Energies and times are computed from these by :meth:`priced`, so that the same work can be priced with another
+    periphery. Energy of a pulse is V I t with the preset's voltage V and width t and the cell's current at that
+    voltage, taken as ohmic: I = I_read V / V_read. Energy of a read is V_read I t_read. Converters, amplifiers,
+    drivers and controller follow :class:`memristor_bdnn.device.parameters.Periphery`.
     """
 
     def __init__(self, preset: DevicePreset, n_cells: int = 0) -> None:
-        """A ledger at zero for the operations of ``preset``'s devices on ``n_cells`` cells."""
+        """A ledger at zero for operations on ``n_cells`` cells of ``preset``."""
         self.reads = self.set_pulses = self.reset_pulses = self.verify_reads = self.adc_conversions = 0
-        self.device_energy_j = self.system_energy_j = self.latency_s = 0.0
+        self.accesses = 0
+        """Times that the channels were switched to cells; each takes one read time."""
+        self.read_current_ua = self.set_current_ua = self.reset_current_ua = 0.0
+        """Sums of the read currents, in microampere, at which reads, SET and RESET pulses happened."""
+        self.rest_s = 0.0
+        """Time spent waiting (rests in write-verify)."""
         self.wear: npt.NDArray[np.int64] = np.zeros(n_cells, dtype=np.int64)
         """Pulses given to every allocated cell, shape (n_cells,)."""
         self._wear_bound = 0
         self._preset = preset
-        periphery = preset.periphery
-        self._read_j_per_ua = preset.read_voltage_v * 1e-6 * periphery.read_time_s
-        self._conversion_j = periphery.adc_energy_j + periphery.amplifier_power_w * periphery.read_time_s
-        self._set_j_per_ua = _pulse_energy_per_ua(preset, preset.set_pulse.voltage_v, preset.set_pulse.width_s)
-        self._reset_j_per_ua = _pulse_energy_per_ua(preset, preset.reset_pulse.voltage_v, preset.reset_pulse.width_s)
+
+    @property
+    def device_energy_j(self) -> float:
+        """Energy in the cells alone so far."""
+        return self.priced().device_energy_j
+
+    @property
+    def system_energy_j(self) -> float:
+        """Energy with the periphery so far."""
+        return self.priced().system_energy_j
+
+    @property
+    def latency_s(self) -> float:
+        """Time on the hardware so far."""
+        return self.priced().latency_s
 
     @property
     def max_wear(self) -> int:
@@ -99,28 +115,25 @@ class Ledger:
             samples: repetitions.
         """
         self.reads += cells * samples
-        self._count_conversions(cells * samples, current_sum_ua * samples, accesses * samples)
+        self.adc_conversions += cells * samples
+        self.accesses += accesses * samples
+        self.read_current_ua += current_sum_ua * samples
 
     def count_verify_reads(self, reads: int, current_sum_ua: float) -> None:
         """Count reads inside programming, one cell at a time; ``current_sum_ua`` summed over these reads."""
         self.verify_reads += reads
-        self._count_conversions(reads, current_sum_ua, reads)
+        self.adc_conversions += reads
+        self.accesses += reads
+        self.read_current_ua += current_sum_ua
 
     def count_pulses(
         self, set_pulses: int, set_current_sum_ua: float, reset_pulses: int, reset_current_sum_ua: float
     ) -> None:
         """Count pulses and the sums of the read currents (uA) of the cells that got them; wear is kept apart."""
-        periphery, preset = self._preset.periphery, self._preset
-        device = set_current_sum_ua * self._set_j_per_ua + reset_current_sum_ua * self._reset_j_per_ua
-        pulses = set_pulses + reset_pulses
-        latency = (
-            pulses * periphery.pulse_overhead_s
-            + set_pulses * preset.set_pulse.width_s
-            + reset_pulses * preset.reset_pulse.width_s
-        )
         self.set_pulses += set_pulses
         self.reset_pulses += reset_pulses
-        self._add(device, pulses * periphery.driver_energy_j, latency)
+        self.set_current_ua += set_current_sum_ua
+        self.reset_current_ua += reset_current_sum_ua
 
     def add_wear(self, cells: slice | npt.NDArray[Any], pulses: Any) -> int:
         """Add pulses to the wear of some cells (no repetitions); returns an upper bound of the largest wear."""
@@ -130,15 +143,56 @@ class Ledger:
 
     def add_latency(self, seconds: float) -> None:
         """Count time in which the hardware waits (rests in write-verify)."""
-        self._add(0.0, 0.0, seconds)
+        self.rest_s += seconds
+
+    def priced(self, preset: DevicePreset | None = None, access_factor: float = 1.0) -> LedgerSummary:
+        """Totals with energies and times by a preset's voltages, pulses and periphery.
+
+        Args:
+            preset: default: the ledger's own.
+            access_factor: accesses of the other periphery over those counted (channels, chips in parallel).
+        """
+        p = self._preset if preset is None else preset
+        periphery, pulses = p.periphery, self.set_pulses + self.reset_pulses
+        device = 1e-6 * (
+            self.read_current_ua * p.read_voltage_v * periphery.read_time_s
+            + self.set_current_ua * p.set_pulse.voltage_v**2 / p.read_voltage_v * p.set_pulse.width_s
+            + self.reset_current_ua * p.reset_pulse.voltage_v**2 / p.read_voltage_v * p.reset_pulse.width_s
+        )
+        latency = (
+            self.accesses * access_factor * periphery.read_time_s
+            + self.set_pulses * p.set_pulse.width_s
+            + self.reset_pulses * p.reset_pulse.width_s
+            + pulses * periphery.pulse_overhead_s
+            + self.rest_s
+        )
+        conversion = periphery.adc_energy_j + periphery.amplifier_power_w * periphery.read_time_s
+        system = (
+            device
+            + self.adc_conversions * conversion
+            + pulses * periphery.driver_energy_j
+            + latency * periphery.controller_power_w
+        )
+        return LedgerSummary(
+            reads=self.reads,
+            set_pulses=self.set_pulses,
+            reset_pulses=self.reset_pulses,
+            verify_reads=self.verify_reads,
+            adc_conversions=self.adc_conversions,
+            device_energy_j=device,
+            system_energy_j=system,
+            latency_s=latency,
+            max_wear=self.max_wear,
+            mean_wear=self.mean_wear,
+        )
 
     def summary(self) -> dict[str, float | int]:
         """The totals as a plain mapping, for JSON and for messages; keys of :class:`LedgerSummary`."""
-        return asdict(self._totals())
+        return asdict(self.priced())
 
     def snapshot(self) -> LedgerSnapshot:
         """This moment, to be given to :meth:`since` later (one per trial, for example)."""
-        return LedgerSnapshot(self._totals(), self.wear.copy())
+        return LedgerSnapshot(self.priced(), self.wear.copy())
 
     def since(self, snapshot: LedgerSnapshot) -> dict[str, float | int]:
         """Differences to a snapshot, keys as :meth:`summary`; wear counts only the pulses since then."""
@@ -151,9 +205,9 @@ class Ledger:
         return difference
 
     def state_dict(self) -> dict[str, npt.NDArray[Any]]:
-        """Counters, sums and wear as arrays; restored exactly by :meth:`load_state_dict`."""
+        """Counts, sums and wear as arrays; restored exactly by :meth:`load_state_dict`."""
         return {
-            "counters": np.array([getattr(self, name) for name in _COUNTERS], dtype=np.int64),
+            "counts": np.array([getattr(self, name) for name in _COUNTS], dtype=np.int64),
             "sums": np.array([getattr(self, name) for name in _SUMS], dtype=np.float64),
             "wear": self.wear.copy(),
         }
@@ -164,31 +218,12 @@ class Ledger:
         Raises:
             ConfigError: an array is missing or has the wrong shape.
         """
-        for key, size in (("counters", len(_COUNTERS)), ("sums", len(_SUMS)), ("wear", None)):
+        for key, size in (("counts", len(_COUNTS)), ("sums", len(_SUMS)), ("wear", None)):
             if key not in state or state[key].ndim != 1 or (size is not None and state[key].size != size):
                 raise ConfigError(f"damaged ledger state: {key!r} is missing or has the wrong shape")
-        for name, counter in zip(_COUNTERS, state["counters"], strict=True):
-            setattr(self, name, int(counter))
+        for name, count in zip(_COUNTS, state["counts"], strict=True):
+            setattr(self, name, int(count))
         for name, total in zip(_SUMS, state["sums"], strict=True):
             setattr(self, name, float(total))
         self.wear = state["wear"].astype(np.int64)
         self._wear_bound = self.max_wear
-
-    def _count_conversions(self, conversions: int, current_sum_ua: float, accesses: int) -> None:
-        self.adc_conversions += conversions
-        device = current_sum_ua * self._read_j_per_ua
-        self._add(device, conversions * self._conversion_j, accesses * self._preset.periphery.read_time_s)
-
-    def _add(self, device_j: float, periphery_j: float, latency_s: float) -> None:
-        self.device_energy_j += device_j
-        self.system_energy_j += device_j + periphery_j + latency_s * self._preset.periphery.controller_power_w
-        self.latency_s += latency_s
-
-    def _totals(self) -> LedgerSummary:
-        values = {name: getattr(self, name) for name in (*_COUNTERS, *_SUMS)}
-        return LedgerSummary(**values, max_wear=self.max_wear, mean_wear=self.mean_wear)
-
-
-def _pulse_energy_per_ua(preset: DevicePreset, voltage_v: float, width_s: float) -> float:
-    """Joule of one pulse per microampere of read current, the cell taken as ohmic."""
-    return voltage_v * (voltage_v / preset.read_voltage_v) * 1e-6 * width_s
