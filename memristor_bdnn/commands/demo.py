@@ -73,6 +73,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _commands(args: argparse.Namespace) -> list[Any]:
     from memristor_bdnn.nodes import graph
+    from memristor_bdnn.pouring import pool
 
     values = {
         "learner": args.learner,
@@ -85,7 +86,7 @@ def _commands(args: argparse.Namespace) -> list[Any]:
         "use_respawn": str(args.respawn).lower(),
         "log_level": "info",
         "record": str(args.record).lower(),
-        "test_data": "shipped",
+        "test_data": "shipped" if pool.SHIPPED.is_file() else "",
     }
     if args.accelerator == "escim":
         values |= {"host": args.host, "port": str(args.port)}

@@ -64,11 +64,12 @@ class PlannerNode(SkillNode):
         """Load the arm and its collision model."""
         from memristor_bdnn import arms
         from memristor_bdnn.config import build
-        from memristor_bdnn.planning.pour import PourPlanner, PourPlannerConfig
+        from memristor_bdnn.planning.pour import PourPlanner, PlannerConfig
 
         self._arm = arms.load(self.config.arm)
-        self.declare_section(PourPlannerConfig, "planner")
-        self._planner = PourPlanner(self._arm, build(PourPlannerConfig, self.read_section("planner")))
+        # The number of candidates, not the clock, ends a search here: a busy machine must not change a plan.
+        self.declare_section(PlannerConfig, "planner", {"budget": 30.0})
+        self._planner = PourPlanner(self._arm, build(PlannerConfig, self.read_section("planner")))
 
     def teardown(self) -> None:
         """Close the collision world."""

@@ -140,7 +140,7 @@ class RemoteSkill(PouringSkill):
             context=convert.context_to_message(vessels), parameters=convert.parameters_to_message(control), seed=seed
         )
         plan = self._peers.act("pour_planner", PlanPour, "plan_pour", goal, PLAN_S)
-        if plan.error_code in (PlanPour.Result.BAD_INPUT, PlanPour.Result.FAILED):
+        if plan.error_code in (PlanPour.Result.BAD_INPUT, PlanPour.Result.FAILED, PlanPour.Result.START_MISMATCH):
             raise MemristorError(f"pour_planner: {plan.error_msg}")
         if plan.error_code == PlanPour.Result.CANCELED:
             raise Cancelled(plan.error_msg)

@@ -50,7 +50,7 @@ class WorldNode(SkillNode):
         self._lock = threading.Lock()
         self._world: Any = None
         self._arm: Any = None
-        self._context: Any = None
+        self._vessels: Any = None
         self._joints: tuple[Any, Any] | None = None
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self._joint_states = self.create_publisher(JointState, "joint_states", 10)
@@ -81,7 +81,7 @@ class WorldNode(SkillNode):
         config = build(WorldConfig, {**self.read_section("world"), "arm": self.config.arm})
         with self._lock:
             self._world = PouringWorld(config, gui=self.config.gui)
-            self._context = None
+            self._vessels = None
             self._joints = (np.array(self._arm.home), np.zeros(self._arm.dof))
 
     def teardown(self) -> None:
@@ -106,9 +106,9 @@ class WorldNode(SkillNode):
             given = convert.context_from_message(request.requested) if request.scene == "given" else None
             with self._lock:
                 seed = self.config.seed if request.seed < 0 else request.seed
-                self._context = self._world.reset(seed, given)
+                self._vessels = self._world.reset(seed, given)
                 self._joints = (np.array(self._arm.home), np.zeros(self._arm.dof))
-            response.context = convert.context_to_message(self._context)
+            response.context = convert.context_to_message(self._vessels)
             response.success = True
             self._publish_scene()
         except MemristorError as error:
@@ -125,14 +125,14 @@ class WorldNode(SkillNode):
             context, parameters, plan = self._read_goal(request)
         except MemristorError as error:
             return self._abort(goal, result, Pour.Result.BAD_INPUT, error)
-        if self._context is None or not np.allclose(context.array(), self._context.array(), atol=1e-9):
+        if self._vessels is None or not np.allclose(context.array(), self._vessels.array(), atol=1e-9):
             return self._abort(
                 goal,
                 result,
                 Pour.Result.CONTEXT_MISMATCH,
                 ConfigError(
                     f"the goal's vessels are not those of the scene: reset the world first (goal {context}, "
-                    f"scene {self._context})"
+                    f"scene {self._vessels})"
                 ),
             )
         try:
@@ -218,4 +218,4 @@ class WorldNode(SkillNode):
 
         bowl = np.eye(4)
         bowl[0, 3] = 0.5
-        self._markers.publish(scene_markers(self._context, bowl, None, self.get_clock().now().to_msg()))
+        self._markers.publish(scene_markers(self._vessels, bowl, None, self.get_clock().now().to_msg()))

@@ -54,7 +54,7 @@ class SessionProgress:
 
     def print(self, line: str) -> None:
         """Print a line above the bars."""
-        self._progress.console.print(line, markup=False, highlight=False)
+        self._progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def only_problems(self, line: str) -> None:
         """Print a node's line only if it reports a problem; all lines are in the log folder."""

@@ -1,0 +1,174 @@
+"""A stand-in for a robot's joint trajectory controller: rehearse and test without an arm.
+
+Follows trajectories from its topic (and from the FollowJointTrajectory action where control_msgs is
+installed) and publishes joint_states. Parameter ``fault`` makes it misbehave in one named way.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from rclpy.action import ActionServer, CancelResponse, GoalResponse
+from sensor_msgs.msg import JointState
+from trajectory_msgs.msg import JointTrajectory as TrajectoryMessage
+
+from memristor_bdnn.config import check, option
+from memristor_bdnn.errors import ConfigError
+from memristor_bdnn.nodes import convert
+from memristor_bdnn.nodes.base import SkillNode
+from memristor_bdnn.planning.trajectory import JointTrajectory
+
+RATE_HZ = 100.0
+
+
+@dataclass(frozen=True)
+class MockControllerConfig:
+    """Parameters of the mock controller."""
+
+    arm: str = option("panda", "arm description: a name or a YAML file")
+    joint_prefix: str = option("", "prefix of every joint name, as in a multi-arm cell")
+    speed: float = option(1.0, "how much faster than real time motions run", low=0.1, high=100.0)
+    fault: str = option(
+        "none", "misbehaviour to rehearse", choices=("none", "reject", "stale", "deviate", "deaf", "lost")
+    )
+    fault_after_s: float = option(0.3, "when during a motion the fault sets in", low=0.0, high=60.0, unit="s")
+    seed: int = option(0, "unused; accepted so that a graph can set it on every node", low=0)
+
+    def __post_init__(self) -> None:
+        """Validate every field."""
+        check(self)
+
+
+class MockControllerNode(SkillNode):
+    """Moves a pretended arm along the trajectories it is given.
+
+    Faults: ``reject`` refuses goals; ``stale`` stops publishing joint_states during a motion;
+    ``deviate`` drifts away from the trajectory; ``deaf`` ignores it; ``lost`` ends the process.
+    """
+
+    config_type = MockControllerConfig
+
+    def __init__(self) -> None:
+        super().__init__("joint_trajectory_controller")
+        self._lock = threading.Lock()
+        self._motion: tuple[JointTrajectory, float] | None = None
+        self._q: Any = None
+        self._names: tuple[str, ...] = ()
+        self._states = self.create_publisher(JointState, "joint_states", 10)
+        self.create_subscription(
+            TrajectoryMessage, "~/joint_trajectory", self._on_trajectory, 10, callback_group=self.group
+        )
+        self._server: Any = None
+        self.create_timer(1.0 / RATE_HZ, self._tick, callback_group=self.group)
+
+    def setup(self) -> None:
+        """Stand at the arm's home position; offer the action where its type is installed."""
+        from memristor_bdnn import arms
+
+        arm = arms.load(self.config.arm)
+        self._names = tuple(self.config.joint_prefix + name for name in arm.joint_names)
+        self._q = np.array(arm.home)
+        try:
+            from control_msgs.action import FollowJointTrajectory
+        except ImportError:
+            self.get_logger().info("control_msgs is not installed: only the topic is offered")
+            return
+        if self._server is None:
+            self._server = ActionServer(
+                self,
+                FollowJointTrajectory,
+                "~/follow_joint_trajectory",
+                self._follow,
+                callback_group=self.group,
+                goal_callback=lambda _: GoalResponse.REJECT if self.config.fault == "reject" else GoalResponse.ACCEPT,
+                cancel_callback=lambda _: CancelResponse.ACCEPT,
+            )
+
+    def describe(self) -> str:
+        """Arm and fault."""
+        return f"mock of {self.config.arm}, fault {self.config.fault}"
+
+    def _on_trajectory(self, message: TrajectoryMessage) -> None:
+        if not self.active or self.config.fault in ("reject", "deaf"):
+            return
+        try:
+            self._begin(message)
+        except ConfigError as error:
+            self.get_logger().error(f"refused: {error}")
+
+    def _begin(self, message: TrajectoryMessage) -> JointTrajectory:
+        """Start a motion from where the arm is; a single point is moved to (a hold, as a controller does)."""
+        if len(message.points) == 1:
+            trajectory = self._hold(message)
+        else:
+            trajectory = convert.trajectory_from_message(message, self._names)
+        with self._lock:
+            self._motion = (trajectory, time.monotonic())
+        return trajectory
+
+    def _hold(self, message: TrajectoryMessage) -> JointTrajectory:
+        order = [list(message.joint_names).index(name) for name in self._names]
+        goal = np.array(message.points[0].positions)[order]
+        still = np.zeros((2, len(goal)))
+        return JointTrajectory(np.array([0.0, 0.1]), np.stack([self._q, goal]), still, still)
+
+    def _tick(self) -> None:
+        if not self.active or self._q is None:
+            return
+        now, velocity = time.monotonic(), np.zeros(len(self._names))
+        with self._lock:
+            motion = self._motion
+        elapsed = 0.0
+        if motion is not None:
+            trajectory, began = motion
+            elapsed = (now - began) * self.config.speed
+            self._q, velocity = trajectory.sample(min(elapsed, trajectory.duration))
+            if elapsed > trajectory.duration:
+                self._motion = None
+        if motion is not None and elapsed > self.config.fault_after_s:
+            if self.config.fault == "stale":
+                return
+            if self.config.fault == "lost":
+                import os
+
+                os._exit(1)
+            if self.config.fault == "deviate":
+                self._q = self._q + 0.4 * (elapsed - self.config.fault_after_s)
+        message = JointState(
+            name=list(self._names), position=convert.floats(self._q), velocity=convert.floats(velocity)
+        )
+        message.header.stamp = self.get_clock().now().to_msg()
+        self._states.publish(message)
+
+    def _follow(self, goal: Any) -> Any:
+        from control_msgs.action import FollowJointTrajectory
+
+        result = FollowJointTrajectory.Result()
+        try:
+            trajectory = self._begin(goal.request.trajectory)
+        except ConfigError as error:
+            result.error_code, result.error_string = FollowJointTrajectory.Result.INVALID_GOAL, str(error)
+            goal.abort()
+            return result
+        deadline = time.monotonic() + trajectory.duration / self.config.speed + 0.1
+        while time.monotonic() < deadline:
+            if goal.is_cancel_requested:
+                with self._lock:
+                    self._motion = None
+                goal.canceled()
+                return result
+            if (
+                self.config.fault == "deviate"
+                and time.monotonic() > deadline - trajectory.duration / self.config.speed / 2
+            ):
+                result.error_code = FollowJointTrajectory.Result.PATH_TOLERANCE_VIOLATED
+                result.error_string = f"{self._names[0]} left its path"
+                goal.abort()
+                return result
+            time.sleep(0.01)
+        goal.succeed()
+        return result
