@@ -160,11 +160,12 @@ class CellArray:
         loss = r.mean_constant_ua + r.mean_linear * state
         sd = np.maximum(r.sd_constant_ua + r.sd_linear * state, 0)
         moved = state - loss + sd * rng.standard_normal(state.size, dtype=np.float32)
-        share = np.clip(r.tail_constant + r.tail_linear_per_ua * state, 0, 1)
+        share = np.clip(r.tail_constant + state * (r.tail_linear_per_ua + r.tail_quadratic_per_ua2 * state), 0, 1)
         tail = np.flatnonzero(rng.random(state.size) < share)
         jump = rng.exponential(r.tail_scale_ua, tail.size)
         moved[tail] += np.where(rng.random(tail.size) < r.tail_down, -jump, jump).astype(np.float32)
-        self._settle(cells, np.maximum(moved, np.float32(self.preset.read_noise.floor_ua)), state)
+        lowest = np.minimum(state, np.float32(self.preset.write_verify.reach_ua[0]))
+        self._settle(cells, np.maximum(moved, lowest), state)
 
     def wait(self, cells: slice, seconds: float) -> None:
         """Let time pass: every healthy cell drifts down by its rate per decade of its age, not below zero.

@@ -86,8 +86,8 @@ class WriteVerify:
     step_linear: float = option(-0.006, "growth of the mean step with the state", low=-1, high=1, source="fit")
     step_cv: float = option(0.68, "SD of a step over its mean", low=0, high=10, source="fit")
     reach_ua: tuple[float, float] = option(
-        (0.05, 6.0),
-        "states that the rising pulse voltages reach, beyond the window of single pulses",
+        (0.1, 6.0),
+        "lowest and highest state at all: what the rising pulse voltages reach, beyond the window of single pulses",
         low=0,
         high=10000,
         unit="uA",
@@ -105,8 +105,8 @@ class Relaxation:
     """What a cell loses between the last check of write-verify and its use.
 
     The state moves by Normal(-(mean_constant_ua + mean_linear I), (sd_constant_ua + sd_linear I)^2). A share of
-    the cells, tail_constant + tail_linear I, makes an exponentially distributed jump as well, downwards with
-    probability tail_down.
+    the cells, tail_constant + tail_linear I + tail_quadratic I^2, makes an exponentially distributed jump as well,
+    downwards with probability tail_down.
     """
 
     mean_constant_ua: float = option(-0.011, "mean loss at zero current", low=-1000, high=1000, unit="uA", source="fit")
@@ -116,6 +116,9 @@ class Relaxation:
     tail_constant: float = option(0.008, "share of tail cells at zero current", low=0, high=1, source="fit")
     tail_linear_per_ua: float = option(
         0.025, "growth of that share with the state", low=-1, high=1, unit="1/uA", source="fit"
+    )
+    tail_quadratic_per_ua2: float = option(
+        0.0, "curvature of that share over the state", low=-1, high=1, unit="1/uA^2", source="fit"
     )
     tail_scale_ua: float = option(0.45, "mean size of a tail cell's jump", low=0, high=1000, unit="uA", source="fit")
     tail_down: float = option(0.83, "share of the jumps that go down", low=0, high=1, source="fit")

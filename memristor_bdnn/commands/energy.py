@@ -1,0 +1,194 @@
+"""Energy and latency of one full learning task on the chips, against a CPU and a GPU.
+
+Runs active learning (64 labels, then queries one by one) on the simulated chips, counts every operation, and prices
+the same work on each platform. Every assumption is printed; the published comparison stands beside ours.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import time
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from memristor_bdnn.errors import ConfigError
+
+FloatArray = npt.NDArray[np.floating[Any]]
+INITIAL_LABELS = 64
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the verb; every assumption about a platform is one."""
+    from memristor_bdnn.crossbar.pricing import PlatformAssumptions
+
+    parser.add_argument("--queries", type=int, default=64, help="queries after the 64 initial labels")
+    parser.add_argument("--candidates", type=int, default=10_000, help="candidates scored per query")
+    parser.add_argument("--data", metavar="NPZ", help="labelled trials (x_pool, score_pool); default: synthetic ones")
+    parser.add_argument("--preset", default="tsinghua_taox_hfox", help="device preset or YAML file")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", metavar="JSON", help="write figures and assumptions as JSON")
+    parser.add_argument("--quick", action="store_true", help="4 queries, 1,000 candidates")
+    for field in dataclasses.fields(PlatformAssumptions):
+        unit = f" ({field.metadata['unit']})" if field.metadata["unit"] else ""
+        parser.add_argument(
+            f"--{field.name.replace('_', '-')}",
+            type=type(field.default),
+            default=field.default,
+            help=f"{field.metadata['doc']}{unit}; default {field.default}",
+        )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the task, print the comparison and the assumptions, write JSON."""
+    from memristor_bdnn.benchmark.common import check_out, print_table, record, write_record
+    from memristor_bdnn.config import build
+    from memristor_bdnn.crossbar import pricing
+    from memristor_bdnn.device import presets
+
+    check_out(args.out)
+    if args.quick:
+        args.queries, args.candidates = min(args.queries, 4), min(args.candidates, 1000)
+    if args.queries < 1 or args.candidates < 1:
+        raise ConfigError(f"--queries {args.queries}, --candidates {args.candidates}: at least 1 each")
+    names = [field.name for field in dataclasses.fields(pricing.PlatformAssumptions)]
+    assumptions = build(pricing.PlatformAssumptions, {name: getattr(args, name) for name in names})
+    preset = presets.load(args.preset)
+    x, y = _labelled(args.data, INITIAL_LABELS + args.candidates, args.seed)
+    work, accelerator, deployment = measure_task(preset, x, y, args.queries, args.seed)
+    costs = pricing.digital_costs(work, assumptions)
+    gpu = costs[-1]
+    costs += pricing.memristor_costs(work, accelerator.ledger, preset, accelerator.n_cells, assumptions)
+    comparisons = [pricing.against(gpu, cost) for cost in costs]
+    break_even = pricing.break_even_read_time_s(accelerator.ledger, preset, accelerator.n_cells, gpu.time_s)
+    ledgers = {"queries": accelerator.ledger.summary(), "deployment": deployment.summary()}
+    title = f"{args.queries} queries of {args.candidates} candidates after {INITIAL_LABELS} labels, without deployment"
+    _print_costs(title, comparisons)
+    fields = ["reads", "verify_reads", "set_pulses", "reset_pulses", "device_energy_j", "system_energy_j", "latency_s"]
+    print_table(
+        "ledger (periphery as on the board)",
+        ["count", "queries", "deployment by write-verify"],
+        [[f, ledgers["queries"][f], ledgers["deployment"][f]] for f in fields],
+    )
+    listed = pricing.assumption_rows(preset, assumptions)
+    print_table("every number used", ["number", "value", "unit", "source"], listed)
+    if break_even is None:
+        print("The chips alone would not reach the GPU's time at any read time: their pulses take longer.")
+    else:
+        print(f"The chips alone would be as fast as the GPU at {break_even * 1e9:.3g} ns per read, chips in parallel.")
+    figures = {
+        "platforms": {c.platform: dataclasses.asdict(c) for c in comparisons},
+        "break_even_read_time_s": break_even,
+        "ledger": ledgers,
+        "work": dataclasses.asdict(work),
+        "published_speed_gain_percent": pricing.PUBLISHED_SPEED_GAIN_PERCENT,
+        "published_energy_ratio": pricing.PUBLISHED_ENERGY_RATIO,
+        "labels": "file" if args.data else "synthetic",
+        "assumptions": [dict(zip(("number", "value", "unit", "source"), row, strict=True)) for row in listed],
+    }
+    write_record(args.out, record(figures, [args.seed]))
+    return 0
+
+
+def _print_costs(title: str, comparisons: list[Any]) -> None:
+    from memristor_bdnn.benchmark.common import print_table
+    from memristor_bdnn.crossbar import pricing
+
+    rows: list[list[Any]] = [
+        [c.platform, c.time_s, c.energy_j, f"{c.speed_gain_percent:+.1f} %", c.energy_ratio, c.basis]
+        for c in comparisons
+    ]
+    rows.append(
+        [
+            "published",
+            "-",
+            "-",
+            f"{pricing.PUBLISHED_SPEED_GAIN_PERCENT:+.0f} %",
+            pricing.PUBLISHED_ENERGY_RATIO,
+            "abstract; its assumptions are not known here",
+        ]
+    )
+    print_table(title, ["platform", "time (s)", "energy (J)", "faster than GPU", "less energy (x)", "basis"], rows)
+
+
+def measure_task(preset: Any, x: FloatArray, y: FloatArray, queries: int, seed: int) -> tuple[Any, Any, Any]:
+    """Active learning on labelled rows, timed: the :class:`Work`, the accelerator, and the deployment's ledger.
+
+    Args:
+        preset: the devices.
+        x: inputs (n, features); the first 64 rows are the initial labels, the others the candidates.
+        y: labels (n,) in [0, 1].
+        queries: queries one by one, the highest straddle score first.
+        seed: of devices and learner.
+    """
+    from memristor_bdnn import accelerator, learners
+    from memristor_bdnn.active.acquisition import STRATEGIES
+    from memristor_bdnn.crossbar.ledger import Ledger
+    from memristor_bdnn.crossbar.pricing import Work
+
+    chips = TimedAccelerator(accelerator.create("simulated", preset=preset, seed=seed))
+    learner = learners.create("msgld", chips, None, seed)
+    rng = np.random.default_rng(seed)
+    chosen = np.arange(INITIAL_LABELS)
+    started = time.process_time()
+    learner.fit(x[chosen], y[chosen])
+    # Ex situ training is the same on every platform: what is compared starts with the first query.
+    deployment, chips.inner.ledger = chips.ledger, Ledger(preset, chips.n_cells)
+    chips.seconds, started = 0.0, time.process_time()
+    steps, evaluations = 0, 0.0
+    reads = getattr(learner.config, "reads", 10)
+    for query in range(queries):
+        left = np.setdiff1d(np.arange(len(x)), chosen)
+        prediction = learner.predict(x[left])
+        best = left[int(np.argmax(STRATEGIES["straddle"](prediction, rng)))]
+        chosen = np.append(chosen, best)
+        report = learner.learn(x[chosen], y[chosen])
+        steps += report.epochs
+        evaluations += len(left) * len(prediction.samples) + 3.0 * report.epochs * reads * len(chosen)
+        print(f"query {query + 1}/{queries}: {report.epochs} epochs, accuracy {report.accuracy:.3f}", flush=True)
+    total = time.process_time() - started
+    devices_per_weight = getattr(learner.config, "devices_per_weight", 3)
+    work = Work(steps, queries, evaluations * chips.n_cells / devices_per_weight, total - chips.seconds, chips.seconds)
+    return work, chips, deployment
+
+
+class TimedAccelerator:
+    """An accelerator that measures the CPU time spent in it; everything else passes through."""
+
+    def __init__(self, inner: Any) -> None:
+        """Wrap ``inner``."""
+        self.inner = inner
+        self.seconds = 0.0
+
+    def __getattr__(self, name: str) -> Any:
+        """Attributes of the accelerator; its operations timed."""
+        value = getattr(self.inner, name)
+        if name not in ("read", "pulse", "write_verify", "program"):
+            return value
+
+        def timed(*args: Any, **options: Any) -> Any:
+            started = time.process_time()
+            try:
+                return value(*args, **options)
+            finally:
+                self.seconds += time.process_time() - started
+
+        return timed
+
+
+def _labelled(path: str | None, n: int, seed: int) -> tuple[FloatArray, FloatArray]:
+    """n labelled rows: published trials, or points of a random smooth function on 11 inputs."""
+    if path is not None:
+        from memristor_bdnn.state import load_npz
+
+        arrays = load_npz(path)
+        for name in ("x_pool", "score_pool"):
+            if name not in arrays:
+                raise ConfigError(f"{path}: no array {name!r}; found {', '.join(arrays) or 'nothing'}")
+        return arrays["x_pool"][:n], (arrays["score_pool"][:n] > 0).astype(np.float64)
+    rng = np.random.default_rng(seed)
+    x = rng.uniform(-1, 1, (n, 11))
+    hidden = np.tanh(x @ rng.standard_normal((11, 8)) + rng.standard_normal(8))
+    return x, (hidden @ rng.standard_normal(8) + 0.3 * rng.standard_normal(n) > 0).astype(np.float64)
