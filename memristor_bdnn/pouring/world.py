@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from memristor_bdnn.config import check, option
 from memristor_bdnn.errors import Cancelled, ConfigError
 from memristor_bdnn.pouring.context import PourContext, PourParameters, score_of
 from memristor_bdnn.pouring.geometry import BOWL_POSITION, pour_path
+from memristor_bdnn.pouring.hand import default_grasp, grasp_height, link_pose, tilts
+from memristor_bdnn.pouring.records import PourOutcome, Snapshot, WorldConfig
 from memristor_bdnn.pouring.scene import Scene
 from memristor_bdnn.pouring.setup import TrialSetup, draw
+
+__all__ = ["PourOutcome", "PouringWorld", "Snapshot", "WorldConfig"]
 
 FloatArray = npt.NDArray[np.floating[Any]]
 Progress = Callable[[str, float], None]
@@ -26,64 +28,6 @@ CONTACT_MARGIN = 0.002
 """Distance at which contacts are kept, metres. PyBullet's 0.02 m is three beads' radii: it makes the solver
 carry contacts between beads that do not touch, which costs a third of the time and changes nothing."""
 _CHECK_EVERY = 12  # steps between looks at the beads; 50 ms
-
-
-@dataclass(frozen=True)
-class WorldConfig:
-    """How a trial is simulated."""
-
-    time_step: float = option(1 / 240, "simulation step", low=1e-4, high=1 / 200, unit="s",
-                              source="measured: at 1/120 s beads tunnel through the bowl's floor")
-    solver_iterations: int = option(10, "constraint solver iterations a step", low=5, high=200,
-                                    source="measured: 50 give 95 % the same labels")
-    tilt_speed: float = option(1.6, "speed of the tilt when the cup moves alone", low=0.1, high=6.0, unit="rad/s",
-                               source="the only figure fitted to the published labels")
-    settle: float = option(0.1, "time for the beads to settle before the tilt", low=0.0, high=5.0, unit="s")
-    wait: float = option(1.25, "longest wait at the final pitch", low=0.1, high=10.0, unit="s")
-    arm: str = option("", "arm that carries the cup: a built-in name or a YAML file; empty for none")
-    weld_wide_cups: bool = option(True, "weld a cup that is too wide for the hand, instead of refusing it")
-    audit: bool = option(False, "look for beads that went through a wall or a floor, every step (slow)")
-
-    def __post_init__(self) -> None:
-        """Validate."""
-        check(self)
-
-
-@dataclass(frozen=True)
-class PourOutcome:
-    """What became of the beads of one pour.
-
-    Attributes:
-        fraction_in_bowl, fraction_in_cup, fraction_spilled: of the beads that were in the cup, sum 1.
-        score: in [-1, 1], above 0 is a success; see :func:`memristor_bdnn.pouring.context.score_of`.
-        success: at least nine tenths are in the bowl.
-        source: ``simulation``, or what else measured it.
-        details: JSON-able: beads, steps, seed, whether the bowl tipped, what the grasp was.
-    """
-
-    fraction_in_bowl: float
-    fraction_in_cup: float
-    fraction_spilled: float
-    score: float
-    success: bool
-    source: str = "simulation"
-    details: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """Poses of everything movable at one moment, enough to draw it.
-
-    Attributes:
-        bowl, cup: (position (3,) m, quaternion xyzw (4,)).
-        beads: (n, 3) m.
-        joints: arm joint positions (dof,) rad, or None without an arm.
-    """
-
-    bowl: tuple[Any, Any]
-    cup: tuple[Any, Any]
-    beads: FloatArray
-    joints: FloatArray | None
 
 
 class PouringWorld:
@@ -107,6 +51,7 @@ class PouringWorld:
         self._client: int = self._bullet._client
         self._gui = gui
         self._stage: Any = None
+        self._width = 0.0
         self._setup: TrialSetup | None = None
         self._scene: Scene | None = None
         self.arm: Any = None
@@ -128,6 +73,9 @@ class PouringWorld:
         self._setup = draw(seed, context)
         self._scene = None
         self.arm = None
+        if self._stage is not None:
+            self._stage.close()
+            self._stage = None
         return self._setup.context
 
     @property
@@ -161,7 +109,7 @@ class PouringWorld:
         for _ in range(round(cfg.settle / cfg.time_step)):
             tick("settle", 0.0)
         offered = scene.in_cup(scene.bead_positions())
-        quaternions = _tilts(yaw, np.linspace(0.0, parameters.pitch, n + 1))
+        quaternions = tilts(yaw, np.linspace(0.0, parameters.pitch, n + 1))
         positions = poses[:, :3, 3].tolist()
         for k in range(1, n + 1):
             scene.move_cup(positions[k], quaternions[k])
@@ -287,10 +235,11 @@ class PouringWorld:
         tool = self.arm.tool_pose()
         self._scene = Scene(self._client, self.setup, BOWL_POSITION, tool @ grasp,
                             self.config.time_step, driven=False)
-        link = np.linalg.inv(_link_pose(self._bullet, self.arm)) @ tool @ grasp
+        cup = self._scene.cup_vessel
+        link = np.linalg.inv(link_pose(self._bullet, self.arm)) @ tool @ grasp
         self._scene.give_to(self.arm.body, self.arm.tool_index, link)
-        height = self._scene.cup_vessel.height / 2 + grasp_height(grasp)
-        self.arm.set_grasp_width(2 * float(self._scene.cup_vessel.outer_radius(height)), at_once=True)
+        self._width = 2 * float(cup.outer_radius(cup.height / 2 + grasp_height(grasp)))
+        self.arm.set_grasp_width(self._width, at_once=True)
         return self._scene
 
     def _clear(self) -> None:
@@ -333,7 +282,33 @@ class PouringWorld:
         scene = self._ready()
         joints = None if self.arm is None else self.arm.joint_positions()
         pose = self._bullet.getBasePositionAndOrientation
-        return Snapshot(pose(scene.bowl), pose(scene.cup), scene.bead_positions(), joints)
+        return Snapshot(pose(scene.bowl), pose(scene.cup), scene.bead_positions(), joints, self._width)
+
+    def render(self, view: str = "side", width: int = 640, height: int = 480, supersample: int = 2) -> Any:
+        """A picture of the scene now, uint8 (height, width, 3); no display needed.
+
+        Args:
+            view: ``side``, ``front``, or ``arm`` (from above the arm's base).
+            width, height: pixels.
+            supersample: 1 is fast (about 0.1 s), 2 has smooth edges.
+
+        Raises:
+            ConfigError: an unknown view or an absurd size.
+        """
+        from memristor_bdnn.pouring.render import camera_for
+
+        camera = camera_for(view, self.setup, self._description is not None)
+        self.show()
+        return self._stage.picture(camera, width, height, supersample)
+
+    def show(self) -> None:
+        """Bring the window (``gui``) up to date; :meth:`render` does it by itself."""
+        from memristor_bdnn.pouring.render import Stage
+
+        snapshot = self.snapshot()
+        if self._stage is None:
+            self._stage = Stage(self.setup, self._description, self._gui)
+        self._stage.show(snapshot)
 
     def close(self) -> None:
         """Disconnect; the world cannot be used afterwards. Harmless to call twice."""
@@ -377,33 +352,3 @@ class _Ticker:
                 raise Cancelled(f"trial stopped during {phase} by the caller")
             if self._progress is not None:
                 self._progress(phase, fraction)
-
-
-def default_grasp(description: Any) -> FloatArray:
-    """The cup in the tool frame (4, 4) when it is held at its middle: cup axis along tool x."""
-    sign = float(description.cup_axis)
-    grasp = np.eye(4)
-    # Columns: the cup's x, y and z axes in the tool frame.
-    grasp[:3, :3] = np.array([[0, 0, sign], [0, 1, 0], [-sign, 0, 0]])
-    return grasp
-
-
-def grasp_height(grasp: FloatArray) -> float:
-    """Where along the cup's axis, above its centre, the tool frame holds it; metres."""
-    return float(-(grasp[:3, 2] @ grasp[:3, 3]))
-
-
-def _link_pose(bullet: Any, arm: Any) -> FloatArray:
-    """Centre-of-mass pose of the tool link in the world, (4, 4): constraints are given in that frame."""
-    position, quaternion = bullet.getLinkState(arm.body, arm.tool_index, computeForwardKinematics=True)[:2]
-    pose = np.eye(4)
-    pose[:3, :3] = np.reshape(bullet.getMatrixFromQuaternion(quaternion), (3, 3))
-    pose[:3, 3] = position
-    return pose
-
-
-def _tilts(yaw: float, pitches: FloatArray) -> list[list[float]]:
-    """Quaternions xyzw of RotZ(yaw) * RotY(pitch)."""
-    cy, sy, cp, sp = math.cos(yaw / 2), math.sin(yaw / 2), np.cos(pitches / 2), np.sin(pitches / 2)
-    quaternions: list[list[float]] = np.stack([-sy * sp, cy * sp, sy * cp, cy * cp], axis=1).tolist()
-    return quaternions
