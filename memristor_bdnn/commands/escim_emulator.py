@@ -21,14 +21,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--preset", default="tsinghua_taox_hfox", help="device preset or YAML file (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="same seed, same chips as accelerator:=simulated")
     parser.add_argument("--network-cells", type=int, default=9756,
-                        help="cells whose reads follow the simulated accelerator's random stream (%(default)s)")  # fmt: skip
+                        help="cells that share the simulated accelerator's random stream (%(default)s)")  # fmt: skip
     parser.add_argument("--dialect", choices=("C", "P"), default="C", help="C: current boards; P: published firmware")
     parser.add_argument("--no-checks", action="store_true", help="send no head check and no CRC, verify none")
     parser.add_argument("--background-map", action="store_true", help="MAP_ARRAY answers before the job is done")
     parser.add_argument("--timing", action="store_true", help="take the time the real board would take")
     parser.add_argument("--faults", default="", metavar="NAME=P,...",
                         help="drop, corrupt, truncate, garbage, busy, reset, delay (probabilities per request),"
-                        " delay_max_s, stuck (share of cells); for example drop=0.05,corrupt=0.01,delay=0.01")  # fmt: skip
+                        " delay_max_s, stuck (share of cells); e.g. drop=0.05,corrupt=0.01,delay=0.01")  # fmt: skip
     parser.add_argument("--replay", metavar="FILE", help="answer from a recorded session instead of chips")
     parser.add_argument("--stats", metavar="FILE", help="write requests, pulses per cell and faults as JSON on exit")
 

@@ -116,7 +116,8 @@ class Client:
     def request(self, request: Request, timeout_s: float | None = None) -> packet.Frame:
         """Send a request and return its positive answer.
 
-        Reads are repeated after a lost answer; anything is repeated that certainly was not executed.
+        Reads are repeated after a lost answer. What changes devices is repeated only if the board refused it
+        unexecuted and the connection was never in doubt; the caller has to read before it goes on otherwise.
 
         Raises:
             BoardError: the board answered with an error.
@@ -124,12 +125,14 @@ class Client:
             NotExecuted: the board could not be reached, in all attempts.
         """
         with self._lock:
+            generation = self.generation
             for attempt in range(self.config.retries + 1):
                 try:
                     return self._exchange(request, timeout_s)
                 except (NotExecuted, AnswerLost) as error:
-                    forbidden = isinstance(error, AnswerLost) and not request.repeatable
-                    if attempt == self.config.retries or forbidden:
+                    lost = isinstance(error, AnswerLost) and not request.repeatable
+                    doubtful = request.pulses and self.generation != generation
+                    if attempt == self.config.retries or lost or doubtful:
                         raise
                     self.statistics.retried += 1
         raise AssertionError("unreachable")
@@ -169,7 +172,10 @@ class Client:
         raise BoardError(request, code)
 
     def _attempt(self, request: Request, timeout_s: float | None, raw: bool) -> packet.Frame:
+        generation = self.generation
         connection = self._connect()
+        if request.pulses and self.generation != generation:
+            raise NotExecuted(f"the connection to {self._where()} was interrupted: read before pulsing")
         data = request.encode(self.checks)
         deadline = time.monotonic() + self._patience(request, timeout_s)
         self.statistics.requests += 1

@@ -11,6 +11,7 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, IntEnum
+from functools import cached_property, lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -114,11 +115,17 @@ class Request:
     parameter2: int = 0
     payload: bytes = b""
 
+    @cached_property
+    def _checked(self) -> bytes:
+        return packet.encode_request(self.command, self.parameter1, self.parameter2, self.payload, True)
+
     def encode(self, checks: bool = True) -> bytes:
         """The packet's bytes."""
-        return packet.encode_request(self.command, self.parameter1, self.parameter2, self.payload, checks)
+        if checks:
+            return self._checked
+        return packet.encode_request(self.command, self.parameter1, self.parameter2, self.payload, False)
 
-    @property
+    @cached_property
     def pulses(self) -> bool:
         """True when executing this may change a device: such a request is never repeated blindly."""
         if self.command == Command.CFG_REG:
@@ -126,7 +133,7 @@ class Request:
             return mode != registers.Mode.READ
         return self.command in _PULSING
 
-    @property
+    @cached_property
     def repeatable(self) -> bool:
         """True when asking again after a lost answer changes nothing."""
         return not self.pulses and (self.command in _READS or self.command in (Command.CFG_REG, Command.DEBUG))
@@ -185,6 +192,15 @@ def reset_pulse(
     return cfg_reg(registers.program_table(
         registers.Mode.RESET, chip, bl, wl, v_sl, v_wl, n_bl=n_bl, n_wl=n_wl, width_ns=width_ns, gap_ns=gap_ns,
         count=count))  # fmt: skip
+
+
+@lru_cache(maxsize=32768)
+def single_pulse(
+    mode: registers.Mode, chip: int, rows: tuple[int, ...], columns: tuple[int, ...], v_line: float, v_wl: float,
+    width_ns: float,
+) -> Request:  # fmt: skip
+    """One SET or RESET pulse by CFG_REG on cells of one row or one column; remembered, as learning repeats them."""
+    return cfg_reg(registers.pulse_table(mode, chip, rows, columns, v_line, v_wl, width_ns))
 
 
 def cfg_read(

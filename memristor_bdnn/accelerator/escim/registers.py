@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -176,12 +175,11 @@ def _timing(width_ns: float, gap_ns: float, count: int) -> tuple[int, int, int]:
 
 
 def _program(
-    mode: Mode, chip: int, rows: Sequence[int], wl: int, n_wl: int, volts: float, v_wl: float,
+    mode: Mode, chip: int, rows: Sequence[int], wls: Sequence[int], volts: float, v_wl: float,
     timing: tuple[int, int, int],
 ) -> Lines:
     lines = Lines(mode, chip, *timing)
-    active = np.asarray(rows, dtype=np.intp)
-    columns = slice(wl, wl + n_wl)
+    active, columns = np.asarray(rows, dtype=np.intp), np.asarray(wls, dtype=np.intp)
     lines.wl_switch[columns], lines.wl_code[columns] = Switch.DAC, volt_code(v_wl)
     if mode == Mode.RESET:
         lines.bl_switch[:] = Switch.FLOAT
@@ -213,22 +211,25 @@ def program_table(
     """
     check_block(chip, bl, n_bl, wl, n_wl)
     timing = _timing(width_ns, gap_ns, count)
-    return _program(mode, chip, range(bl, bl + n_bl), wl, n_wl, v_line, v_wl, timing).pack()
+    return _program(mode, chip, range(bl, bl + n_bl), range(wl, wl + n_wl), v_line, v_wl, timing).pack()
 
 
-@lru_cache(maxsize=32768)
 def pulse_table(
-    mode: Mode, chip: int, rows: tuple[int, ...], wl: int, v_line: float, v_wl: float, width_ns: float
+    mode: Mode, chip: int, rows: Sequence[int], columns: Sequence[int], v_line: float, v_wl: float, width_ns: float
 ) -> bytes:
-    """Register table of one SET or RESET pulse on any rows of one column.
+    """Register table of one SET or RESET pulse on any rows of one column, or any columns of one row.
 
     A row that is not listed sees no voltage: in SET its BL is grounded, in RESET it floats.
+
+    Raises:
+        ConfigError: no cell, several rows and several columns, or a line, voltage or time the board cannot do.
     """
+    if not rows or not columns or min(len(rows), len(columns)) > 1:
+        raise ConfigError(f"a pulse on BL {list(rows)} and SL {list(columns)}: one of them must be a single line")
     for bl in rows:
-        check_block(chip, bl, 1, wl, 1)
-    if not rows:
-        raise ConfigError("a pulse needs at least one row")
-    return _program(mode, chip, rows, wl, 1, v_line, v_wl, _timing(width_ns, 0, 1)).pack()
+        for wl in columns:
+            check_block(chip, bl, 1, wl, 1)
+    return _program(mode, chip, rows, columns, v_line, v_wl, _timing(width_ns, 0, 1)).pack()
 
 
 def read_table(
