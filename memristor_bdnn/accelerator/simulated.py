@@ -92,7 +92,9 @@ class SimulatedAccelerator:
             raise ConfigError(f"pulse: direction {bad[0]!r} is not one of +1 (SET), -1 (RESET), 0 (none)")
         self.ledger.count_pulses(*self.cells.pulse_masked(direction, self._rng))
         self._current_sum_ua.clear()
-        if self.ledger.add_wear(slice(0, self.n_cells), direction != 0) > self.preset.wear.endurance:
+        given = direction != 0
+        pulses = 1 if given.all() else given
+        if self.ledger.add_wear(slice(0, self.n_cells), pulses) > self.preset.wear.endurance:
             cells = np.flatnonzero(direction)
             self.cells.wear_out(cells, self.ledger.wear[cells], self._rng)
 

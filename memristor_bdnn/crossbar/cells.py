@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from memristor_bdnn.device.noise import Float32, laplace_reads, standard_normals
 from memristor_bdnn.device.presets import DevicePreset
-from memristor_bdnn.device.transitions import single_pulses
+from memristor_bdnn.device.transitions import Windows, single_pulses
 from memristor_bdnn.errors import ConfigError
 
 IntArray = npt.NDArray[np.integer[Any]]
@@ -49,6 +49,8 @@ class CellArray:
             np.where(lot < faults.stuck_low + faults.stuck_high, STUCK_HIGH, HEALTHY),
         ).astype(np.int8)
         self.has_stuck = False
+        self._mobile = np.ones(n, dtype=np.float32)
+        self._windows = Windows.of(self.low_ua, self.high_ua)
         self.factor = np.maximum(_normal(rng, n, 1.0, preset.blind_write.device_spread), np.float32(0.05))
         retention = preset.retention
         self.drifts = retention.rate_ua_per_decade != 0 or retention.rate_sd_ua_per_decade != 0
@@ -74,6 +76,7 @@ class CellArray:
         """Make cells stuck (``STUCK_LOW`` or ``STUCK_HIGH``) at a current drawn from the preset's range."""
         low, high = self.preset.faults.low_ua if kind == STUCK_LOW else self.preset.faults.high_ua
         self.stuck[cells] = kind
+        self._mobile[cells] = 0.0
         self.has_stuck = self.has_stuck or len(cells) > 0
         self.move(cells, rng.uniform(low, high, len(cells)))
 
@@ -96,7 +99,8 @@ class CellArray:
         state = self.state_ua[cells]
         direction = np.full(state.size, 1.0 if up else -1.0, dtype=np.float32)
         normals = rng.standard_normal(state.size, dtype=np.float32)
-        moved = single_pulses(self.preset, state, self.low_ua[cells], self.high_ua[cells], direction, normals)
+        windows = Windows.of(self.low_ua[cells], self.high_ua[cells])
+        moved = single_pulses(self.preset, state, windows, direction, normals)
         self._settle(cells, moved, state)
 
     def pulse_masked(self, direction: npt.NDArray[Any], rng: np.random.Generator) -> tuple[int, float, int, float]:
@@ -122,12 +126,13 @@ class CellArray:
             return up.size, sums[0], down.size, sums[1]
         signs, state = direction.astype(np.float32), self.state_ua[:n]
         # Sums of I over SET and RESET pulses, from the sums of D I and |D| I.
-        signed, total = float(np.sum(signs * state)), float(np.sum(np.abs(signs) * state))
+        signed = float(np.einsum("i,i", signs, state))
+        total = float(state.sum() if pulses == n else np.einsum("i,i", np.abs(signs), state))
         set_pulses = (pulses + int(signs.sum(dtype=np.float64))) // 2
         if self.has_stuck:
-            signs *= self.stuck[:n] == HEALTHY
+            signs *= self._mobile[:n]
         normals = standard_normals(rng, n)
-        self.move(slice(0, n), single_pulses(self.preset, state, self.low_ua[:n], self.high_ua[:n], signs, normals))
+        self.move(slice(0, n), single_pulses(self.preset, state, self._windows.first(n), signs, normals))
         if self.drifts:
             self.age_s[np.flatnonzero(direction)] = 0.0
         return set_pulses, 0.5 * (total + signed), pulses - set_pulses, 0.5 * (total - signed)
@@ -212,6 +217,8 @@ class CellArray:
         for name in self._SAVED:
             setattr(self, name, state[name].copy())
         self.has_stuck = bool(np.any(self.stuck != HEALTHY))
+        self._mobile = (self.stuck == HEALTHY).astype(np.float32)
+        self._windows = Windows.of(self.low_ua, self.high_ua)
         self.move(slice(None), self.state_ua)
 
     def _settle(self, cells: IntArray, moved: Float32, state: Float32) -> None:

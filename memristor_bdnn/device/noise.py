@@ -32,7 +32,8 @@ def laplace_reads(
     cells = state_ua.shape[0]
     reads = np.empty((samples, cells), dtype=np.float32)
     rows = max(1, _BLOCK // max(cells, 1))
-    floor = np.float32(floor_ua)
+    # An array, not a number: NumPy compares two arrays several times faster.
+    floor = np.full(cells, floor_ua, dtype=np.float32)
     for start in range(0, samples, rows):
         block = reads[start : start + rows]
         bits = raw_bits(rng, block.size).reshape(block.shape)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,13 +13,28 @@ from memristor_bdnn.device.parameters import Pulse
 from memristor_bdnn.device.presets import DevicePreset
 
 
+@dataclass(frozen=True)
+class Windows:
+    """The windows of n devices: edges, and what every pulse needs of them; float32 arrays (n,), microampere."""
+
+    low_ua: Float32
+    high_ua: Float32
+    middle_ua: Float32
+    half_ua: Float32
+
+    @classmethod
+    def of(cls, low_ua: Float32, high_ua: Float32) -> Windows:
+        """Windows from their edges."""
+        middle = (low_ua + high_ua) * np.float32(0.5)
+        return cls(low_ua, high_ua, middle, high_ua - middle)
+
+    def first(self, n: int) -> Windows:
+        """The first n devices, as views."""
+        return Windows(self.low_ua[:n], self.high_ua[:n], self.middle_ua[:n], self.half_ua[:n])
+
+
 def single_pulses(
-    preset: DevicePreset,
-    state_ua: Float32,
-    low_ua: Float32,
-    high_ua: Float32,
-    direction: Float32,
-    normals: Float32,
+    preset: DevicePreset, state_ua: Float32, windows: Windows, direction: Float32, normals: Float32
 ) -> Float32:
     """States after one pulse on each cell: I -> Normal(mu(I), sigma(I)^2), clipped to the device's own window.
 
@@ -28,8 +44,7 @@ def single_pulses(
     Args:
         preset: gives mu and sigma of SET and RESET.
         state_ua: shape (n,), states before.
-        low_ua: shape (n,), lower edge of each device's window.
-        high_ua: shape (n,), upper edge.
+        windows: of the n devices.
         direction: shape (n,), +1 SET, -1 RESET, 0 no pulse, as float32.
         normals: shape (n,), standard normal deviates; overwritten.
 
@@ -38,11 +53,12 @@ def single_pulses(
     """
     up, down = preset.set_pulse, preset.reset_pulse
     if up.table or down.table:
-        step = np.where(direction > 0, _step(up, state_ua, high_ua, 1), _step(down, state_ua, low_ua, -1))
+        steps = (_step(up, state_ua, windows.high_ua, 1), _step(down, state_ua, windows.low_ua, -1))
+        step = np.where(direction > 0, *steps)
         step = (step * np.abs(direction)).astype(np.float32)
         sd = np.where(direction > 0, preset.set_sd_ua(state_ua), preset.reset_sd_ua(state_ua)).astype(np.float32)
     else:
-        step = _edge_distance(state_ua, low_ua, high_ua, direction)
+        step = _edge_distance(state_ua, windows, direction)
         step *= _either(up.fraction, down.fraction, direction)
         step *= direction
         sd = state_ua * _either(up.sd_linear, down.sd_linear, direction)
@@ -53,20 +69,17 @@ def single_pulses(
     moved = np.multiply(normals, sd, out=normals)
     moved += step
     moved += state_ua
-    np.maximum(moved, np.minimum(low_ua, state_ua), out=moved)
-    np.minimum(moved, np.maximum(high_ua, state_ua), out=moved)
+    np.maximum(moved, np.minimum(windows.low_ua, state_ua), out=moved)
+    np.minimum(moved, np.maximum(windows.high_ua, state_ua), out=moved)
     return moved
 
 
-def _edge_distance(state: Float32, low: Float32, high: Float32, direction: Float32) -> Float32:
-    """Distance to the edge that the pulse drives to, not negative; (high - low) / 2 where there is no pulse."""
-    middle = low + high
-    middle *= np.float32(0.5)
-    half = high - middle
-    middle -= state
-    middle *= direction
-    middle += half
-    return np.maximum(middle, 0, out=middle)
+def _edge_distance(state: Float32, windows: Windows, direction: Float32) -> Float32:
+    """Distance to the edge that the pulse drives to, not negative; half the window where there is no pulse."""
+    distance = windows.middle_ua - state
+    distance *= direction
+    distance += windows.half_ua
+    return np.maximum(distance, np.zeros_like(distance), out=distance)
 
 
 def _either(up: float, down: float, direction: Float32) -> Any:

@@ -1,0 +1,250 @@
+"""Rates of reads and single pulses, beside a plain per-cell loop and a naive vectorised version; memory; methods.
+
+All three do the same work on the same devices: a read draws Laplace noise of scale b(I); a pulse draws the next
+state from Normal(mu(I), sigma(I)^2) within the device's window, counts wear and current, and keeps b(I) up to date.
+Times are process CPU times, the three versions interleaved.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+CELLS = 12_288
+"""All cells of the three chips."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options beyond --out, --seeds, --quick."""
+    parser.add_argument("--preset", default="tsinghua_taox_hfox", help="device preset or YAML file")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure, print, write JSON."""
+    from memristor_bdnn.benchmark.common import check_out, print_table, record, write_record
+    from memristor_bdnn.device import presets
+
+    check_out(args.out)
+    preset = presets.load(args.preset)
+    seeds = list(range(args.seeds if args.seeds is not None else 3))
+    reads, pulses = (100, 1_000_000) if args.quick else (1000, 10_000_000)
+    rates = [_rates(preset, seed, reads, pulses) for seed in seeds]
+    figures: dict[str, Any] = {key: float(np.median([r[key] for r in rates])) for key in rates[0]}
+    for kind in ("read", "pulse"):
+        for other in ("loop", "naive"):
+            ratios = [r[f"{kind}s_per_s"] / r[f"{other}_{kind}s_per_s"] for r in rates]
+            figures[f"{kind}_speedup_over_{other}"] = float(np.median(ratios))
+    figures["read_10_samples_ms"] = 1e3 * 10 * 9756 / figures["reads_per_s"]
+    figures.update(_memory(preset, 10_000 if args.quick else 100_000))
+    print_table(
+        f"{CELLS} cells read {reads} times and {pulses:,} single pulses, medians of {len(seeds)}",
+        ["operation", "rate (1/s)", "plain loop (1/s)", "naive vectorised (1/s)", "over loop", "over naive"],
+        [
+            [f"{kind}s"]
+            + [figures[f"{kind}s_per_s"], figures[f"loop_{kind}s_per_s"], figures[f"naive_{kind}s_per_s"]]
+            + [f"{figures[f'{kind}_speedup_over_{other}']:.0f}x" for other in ("loop", "naive")]
+            for kind in ("read", "pulse")
+        ],
+    )
+    print(f"10 samples of the pouring network's 9,756 cells: {figures['read_10_samples_ms']:.2f} ms")
+    print(
+        f"memory over {figures['memory_operations']:,} operations: "
+        f"{figures['memory_growth_kib']:+.0f} KiB traced, {figures['resident_growth_kib']:+.0f} KiB resident"
+    )
+    methods = _methods(seeds)
+    print_table(
+        "programming methods, eapu_180nm: random updates of up to 2 uA",
+        ["method", "pulses per update", "verify reads per update", "error SD (uA)", "operation"],
+        [[m.name, m.pulses, m.verify_reads, m.error_sd_ua, m.operation] for m in methods],
+    )
+    figures["programming"] = {
+        m.name: {"pulses_per_update": m.pulses, "verify_reads_per_update": m.verify_reads, "error_sd_ua": m.error_sd_ua}
+        for m in methods
+    }
+    write_record(args.out, record(figures, seeds))
+    return 0
+
+
+def _rates(preset: Any, seed: int, reads: int, pulses: int) -> dict[str, float]:
+    """Operations per CPU second of our version, the loop and the naive version, interleaved in five rounds."""
+    from memristor_bdnn.accelerator.simulated import SimulatedAccelerator
+
+    ours = SimulatedAccelerator(preset, seed)
+    ours.allocate(min(CELLS, ours.capacity))
+    loop, naive = LoopChips(preset, 2000, seed), NaiveChips(preset, ours.n_cells, seed)
+    rng = np.random.default_rng(seed)
+    directions = [rng.choice(np.array([-1, 1], dtype=np.int8), ours.n_cells) for _ in range(4)]
+    rounds = 5
+    work: dict[str, tuple[Callable[[int], Any], int, int]] = {
+        "reads_per_s": (lambda _: ours.read(10), ours.n_cells * 10, max(1, reads // 10 // rounds)),
+        "loop_reads_per_s": (lambda _: loop.read(), loop.n, 5),
+        "naive_reads_per_s": (lambda _: naive.read(10), ours.n_cells * 10, max(1, reads // 100)),
+        "pulses_per_s": (lambda i: ours.pulse(directions[i % 4]), ours.n_cells, -(-pulses // ours.n_cells // rounds)),
+        "loop_pulses_per_s": (lambda i: loop.pulse(directions[i % 4][: loop.n]), loop.n, 5),
+        "naive_pulses_per_s": (lambda i: naive.pulse(directions[i % 4]), ours.n_cells, 20),
+    }
+    done, spent = dict.fromkeys(work, 0), dict.fromkeys(work, 0.0)
+    for _ in range(rounds):
+        for name, (operation, size, repetitions) in work.items():
+            started = time.process_time()
+            for i in range(repetitions):
+                operation(i)
+            spent[name] += time.process_time() - started
+            done[name] += size * repetitions
+    return {name: done[name] / max(spent[name], 1e-9) for name in work}
+
+
+def _memory(preset: Any, operations: int) -> dict[str, float | int]:
+    """Growth of traced and resident memory between the first and the last of many mixed operations."""
+    import resource
+    import tracemalloc
+
+    from memristor_bdnn.accelerator.simulated import SimulatedAccelerator
+
+    chips = SimulatedAccelerator(preset, 0)
+    chips.allocate(300)
+    rng = np.random.default_rng(0)
+    direction = rng.integers(-1, 2, 300).astype(np.int8)
+    target = rng.uniform(preset.window_ua[0], preset.window_ua[1], 300)
+    few = rng.random(300) < 0.02
+
+    def operate(n: int) -> None:
+        for i in range(n):
+            if i % 50 == 0:
+                chips.write_verify(target, few)
+            elif i % 2:
+                chips.pulse(direction)
+            else:
+                chips.read(2)
+
+    operate(operations // 20)
+    tracemalloc.start()
+    before, resident = tracemalloc.get_traced_memory()[0], resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    operate(operations)
+    after = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - resident
+    return {
+        "memory_operations": operations,
+        "memory_growth_kib": (after - before) / 1024,
+        "resident_growth_kib": grown,
+    }
+
+
+@dataclass(frozen=True)
+class Method:
+    """One way to write new values, with its average cost and error."""
+
+    name: str
+    operation: str
+    pulses: float
+    verify_reads: float
+    error_sd_ua: float
+
+
+def _methods(seeds: list[int]) -> list[Method]:
+    """Write-verify, memorial, two-pulse and sign-based updates of the same cells by the same random amounts."""
+    from memristor_bdnn.accelerator.simulated import SimulatedAccelerator
+    from memristor_bdnn.device import presets
+
+    base = presets.load("eapu_180nm")
+    cases = {
+        "write-verify": ("incremental", "write_verify, incremental"),
+        "memorial": ("memorial", "write_verify, memorial (the preset's)"),
+        "two-pulse": ("memorial", "program: RESET and SET, unverified"),
+        "sign-based": ("memorial", "pulse: one SET or RESET by the sign"),
+    }
+    found = []
+    for name, (method, operation) in cases.items():
+        chips = SimulatedAccelerator(presets.override(base, {"write_verify": {"method": method}}), seeds[0])
+        chips.allocate(4000)
+        rng = np.random.default_rng(seeds[0])
+        target = rng.uniform(4, 12, 4000)
+        chips.write_verify(target)
+        errors, before = [], chips.ledger.snapshot()
+        rounds = 5
+        for _ in range(rounds):
+            target = np.clip(target + rng.uniform(-2, 2, 4000), 2, 14)
+            if name == "two-pulse":
+                chips.program(target)
+            elif name == "sign-based":
+                chips.pulse(np.sign(target - chips.read()[0]).astype(np.int8))
+            else:
+                chips.write_verify(target)
+            errors.append(chips.cells.state_ua[:4000] - target)
+        spent = chips.ledger.since(before)
+        updates = 4000 * rounds
+        pulses = (spent["set_pulses"] + spent["reset_pulses"]) / updates
+        found.append(Method(name, operation, pulses, spent["verify_reads"] / updates, float(np.std(errors))))
+    return found
+
+
+class LoopChips:
+    """The comparison: one cell after another in plain Python, with a scalar random generator."""
+
+    def __init__(self, preset: Any, n: int, seed: int) -> None:
+        """n cells of the preset."""
+        from memristor_bdnn.crossbar.cells import CellArray
+
+        self.n, self.preset, self.rng = n, preset, np.random.default_rng(seed)
+        self.cells = CellArray(preset, n, self.rng)
+        self.wear, self.current_ua = np.zeros(n, dtype=np.int64), 0.0
+
+    def read(self) -> Any:
+        """One noisy read of every cell, shape (n,)."""
+        noise, state, reads = self.preset.read_noise, self.cells.state_ua, np.empty(self.n)
+        for i in range(self.n):
+            current = state[i]
+            scale = noise.constant_ua + noise.linear * current + noise.quadratic_per_ua * current**2
+            reads[i] = max(self.rng.laplace(current, scale), noise.floor_ua)
+        return reads
+
+    def pulse(self, direction: Any) -> None:
+        """One pulse on every cell with a direction."""
+        cells, preset = self.cells, self.preset
+        for i in range(self.n):
+            if direction[i] == 0:
+                continue
+            state, low, high = cells.state_ua[i], cells.low_ua[i], cells.high_ua[i]
+            self.wear[i] += 1
+            self.current_ua += state
+            if cells.stuck[i]:
+                continue
+            pulse, edge = (preset.set_pulse, high) if direction[i] > 0 else (preset.reset_pulse, low)
+            mean = state + pulse.fraction * (edge - state)
+            moved = self.rng.normal(mean, pulse.sd_constant_ua + pulse.sd_linear * state)
+            cells.state_ua[i] = min(max(moved, min(low, state)), max(high, state))
+
+
+class NaiveChips:
+    """The comparison: the same formulas written down in NumPy without further thought (float64, all temporaries)."""
+
+    def __init__(self, preset: Any, n: int, seed: int) -> None:
+        """n cells of the preset."""
+        from memristor_bdnn.crossbar.cells import CellArray
+
+        cells = CellArray(preset, n, np.random.default_rng(seed))
+        self.preset, self.rng = preset, np.random.default_rng(seed)
+        self.state, self.low, self.high = (a.astype(np.float64) for a in (cells.state_ua, cells.low_ua, cells.high_ua))
+        self.stuck, self.wear, self.current_ua = cells.stuck, np.zeros(n, dtype=np.int64), 0.0
+
+    def read(self, samples: int) -> Any:
+        """Noisy reads, shape (samples, n)."""
+        scale = self.preset.read_noise_scale_ua(self.state)
+        reads = self.rng.laplace(self.state, scale, (samples, self.state.size))
+        return np.maximum(reads, self.preset.read_noise.floor_ua)
+
+    def pulse(self, direction: Any) -> None:
+        """One pulse on every cell with a direction."""
+        preset, state = self.preset, self.state
+        mean = np.where(direction > 0, preset.set_mean_ua(state, self.high), preset.reset_mean_ua(state, self.low))
+        sd = np.where(direction > 0, preset.set_sd_ua(state), preset.reset_sd_ua(state))
+        moved = np.clip(self.rng.normal(mean, sd), np.minimum(self.low, state), np.maximum(self.high, state))
+        self.current_ua += state[direction != 0].sum()
+        self.wear[direction != 0] += 1
+        self.state = np.where((direction != 0) & (self.stuck == 0), moved, state)
