@@ -1,0 +1,219 @@
+"""The first day with an ESCIM board (or its emulator).
+
+board info --host 192.168.1.10               does it answer, which dialect, how fast
+board read --chip 1 --bl 5 --sl 7            one cell, or a whole chip
+board map --out maps.png --npz maps.npz      what all chips look like
+board selftest --out transitions.csv         SET and RESET some unused cells; the table is for `device fit`
+board log session.jsonl                      a recording (--record) in words
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+DEFAULT_BLOCK = "3:120-127:24-31"
+"""Cells of chip 3 that the published network leaves unused."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """One sub-parser per noun, all with the address of the board."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    sub = parser.add_subparsers(dest="noun", required=True, metavar="info|read|map|selftest|log")
+    address = argparse.ArgumentParser(add_help=False)
+    address.add_argument("--host", default="192.168.1.10", help="address of the board (default: %(default)s)")
+    address.add_argument("--port", type=int, default=7, help="command port (default: %(default)s)")
+    address.add_argument("--abort-port", type=int, default=5000, help="second command port (default: %(default)s)")
+    address.add_argument("--allow-unchecked", action="store_true", help="tolerate old firmware without packet checks")
+    address.add_argument("--record", metavar="FILE", help="record every packet, for `board log` and for replay")
+    sub.add_parser("info", parents=[address], help="connectivity, dialect, chips, answer times")
+    read = sub.add_parser("read", parents=[address], help="read a cell or a chip")
+    read.add_argument("--chip", type=int, default=1, help="1 to 3 (default: %(default)s)")
+    read.add_argument("--bl", type=int, help="bit line 0 to 127; with --sl one cell, otherwise the chip")
+    read.add_argument("--sl", type=int, help="source line 0 to 31")
+    read.add_argument("--samples", type=int, default=10, help="reads (default: %(default)s)")
+    read.add_argument("--npz", metavar="FILE", help="save all reads as read_ua (samples, 128, 32)")
+    maps = sub.add_parser("map", parents=[address], help="images of all chips")
+    maps.add_argument("--samples", type=int, default=10, help="reads averaged (default: %(default)s)")
+    maps.add_argument("--out", metavar="PNG", default="chip_maps.png", help="image (default: %(default)s)")
+    maps.add_argument("--npz", metavar="FILE", help="save the averages as read_ua (chips, 128, 32)")
+    test = sub.add_parser("selftest", parents=[address], help="SET/RESET chosen cells: transition statistics")
+    test.add_argument("--cells", default=DEFAULT_BLOCK, metavar="CHIP:BL-BL:SL-SL",
+                      help="block of cells (default: %(default)s, unused by the network)")  # fmt: skip
+    test.add_argument("--pulses", type=int, default=8, help="SETs, then RESETs, in a cycle (default: %(default)s)")
+    test.add_argument("--cycles", type=int, default=2, help="cycles (default: %(default)s)")
+    test.add_argument("--reads", type=int, default=10, help="reads averaged for a state (default: %(default)s)")
+    test.add_argument("--preset", default="tsinghua_taox_hfox", help="preset that gives the pulse voltages")
+    test.add_argument("--dry-run", action="store_true", help="send no pulse; record what would be sent")
+    test.add_argument("--out", metavar="CSV", help="transitions and reads for `memristor-bdnn device fit`")
+    log = sub.add_parser("log", help="a recording in words")
+    log.add_argument("file", metavar="FILE", help="made with --record")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the chosen noun."""
+    if args.noun == "log":
+        return _log(args)
+    if args.noun == "selftest":
+        return _selftest(args)
+    from memristor_bdnn.accelerator.escim.board import Board
+    from memristor_bdnn.accelerator.escim.client import ClientConfig
+    from memristor_bdnn.accelerator.escim.recording import Recorder
+
+    board = Board(ClientConfig(**_address(args), retries=3), recorder=Recorder(args.record))
+    try:
+        return {"info": _info, "read": _read, "map": _map}[args.noun](args, board)
+    finally:
+        board.close()
+
+
+def _address(args: argparse.Namespace) -> dict[str, Any]:
+    return {
+        "host": args.host,
+        "port": args.port,
+        "abort_port": args.abort_port,
+        "allow_unchecked": args.allow_unchecked,
+    }
+
+
+def _info(args: argparse.Namespace, board: Any) -> int:
+    from memristor_bdnn.accelerator.escim.commands import PROGRESS_DONE
+    from memristor_bdnn.benchmark.common import print_table
+
+    info = board.info()
+    job = "finished" if info.progress == PROGRESS_DONE else f"{info.progress} cells"
+    rows = [
+        ["address", info.address],
+        ["dialect", f"{info.dialect.value} ({'with' if info.checks else 'without'} packet checks)"],
+        *[[f"chip {chip}", f"answers, mean current {mean:.3f} uA"] for chip, mean in info.chips.items()],
+        ["last write-verify job", job],
+        ["short command", f"{info.answer_ms[0]:.2f} ms"],
+        ["whole-chip read", f"{info.answer_ms[1]:.2f} ms"],
+        ["codes beyond 12 bits", board.out_of_range_codes],
+    ]
+    print_table("ESCIM board", ["", ""], rows)
+    return 0 if info.chips else 1
+
+
+def _chip_ua(board: Any, chip: int, samples: int) -> Any:
+    """Reads of a chip in microampere, shape (samples, 128, 32)."""
+    import numpy as np
+
+    from memristor_bdnn.accelerator.escim.scaling import code_currents
+    from memristor_bdnn.errors import ConfigError
+
+    if samples < 1:
+        raise ConfigError(f"--samples {samples}: at least 1")
+    return np.stack([code_currents(board.read_chip(chip)) for _ in range(samples)])
+
+
+def _read(args: argparse.Namespace, board: Any) -> int:
+    import numpy as np
+
+    from memristor_bdnn.errors import ConfigError
+    from memristor_bdnn.state import save_npz
+
+    if (args.bl is None) != (args.sl is None):
+        raise ConfigError("--bl and --sl name one cell together; give both or none")
+    if args.bl is not None:
+        board.detect()
+        reads = np.array([board.read_cell(args.chip, args.bl, args.sl) for _ in range(args.samples)])
+        print(f"chip {args.chip} BL {args.bl} SL {args.sl}: mean {reads.mean():.4f} uA, SD {reads.std():.4f} uA,"
+              f" {reads.size} reads from {reads.min():.4f} to {reads.max():.4f} uA")  # fmt: skip
+        return 0
+    reads = _chip_ua(board, args.chip, args.samples)
+    state, noise = reads.mean(axis=0), reads.std(axis=0)
+    quantiles = np.quantile(state, [0, 0.05, 0.5, 0.95, 1])
+    print(f"chip {args.chip}: mean {state.mean():.4f} uA, quantiles 0/5/50/95/100 %: "
+          + " ".join(f"{q:.3f}" for q in quantiles) + f" uA; mean SD of a read {noise.mean():.4f} uA")  # fmt: skip
+    if args.npz:
+        save_npz(args.npz, {"read_ua": reads})
+        print(f"wrote {args.npz}")
+    return 0
+
+
+def _map(args: argparse.Namespace, board: Any) -> int:
+    from pathlib import Path
+
+    import numpy as np
+
+    from memristor_bdnn.accelerator.escim.scaling import CHIPS
+    from memristor_bdnn.report.device_figures import chip_maps
+    from memristor_bdnn.state import save_npz
+
+    states = np.stack([_chip_ua(board, chip, args.samples).mean(axis=0) for chip in range(1, CHIPS + 1)])
+    print(f"wrote {chip_maps(states, Path(args.out), f'read currents (uA), {args.host}:{args.port}')}")
+    if args.npz:
+        save_npz(args.npz, {"read_ua": states})
+        print(f"wrote {args.npz}")
+    return 0
+
+
+def _block(text: str) -> Any:
+    """Cell numbers of CHIP:BL-BL:SL-SL."""
+    import re
+
+    import numpy as np
+
+    from memristor_bdnn.accelerator.escim.scaling import CELLS, CHIPS, COLUMNS, check_block
+    from memristor_bdnn.errors import ConfigError
+
+    match = re.fullmatch(r"(\d+):(\d+)(?:-(\d+))?:(\d+)(?:-(\d+))?", text)
+    if not match:
+        raise ConfigError(f"--cells {text!r}: expected CHIP:BL-BL:SL-SL, for example {DEFAULT_BLOCK}")
+    chip, bl, bl_end, sl, sl_end = (int(g) if g is not None else -1 for g in match.groups())
+    n_bl, n_sl = max(bl_end, bl) - bl + 1, max(sl_end, sl) - sl + 1
+    if not 1 <= chip <= CHIPS:
+        raise ConfigError(f"--cells {text!r}: chip 1 to {CHIPS}")
+    check_block(chip, bl, n_bl, sl, n_sl)
+    rows, columns = np.arange(bl, bl + n_bl)[:, None], np.arange(sl, sl + n_sl)
+    return ((chip - 1) * CELLS + rows * COLUMNS + columns).reshape(-1)
+
+
+def _selftest(args: argparse.Namespace) -> int:
+    from rich.progress import Progress
+
+    from memristor_bdnn import accelerator
+    from memristor_bdnn.accelerator.escim import selftest
+    from memristor_bdnn.benchmark.common import check_out, print_table
+    from memristor_bdnn.errors import ConfigError
+
+    check_out(args.out)
+    cells = _block(args.cells)
+    for name in ("pulses", "cycles", "reads"):
+        if getattr(args, name) < 1:
+            raise ConfigError(f"--{name} {getattr(args, name)}: at least 1")
+    options = {**_address(args), "record": args.record, "dry_run": args.dry_run, "reset_by": "cfg_reg", "retries": 3}
+    board: Any = accelerator.create("escim", preset=args.preset, **options)
+    try:
+        board.allocate(board.capacity)
+        with Progress(transient=True) as bar:
+            task = bar.add_task("pulses", total=None)
+            result = selftest.run(
+                board, cells, pulses=args.pulses, cycles=args.cycles, reads=args.reads,
+                progress=lambda done, total: bar.update(task, completed=done, total=total),
+            )  # fmt: skip
+    finally:
+        board.close()
+    print_table(f"transitions of {cells.size} cells", ["state before", "pulses", "mean change uA", "SD uA", "share up"],
+                result.table())  # fmt: skip
+    print(f"SET {result.mean_set_ua:+.3f} uA, RESET {result.mean_reset_ua:+.3f} uA on average;"
+          f" {result.silent} of {cells.size} cells do not respond; {len(board.lost_pulses)} answers lost")  # fmt: skip
+    if args.out:
+        result.write_csv(args.out)
+        print(f"wrote {args.out}; next: memristor-bdnn device fit {args.out} --out my_chips.yaml")
+    if args.dry_run:
+        print("dry run: no pulse was sent")
+        return 0
+    print("passed" if result.passed else "FAILED: see the table; are the chips seated, formed, and the voltages right?")
+    return 0 if result.passed else 1
+
+
+def _log(args: argparse.Namespace) -> int:
+    from memristor_bdnn.accelerator.escim import recording
+
+    for entry in recording.load(args.file):
+        text = entry.text if entry.kind == "event" else recording.describe(entry.data)
+        mark = " (dry run: not sent)" if entry.kind == "withheld" else ""
+        print(f"{entry.time_s:10.4f} s  {text}{mark}")
+    return 0
