@@ -91,6 +91,7 @@ def _rates(preset: Any, seed: int, reads: int, pulses: int) -> dict[str, float]:
     done, spent = dict.fromkeys(work, 0), dict.fromkeys(work, 0.0)
     for _ in range(rounds):
         for name, (operation, size, repetitions) in work.items():
+            operation(0)  # warm caches
             started = time.process_time()
             for i in range(repetitions):
                 operation(i)

@@ -48,8 +48,7 @@ class CellArray:
             STUCK_LOW,
             np.where(lot < faults.stuck_low + faults.stuck_high, STUCK_HIGH, HEALTHY),
         ).astype(np.int8)
-        self.has_stuck = False
-        self._mobile = np.ones(n, dtype=np.float32)
+        self._broken = np.flatnonzero(self.stuck != HEALTHY)
         self._windows = Windows.of(self.low_ua, self.high_ua)
         self.factor = np.maximum(_normal(rng, n, 1.0, preset.blind_write.device_spread), np.float32(0.05))
         retention = preset.retention
@@ -76,8 +75,7 @@ class CellArray:
         """Make cells stuck (``STUCK_LOW`` or ``STUCK_HIGH``) at a current drawn from the preset's range."""
         low, high = self.preset.faults.low_ua if kind == STUCK_LOW else self.preset.faults.high_ua
         self.stuck[cells] = kind
-        self._mobile[cells] = 0.0
-        self.has_stuck = self.has_stuck or len(cells) > 0
+        self._broken = np.flatnonzero(self.stuck != HEALTHY)
         self.move(cells, rng.uniform(low, high, len(cells)))
 
     def read(self, start: int, stop: int, samples: int, rng: np.random.Generator) -> Float32:
@@ -128,11 +126,12 @@ class CellArray:
         # Sums of I over SET and RESET pulses, from the sums of D I and |D| I.
         signed = float(np.einsum("i,i", signs, state))
         total = float(state.sum() if pulses == n else np.einsum("i,i", np.abs(signs), state))
-        set_pulses = (pulses + int(signs.sum(dtype=np.float64))) // 2
-        if self.has_stuck:
-            signs *= self._mobile[:n]
+        set_pulses = int(np.count_nonzero(direction > 0))
         normals = standard_normals(rng, n)
-        self.move(slice(0, n), single_pulses(self.preset, state, self._windows.first(n), signs, normals))
+        moved = single_pulses(self.preset, state, self._windows.first(n), signs, normals, everyone=pulses == n)
+        broken = self._broken[self._broken < n]
+        moved[broken] = state[broken]
+        self.move(slice(0, n), moved)
         if self.drifts:
             self.age_s[np.flatnonzero(direction)] = 0.0
         return set_pulses, 0.5 * (total + signed), pulses - set_pulses, 0.5 * (total - signed)
@@ -216,8 +215,7 @@ class CellArray:
                 raise ConfigError(f"cell state {name!r}: expected {own.dtype} {own.shape}, found {found}")
         for name in self._SAVED:
             setattr(self, name, state[name].copy())
-        self.has_stuck = bool(np.any(self.stuck != HEALTHY))
-        self._mobile = (self.stuck == HEALTHY).astype(np.float32)
+        self._broken = np.flatnonzero(self.stuck != HEALTHY)
         self._windows = Windows.of(self.low_ua, self.high_ua)
         self.move(slice(None), self.state_ua)
 

@@ -34,7 +34,12 @@ class Windows:
 
 
 def single_pulses(
-    preset: DevicePreset, state_ua: Float32, windows: Windows, direction: Float32, normals: Float32
+    preset: DevicePreset,
+    state_ua: Float32,
+    windows: Windows,
+    direction: Float32,
+    normals: Float32,
+    everyone: bool = False,
 ) -> Float32:
     """States after one pulse on each cell: I -> Normal(mu(I), sigma(I)^2), clipped to the device's own window.
 
@@ -47,6 +52,7 @@ def single_pulses(
         windows: of the n devices.
         direction: shape (n,), +1 SET, -1 RESET, 0 no pulse, as float32.
         normals: shape (n,), standard normal deviates; overwritten.
+        everyone: the caller knows that no direction is 0 (saves time).
 
     Returns:
         New states in microampere, shape (n,).
@@ -65,7 +71,8 @@ def single_pulses(
         sd += _either(up.sd_constant_ua, down.sd_constant_ua, direction)
         if min(up.sd_linear, down.sd_linear) < 0:
             np.maximum(sd, 0, out=sd)
-    sd *= np.abs(direction)
+    if not everyone:
+        sd *= np.abs(direction)
     moved = np.multiply(normals, sd, out=normals)
     moved += step
     moved += state_ua
