@@ -196,6 +196,21 @@ class CollisionModel:
         self._place(q, None if poses is None else poses[0])
         return self._measure(reach)
 
+    def hand_points(self, q: FloatArray) -> FloatArray:
+        """Points (m, 3) m on boxes around the hand's links, in the tool frame, for the present finger opening.
+
+        Args:
+            q: a configuration (dof,) whose tool axes lie along the world's, so that bounding boxes are tight.
+        """
+        tool = self.chain.fk(q)
+        self._place(q, None)
+        points = []
+        for name in self.arm.gripper_links:
+            low, high = self._p.getAABB(self._robot, self._link_index[name])
+            grid = np.stack(np.meshgrid(*np.linspace(low, high, 4).T, indexing="ij"), axis=-1).reshape(-1, 3)
+            points.append((grid - tool[:3, 3]) @ tool[:3, :3])
+        return np.concatenate(points)
+
     # ---- private -------------------------------------------------------------------------------
 
     def _set_overhang(self) -> None:

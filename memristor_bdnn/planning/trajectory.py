@@ -95,6 +95,19 @@ class JointTrajectory:
         velocity = np.where(outside, 0.0, (v0 + s * (2 * c2 + s * 3 * c3)) / h)
         return position, velocity
 
+    def part(self, begin: float, end: float) -> JointTrajectory:
+        """The samples between two times (s), moved to start at 0.
+
+        Raises:
+            ConfigError: no sample lies between them.
+        """
+        inside = (self.times >= begin - 1e-9) & (self.times <= end + 1e-9)
+        if not inside.any():
+            raise ConfigError(f"trajectory of {self.duration} s has no sample between {begin} and {end} s")
+        times = self.times[inside]
+        return JointTrajectory(times - times[0], self.positions[inside], self.velocities[inside],
+                               self.accelerations[inside])
+
     def scaled(self, velocity: float) -> JointTrajectory:
         """The same path at a fraction of the speed: times divided, accelerations by the square.
 

@@ -1,0 +1,405 @@
+"""From a bowl, a cup and control parameters to one executable motion: approach, pour, retreat."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from memristor_bdnn.arms.description import ArmDescription
+from memristor_bdnn.config import check, option
+from memristor_bdnn.errors import PlanningError
+from memristor_bdnn.planning import ik, timing
+from memristor_bdnn.planning.collision import CollisionModel
+from memristor_bdnn.planning.grasp import Grasp, grasp
+from memristor_bdnn.planning.kinematics import invert
+from memristor_bdnn.planning.ladder import Ladder, climb
+from memristor_bdnn.planning.rrt import RRTConfig, plan
+from memristor_bdnn.planning.trajectory import JointTrajectory
+from memristor_bdnn.planning.upright import UprightSpace, tilt_of, upright_pose
+from memristor_bdnn.pouring.context import PourContext, PourParameters
+from memristor_bdnn.pouring.geometry import BOWL_POSITION, is_valid, pour_path
+from memristor_bdnn.pouring.vessels import N_SLATS, bowl_of, cup_of, slats
+
+FloatArray = npt.NDArray[np.float64]
+
+# polynomial degrees that smooth the free joint along the pour
+DEGREES = (3, 5, 8)
+ANGLES = 72  # angles of the hand around the cup that are told apart
+
+
+@dataclass(frozen=True)
+class PlannerConfig:
+    """How pours are planned and how fast they are."""
+
+    tilt_rate: float = option(1.0, "speed of the tilt; learned labels depend on it", low=0.05, high=5.0, unit="rad/s",
+                              source="POURING: 1 rad/s")
+    tilt_acceleration: float = option(6.0, "of the tilt at both ends", low=0.1, high=100.0, unit="rad/s^2",
+                                      source="assumption")
+    slowest_tilt: float = option(0.8, "smallest share of tilt_rate that is accepted", low=0.05, high=1.0)
+    wait: float = option(1.25, "rest at the final pitch", low=0.0, high=60.0, unit="s", source="POURING: 1 to 1.5 s")
+    speed: float = option(0.6, "share of the joint speed limits used in approach and retreat", low=0.01, high=1.0,
+                          source="assumption")
+    push: float = option(0.4, "share of the joint acceleration limits used there", low=0.01, high=1.0,
+                         source="assumption")
+    cup_speed: float = option(0.6, "largest speed of the full cup along each axis", low=0.01, high=5.0, unit="m/s",
+                              source="assumption")
+    cup_acceleration: float = option(1.5, "largest acceleration of the full cup along each axis", low=0.05,
+                                     high=50.0, unit="m/s^2", source="assumption")
+    padding: float = option(0.003, "room around everything but cup over bowl", low=0.0, high=0.02, unit="m")
+    waypoints: int = option(16, "cup poses on the ladder", low=4, high=200)
+    free_samples: int = option(28, "values of the free joint on the ladder", low=2, high=512)
+    refine: int = option(6, "fine poses for each ladder step", low=1, high=50)
+    candidates: int = option(48, "yaws and grasp angles weighed up at a time", low=1, high=10_000)
+    budget: float = option(3.0, "give up after this time", low=0.01, high=600.0, unit="s")
+    approach_budget: float = option(0.4, "give up one approach after this time", low=0.01, high=600.0, unit="s")
+    time_step: float = option(0.02, "spacing of trajectory samples", low=0.001, high=0.1, unit="s")
+
+    def __post_init__(self) -> None:
+        """Validate."""
+        check(self)
+
+
+@dataclass(frozen=True, eq=False)
+class PourPlan:
+    """One executable pour: three joint trajectories, each starting where the one before ends.
+
+    Attributes:
+        approach: from the start to the upright cup at the bowl, cup upright throughout.
+        pour: tilt, wait, tilt back.
+        retreat: back to the start.
+        grasp: pose of the cup's centre in the tool frame, (4, 4).
+        yaw: plane of the pour about the bowl's axis, rad.
+        weld: the cup is fixed to the fingertips because it is wider than the hand.
+        grip_width: finger opening, m.
+        tilt_rate: rad/s in the middle of the tilt; below the configured one where joint speeds demand it.
+        tilt_time: seconds from the pour's start to the final pitch.
+        planning_time_s: wall-clock seconds.
+    """
+
+    approach: JointTrajectory
+    pour: JointTrajectory
+    retreat: JointTrajectory
+    grasp: FloatArray
+    yaw: float
+    weld: bool
+    grip_width: float
+    tilt_rate: float
+    tilt_time: float
+    planning_time_s: float
+
+    def whole(self) -> JointTrajectory:
+        """The three parts as one trajectory."""
+        return JointTrajectory.concatenate([self.approach, self.pour, self.retreat])
+
+
+@dataclass
+class _Search:
+    """What one call of :meth:`PourPlanner.plan` carries around."""
+
+    context: PourContext
+    parameters: PourParameters
+    start: FloatArray
+    held: Grasp
+    rng: np.random.Generator
+    deadline: float
+    failures: Counter[tuple[str, str]] = field(default_factory=Counter)
+    hopeless: int = 0
+
+
+class PourPlanner:
+    """Plans pours for one arm; keeps its collision world between calls.
+
+    Attributes:
+        arm: the description.
+        config: see :class:`PlannerConfig`.
+        solver: the arm's inverse kinematics.
+        model: the collision model.
+    """
+
+    def __init__(self, arm: ArmDescription, config: PlannerConfig | None = None) -> None:
+        """Load the arm.
+
+        Raises:
+            ConfigError: the arm's solver or URDF is unusable.
+        """
+        self.arm, self.config = arm, config or PlannerConfig()
+        self.solver = ik.create(arm)
+        self.model = CollisionModel(arm, padding=self.config.padding)
+        self._velocity, self._acceleration = np.array(arm.velocity), np.array(arm.acceleration)
+        self._low, self._high = arm.limits()
+        self._aligned = self._aligned_configuration()
+
+    def close(self) -> None:
+        """Free the collision world."""
+        self.model.close()
+
+    def plan(self, context: PourContext, parameters: PourParameters, start: npt.ArrayLike | None = None,
+             seed: int = 0) -> PourPlan:
+        """Find a motion for one pour.
+
+        Args:
+            context: bowl and cup.
+            parameters: the pour.
+            start: joint state (dof,) with the cup held upright; the arm's home by default.
+            seed: of everything random in the search.
+
+        Raises:
+            PlanningError: reason ``collision`` (cup with bowl for invalid parameters, or named bodies), ``no_ik``,
+                ``joint_limits``, ``timeout``, or ``start_mismatch`` if the arm does not hold the cup upright.
+        """
+        begun = time.perf_counter()
+        q0 = np.array(self.arm.home if start is None else start, dtype=float)
+        self._check_start(q0)
+        if not is_valid(context, parameters):
+            raise PlanningError("collision", "the tilting cup itself hits bowl or table; these control parameters are "
+                                "not valid for this bowl and cup")
+        cup = cup_of(context)
+        search = _Search(context, parameters, q0, grasp(self.arm, cup), np.random.default_rng(seed),
+                         begun + self.config.budget)
+        self._set_scene(search)
+        contact = self.model.contacts(q0)
+        if contact:
+            raise PlanningError("collision", f"the start touches something: {contact[0].first} with "
+                                f"{contact[0].second}")
+        for yaw, angle in self._candidates(search):
+            if time.perf_counter() > search.deadline:
+                break
+            try:
+                return self._attempt(search, yaw, angle, begun)
+            except PlanningError as error:
+                search.failures[error.reason, str(error)] += 1
+        raise self._summary(search)
+
+    # ---- private -------------------------------------------------------------------------------
+
+    def _check_start(self, q0: FloatArray) -> None:
+        if q0.shape != (self.arm.dof,) or not np.isfinite(q0).all():
+            raise PlanningError("start_mismatch", f"start has shape {q0.shape}, expected ({self.arm.dof},) finite")
+        outside = (q0 < self._low) | (q0 > self._high)
+        if outside.any():
+            worst = int(outside.argmax())
+            raise PlanningError("joint_limits", f"start: {self.arm.joint_names[worst]} = {q0[worst]:.4f} rad is "
+                                f"outside [{self._low[worst]}, {self._high[worst]}]")
+        tilt = float(tilt_of(self.solver.chain, self.arm.cup_axis, q0))
+        if tilt > 0.05:
+            raise PlanningError("start_mismatch", f"the cup is tilted by {tilt:.3f} rad at the start (allowed 0.05); "
+                                "bring the arm to a configuration that holds it upright")
+
+    def _aligned_configuration(self) -> FloatArray | None:
+        """Some configuration whose tool axes lie along the world's axes, or None."""
+        reach = np.stack(np.meshgrid((0.3, 0.45, 0.6), (0.0,), (0.3, 0.5)), axis=-1).reshape(-1, 3)
+        turns = (0.0, np.pi / 2, -np.pi / 2)
+        poses = np.array([upright_pose(point, turn, self.arm.cup_axis) for point in reach for turn in turns])
+        free = np.linspace(*self.solver.free_range, 24)
+        q, valid = self.solver.solve(np.repeat(poses, len(free), axis=0), np.tile(free, len(poses)))
+        return np.asarray(q[valid][0]) if valid.any() else None
+
+    def _set_scene(self, search: _Search) -> None:
+        bowl, cup = bowl_of(search.context), cup_of(search.context)
+        # corners of the 12-gons that stand for round vessels
+        excess = 1 / np.cos(np.pi / N_SLATS) - 1
+        overhang = excess * (bowl.top_diameter + max(cup.top_diameter, cup.base_diameter)) / 2 + 0.002
+        self.model.clear_obstacles()
+        self.model.add_obstacle("bowl", slats(bowl), BOWL_POSITION, overhang=overhang)
+        self.model.open_fingers(search.held.width)
+        self.model.hold(slats(cup), search.held.at(0.0))
+
+    def _candidates(self, search: _Search) -> Iterator[tuple[float, float]]:
+        """Yaws of the pour and angles of the hand, batch after batch, those with the most solutions first.
+
+        Only angles are drawn at which the hand itself passes bowl and table. The wrist's last joint can do most of
+        the tilt when the hand points along the tilt axis, so angles near that, either way, are drawn more often.
+        """
+        angles = np.linspace(-np.pi, np.pi, ANGLES, endpoint=False)
+        clear = self._hand_clears(search, angles)
+        if not clear.any():
+            raise PlanningError("collision", "the hand hits bowl or table at every angle around the cup")
+        weight = clear * (0.15 + np.exp(-((np.abs(np.sin(angles)) - 1) ** 2) / 0.05))
+        n = self.config.candidates
+        free = np.linspace(*self.solver.free_range, 14)[1:-1]
+        while True:
+            yaw = (search.rng.permutation(n) + search.rng.random(n)) * 2 * np.pi / n
+            angle = search.rng.choice(angles, n, p=weight / weight.sum())
+            poses = np.array([pour_path(search.context, search.parameters, y, 3) @ invert(search.held.at(a))
+                              for y, a in zip(yaw, angle, strict=True)])
+            _, valid = self.solver.solve(np.repeat(poses.reshape(-1, 4, 4), len(free), axis=0), np.tile(free, 3 * n))
+            room = valid.reshape(n, 3, -1).sum(axis=2).min(axis=1)
+            search.hopeless += int((room == 0).sum())
+            for i in np.argsort(-room, kind="stable")[: int((room > 0).sum())]:
+                yield float(yaw[i]), float(angle[i])
+            if time.perf_counter() > search.deadline:
+                return
+
+    def _hand_clears(self, search: _Search, angles: FloatArray) -> npt.NDArray[np.bool_]:
+        """At which angles (k,) the hand's boxes stay above table and out of the bowl during the whole pour."""
+        if self._aligned is None:
+            return np.ones(len(angles), dtype=bool)
+        points = self.model.hand_points(self._aligned)
+        bowl = bowl_of(search.context)
+        cup = pour_path(search.context, search.parameters, 0.0, 12)
+        tools = cup[None] @ np.array([invert(search.held.at(a)) for a in angles])[:, None]
+        world = np.einsum("kpij,mj->kpmi", tools[..., :3, :3], points) + tools[..., None, :3, 3] - BOWL_POSITION
+        inside = np.hypot(world[..., 0], world[..., 1]) < bowl.outer_radius(world[..., 2])
+        hit = (world[..., 2] < self.config.padding) | ((world[..., 2] < bowl.height) & inside)
+        return ~np.asarray(hit.any(axis=(1, 2)))
+
+    def _attempt(self, search: _Search, yaw: float, angle: float, begun: float) -> PourPlan:
+        held = search.held.at(angle)
+        self.model.hold(slats(cup_of(search.context)), held)
+        pour, rate, tilt_time = self._pour(search, yaw, held)
+        approach, retreat = self._approach(search, pour.start, held)
+        return PourPlan(approach, pour, retreat, held, yaw, search.held.weld, search.held.width, rate, tilt_time,
+                        time.perf_counter() - begun)
+
+    def _pour(self, search: _Search, yaw: float, held: FloatArray) -> tuple[JointTrajectory, float, float]:
+        """The tilt there and back, exact at every pose and tested; also its rate and the time to the final pitch.
+
+        The free parameter is smoothed by polynomials; the stiffest one that the joints' limits allow is taken.
+        """
+        config = self.config
+        to_tool = invert(held)
+        coarse = pour_path(search.context, search.parameters, yaw, config.waypoints) @ to_tool
+        free = np.linspace(*self.solver.free_range, config.free_samples)
+        step = abs(search.parameters.pitch) / (config.waypoints - 1) / config.tilt_rate
+        rough = climb(Ladder.build(self.solver, coarse, free), 0.95 * self._velocity * step, self.model)
+        n = (config.waypoints - 1) * config.refine + 1
+        fine = pour_path(search.context, search.parameters, yaw, n) @ to_tool
+        problem = None
+        for degree in DEGREES:
+            try:
+                path = self._refine(fine, rough, degree)
+                found = self._pour_trajectory(search, path)
+            except PlanningError as error:
+                problem = error
+                continue
+            hit = self.model.first_contact(resample(found[0].part(0.0, found[2]), 0.02))
+            if hit is None:
+                return found
+            problem = PlanningError("collision", f"the pour collides: {hit[1].first} with {hit[1].second}")
+        assert problem is not None
+        raise problem
+
+    def _refine(self, poses: FloatArray, rough: FloatArray, degree: int) -> FloatArray:
+        """Solutions (n, dof) at fine poses nearest to a rough path whose free parameter is smoothed."""
+        n, m = len(poses), len(rough)
+        position = np.linspace(0, m - 1, n)
+        guide = timing.Spline(np.arange(m), rough)(position)[0]
+        values = self.solver.free_of(rough)
+        low, high = self.solver.free_range
+        if high - low > 2 * np.pi - 1e-6:
+            values, low, high = np.unwrap(values), -np.inf, np.inf
+        smooth = np.polynomial.Polynomial.fit(np.arange(m), values, min(degree, m - 1))(position)
+        q, valid = self.solver.solve(poses, np.clip(smooth, low, high))
+        distance = np.where(valid, np.abs(q - guide[:, None]).max(axis=2), np.inf)
+        best = distance.argmin(axis=1)
+        if not np.isfinite(distance[np.arange(n), best]).all():
+            raise PlanningError("joint_limits", "the smoothed pour leaves the joint limits")
+        return np.asarray(q[np.arange(n), best])
+
+    def _pour_trajectory(self, search: _Search, path: FloatArray) -> tuple[JointTrajectory, float, float]:
+        """Tilt, wait and tilt back in time; also the tilt's rate and duration."""
+        config = self.config
+        spline = timing.Spline(np.linspace(0.0, abs(search.parameters.pitch), len(path)), path)
+        rate = config.tilt_rate
+        for _ in range(3):
+            tilt = _ramped(spline, rate, config.tilt_acceleration, self.arm.dof, config.time_step)
+            over = timing.excess(tilt, self._velocity, self._acceleration)
+            if over <= 1.0:
+                break
+            rate *= 0.98 / over
+            if rate < config.slowest_tilt * config.tilt_rate:
+                raise PlanningError("joint_limits", f"the joints allow only {rate:.2f} rad/s of tilt, "
+                                    f"{config.slowest_tilt * config.tilt_rate:.2f} are needed")
+        else:
+            raise PlanningError("joint_limits", "the tilt cannot be timed within the joints' accelerations")
+        parts = [tilt]
+        if config.wait > 0:
+            parts.append(_still(tilt.end, config.wait, config.time_step))
+        parts.append(reverse(tilt))
+        return JointTrajectory.concatenate(parts), rate, tilt.duration
+
+    def _approach(self, search: _Search, goal: FloatArray, held: FloatArray) -> tuple[JointTrajectory, JointTrajectory]:
+        """From the start to the pour with the cup upright, and back again."""
+        config = self.config
+        remaining = max(search.deadline - time.perf_counter(), 0.05)
+        low, high = (-0.2, -0.7, 0.05), (0.8, 0.7, 0.7)
+        space = UprightSpace(self.model, self.solver, low, high)
+        found = plan(space, search.start, goal, search.rng, RRTConfig(timeout=min(remaining, config.approach_budget)))
+        limits = (np.concatenate([config.speed * self._velocity, np.full(3, config.cup_speed)]),
+                  np.concatenate([config.push * self._acceleration, np.full(3, config.cup_acceleration)]))
+        for spacing in (0.15, 0.07, 0.03):
+            points = thin(found, spacing)
+            cup = (self.solver.chain.fk(points) @ held)[:, :3, 3]
+            there = timing.along(np.concatenate([points, cup], axis=1), *limits, self.arm.dof, config.time_step)
+            if self._safe(there):
+                return there, reverse(there)
+        raise PlanningError("collision", "the smoothed approach touches something that its corners avoid")
+
+    def _safe(self, trajectory: JointTrajectory) -> bool:
+        """Limits, upright cup and collisions of an approach at 0.01 rad."""
+        fine = resample(trajectory, 0.01)
+        return bool(self.arm.within_limits(fine, margin=-1e-9).all()
+                    and tilt_of(self.solver.chain, self.arm.cup_axis, fine).max() < 0.03
+                    and self.model.first_contact(fine) is None)
+
+    def _summary(self, search: _Search) -> PlanningError:
+        if not search.failures:
+            return PlanningError("no_ik", "no yaw of the pour and no angle of the hand bring the cup's first, middle "
+                                 "and last pose within reach")
+        reasons: Counter[str] = Counter()
+        for (reason, _), count in search.failures.items():
+            reasons[reason] += count
+        reason = reasons.most_common(1)[0][0]
+        texts = "; ".join(f"{count} x {text}" for (_, text), count in search.failures.most_common(3))
+        return PlanningError(reason, f"no plan in {sum(reasons.values())} attempts: {texts}")
+
+
+def thin(path: FloatArray, spacing: float) -> FloatArray:
+    """Every so many configurations of a fine path (n, dof): about `spacing` rad apart, both ends kept."""
+    length = np.concatenate([[0.0], np.cumsum(np.abs(np.diff(path, axis=0)).max(axis=1))])
+    n = max(int(np.ceil(length[-1] / spacing)), 1)
+    index = np.unique(np.searchsorted(length, np.linspace(0.0, length[-1], n + 1)).clip(0, len(path) - 1))
+    return path[index]
+
+
+def resample(trajectory: JointTrajectory, resolution: float) -> FloatArray:
+    """Configurations (n, dof) of a trajectory, no joint moving more than about resolution (rad) between them."""
+    length = np.abs(np.diff(trajectory.positions, axis=0)).max(axis=1) if len(trajectory.times) > 1 else np.zeros(0)
+    times = [trajectory.times[:1]]
+    for i, moved in enumerate(length):
+        n = max(int(np.ceil(moved / resolution)), 1)
+        times.append(np.linspace(trajectory.times[i], trajectory.times[i + 1], n + 1)[1:])
+    every = np.concatenate(times)
+    moved = np.concatenate([[1.0], np.interp(every[1:], trajectory.times, np.concatenate([[0.0], np.cumsum(length)]))])
+    # slow stretches are sampled in time more often than needed: keep one configuration for each resolution
+    keep = np.concatenate([[True], np.diff(np.floor(moved / resolution)) > 0])
+    keep[-1] = True
+    return trajectory.sample(every[keep])[0]
+
+
+def reverse(trajectory: JointTrajectory) -> JointTrajectory:
+    """The same motion backwards."""
+    return JointTrajectory(trajectory.duration - trajectory.times[::-1], trajectory.positions[::-1],
+                           -trajectory.velocities[::-1], trajectory.accelerations[::-1])
+
+
+def _still(q: FloatArray, duration: float, step: float) -> JointTrajectory:
+    n = max(int(np.ceil(duration / step)), 1)
+    zero = np.zeros((n + 1, len(q)))
+    return JointTrajectory(np.linspace(0.0, duration, n + 1), np.tile(q, (n + 1, 1)), zero, zero)
+
+
+def _ramped(path: timing.Spline, rate: float, acceleration: float, dof: int, step: float) -> JointTrajectory:
+    """Follow a spline from rest to rest at a constant rate, with ramps of constant acceleration."""
+    total = float(path.knots[-1] - path.knots[0])
+    rate = min(rate, float(np.sqrt(total * acceleration)))
+    ramp, ramp_time = rate**2 / (2 * acceleration), rate / acceleration
+    plateau = (total - 2 * ramp) / rate
+    s = path.knots[0] + np.array([0.0, ramp, ramp + max(plateau * rate, 1e-9), total])
+    times = np.array([0.0, ramp_time, ramp_time + max(plateau, 1e-9), 2 * ramp_time + max(plateau, 1e-9)])
+    return timing.follow(path, (s, times, np.array([0.0, rate, rate, 0.0])), dof, step)

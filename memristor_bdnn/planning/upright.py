@@ -1,0 +1,91 @@
+"""Joint space with the held cup kept upright: where a full cup may travel."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from memristor_bdnn.planning.collision import CollisionModel
+from memristor_bdnn.planning.ik import IKSolver
+from memristor_bdnn.planning.kinematics import Chain
+from memristor_bdnn.planning.rrt import JointSpace, straight
+
+FloatArray = npt.NDArray[np.float64]
+
+# Tilt that counts as upright, rad; projection goes far below it.
+TOLERANCE = 1e-3
+ITERATIONS = 4
+# An edge whose neighbours end up this many times further apart than asked is no edge.
+STRETCH = 2.5
+BATCH = 64
+
+
+def tilt_of(chain: Chain, cup_axis: int, q: npt.ArrayLike) -> FloatArray:
+    """Angle (...) in rad between the cup's axis and the vertical at configurations (..., dof)."""
+    axis = cup_axis * chain.fk(q)[..., :3, 0]
+    return np.asarray(np.arctan2(np.hypot(axis[..., 0], axis[..., 1]), axis[..., 2]))
+
+
+def project(chain: Chain, cup_axis: int, q: FloatArray) -> FloatArray:
+    """Configurations (n, dof) moved as little as possible until the cup's axis is vertical (Newton's method)."""
+    q = q.copy()
+    for _ in range(ITERATIONS):
+        frames = chain.frames(q)
+        axis = cup_axis * frames[:, -1, :3, 0]
+        error = axis[:, :2]
+        if np.abs(error).max() < 1e-9 and axis[:, 2].min() > 0:
+            break
+        turning = np.einsum("nkij,kj->nki", frames[:, :-1, :3, :3], chain.axes)
+        jacobian = np.swapaxes(np.cross(turning, axis[:, None])[..., :2], 1, 2)
+        gram = jacobian @ np.swapaxes(jacobian, 1, 2) + 1e-9 * np.eye(2)
+        q -= (np.swapaxes(jacobian, 1, 2) @ np.linalg.solve(gram, error[..., None]))[..., 0]
+    return q
+
+
+class UprightSpace(JointSpace):
+    """Edges are straight lines projected until the cup is upright; samples come from inverse kinematics."""
+
+    def __init__(self, model: CollisionModel, solver: IKSolver, low: npt.ArrayLike, high: npt.ArrayLike) -> None:
+        """Plan with the tool inside a box.
+
+        Args:
+            model: collision model, holding the cup.
+            solver: the arm's inverse kinematics.
+            low: lowest tool position, (3,) m.
+            high: highest tool position, (3,) m.
+        """
+        super().__init__(model)
+        self._solver, self._box = solver, (np.asarray(low, dtype=float), np.asarray(high, dtype=float))
+        self._sign = model.arm.cup_axis
+        self._stock: list[FloatArray] = []
+
+    def sample(self, rng: np.random.Generator) -> FloatArray:
+        """A random upright configuration with the tool in the box."""
+        if not self._stock:
+            poses = np.stack([upright_pose(position, heading, self._sign) for position, heading in
+                              zip(rng.uniform(*self._box, (BATCH, 3)), rng.uniform(-np.pi, np.pi, BATCH), strict=True)])
+            q, valid = self._solver.solve(poses, rng.uniform(*self._solver.free_range, BATCH))
+            self._stock = list(rng.permutation(q[valid])) or [super().sample(rng)]
+        return self._stock.pop()
+
+    def edge(self, start: FloatArray, end: FloatArray, resolution: float) -> FloatArray | None:
+        """The projected line, or None where projection leaves the limits or tears the line apart."""
+        line = straight(start, end, resolution)
+        if len(line) > 2:
+            line[1:-1] = project(self._solver.chain, self._sign, line[1:-1])
+            if np.abs(np.diff(line, axis=0)).max() > STRETCH * resolution:
+                return None
+            if tilt_of(self._solver.chain, self._sign, line[1:-1]).max() > TOLERANCE:
+                return None
+            if not self.model.arm.within_limits(line, margin=-1e-9).all():
+                return None
+        return line
+
+
+def upright_pose(position: npt.ArrayLike, heading: float, cup_axis: int) -> FloatArray:
+    """Tool pose (4, 4) at a position with the approach axis horizontal at a heading (rad) and the cup upright."""
+    z = np.array([np.cos(heading), np.sin(heading), 0.0])
+    x = np.array([0.0, 0.0, float(cup_axis)])
+    pose = np.eye(4)
+    pose[:3, 0], pose[:3, 1], pose[:3, 2], pose[:3, 3] = x, np.cross(z, x), z, position
+    return pose
