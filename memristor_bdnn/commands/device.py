@@ -67,18 +67,18 @@ def _show(args: argparse.Namespace) -> int:
     return 0
 
 
-def _parameter_rows(config: Any, prefix: str = "") -> list[list[str]]:
+def _parameter_rows(preset: Any, config: Any = None, prefix: str = "") -> list[list[str]]:
     """Every field with value, unit and source, nested topics in dotted names."""
     rows = []
+    config = preset if config is None else config
     for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
+        value, name = getattr(config, field.name), f"{prefix}{field.name}"
         if dataclasses.is_dataclass(value):
-            rows += _parameter_rows(value, f"{prefix}{field.name}.")
-        elif field.name not in ("name", "source"):
+            rows += _parameter_rows(preset, value, f"{name}.")
+        elif name not in ("name", "source", "sources"):
             text = f"{len(value)} rows" if field.name == "table" and value else f"{value}"
-            rows.append(
-                [f"{prefix}{field.name}", text, field.metadata.get("unit", ""), field.metadata.get("source", "")]
-            )
+            source = preset.source_of(name, field.metadata.get("source", ""))
+            rows.append([name, text, field.metadata.get("unit", ""), source])
     return rows
 
 

@@ -40,6 +40,9 @@ class DevicePreset:
 
     name: str = option("custom", "name of the preset")
     source: str = option("", "where the numbers come from")
+    sources: tuple[tuple[str, str], ...] = option(
+        (), "sources by the beginning of a field's dotted name, where they are not those of the default preset"
+    )
     window_ua: tuple[float, float] = option(
         (0.4, 4.0), "lowest and highest state", low=0, high=1000, unit="uA", source="MSGLD code"
     )
@@ -121,6 +124,13 @@ class DevicePreset:
         set_current_a = (conductance_s / c.power_d) ** (1.0 / c.power_c)
         return median * (c.power_a / 100.0) * set_current_a**-c.power_b
 
+    def source_of(self, name: str, default: str) -> str:
+        """Where a field's value comes from; ``name`` is dotted, ``default`` what the field itself says."""
+        for start, source in sorted(self.sources, key=lambda pair: -len(pair[0])):
+            if name.startswith(start):
+                return source
+        return default
+
     def to_dict(self) -> dict[str, Any]:
         """Plain nested mapping with lists for tuples, as written to YAML."""
         return _plain(dataclasses.asdict(self))
@@ -157,6 +167,17 @@ def _leti() -> DevicePreset:
         name="leti_hfo2_oxram",
         source="HfO2 1T1R arrays of 16,384; In situ learning using intrinsic memristor variability via Markov"
         " chain Monte Carlo sampling, Nat. Electron. 2021. Read voltage, read noise and pulses are assumptions",
+        sources=(
+            ("", "assumption"),
+            ("window_ua", "MCMC: 40 to 200 uS"),
+            ("rows", "MCMC: arrays of 16,384"),
+            ("columns", "MCMC: arrays of 16,384"),
+            ("blind_write.power_", "MCMC"),
+            ("blind_write.target_ua", "MCMC: 40 to 80 uS in the hardware tasks"),
+            ("blind_write.gate_", "MCMC: 1.4 to 1.8 V in steps of 20 mV"),
+            ("blind_write.device_spread", "assumption (printed: 0.5; the scatter shown: about 0.15)"),
+            ("wear.endurance", "MCMC: usable after 1e7 cycles"),
+        ),
         window_ua=(8.0, 40.0),
         window_sd_ua=(0.0, 0.0),
         fresh_ua=(1.0, 0.3),
@@ -189,6 +210,14 @@ def _eapu() -> DevicePreset:
         name="eapu_180nm",
         source="180 nm 1T1R array, G_max 80 uS; error-aware probabilistic update. Writing error SD 2 uS = 0.4 uA"
         " at 0.2 V, tolerance 1 uS = 0.2 uA. Read voltage, read noise and pulses are assumptions",
+        sources=(
+            ("", "assumption"),
+            ("window_ua", "EaPU: G_max 80 uS"),
+            ("write_verify.method", "EaPU: memorial programming"),
+            ("write_verify.tolerance_ua", "EaPU: 1 uS"),
+            ("relaxation.sd_constant_ua", "EaPU: writing error, mostly relaxation, 2 uS"),
+            ("blind_write.sd_constant_ua", "EaPU: writing error 2 uS"),
+        ),
         window_ua=(0.0, 16.0),
         window_sd_ua=(0.0, 0.0),
         fresh_ua=(0.5, 0.2),
