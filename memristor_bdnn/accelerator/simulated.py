@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -101,23 +102,26 @@ class SimulatedAccelerator:
     def write_verify(self, target_ua: FloatArray, mask: npt.NDArray[np.bool_] | None = None) -> WriteVerifyReport:
         """Closed-loop programming by the preset's method; see the protocol."""
         cells, target = self._targets(target_ua, mask)
-        costs = programming.write_verify(self.cells, cells, target, self._rng)
-        self.ledger.count_pulses(
-            int(costs.set_pulses.sum()),
-            costs.set_current_ua,
-            int(costs.reset_pulses.sum()),
-            costs.reset_current_ua,
-        )
-        self.ledger.count_verify_reads(costs.verify_reads, costs.verify_current_ua)
-        self.ledger.add_latency(costs.rests * self.preset.write_verify.rest_s)
-        self._wear(cells, costs.pulses)
+        pulses = 0
+        for job in self._jobs(cells.size, whole=mask is None):
+            costs = programming.write_verify(self.cells, cells[job], self._written(target[job]), self._rng)
+            self.ledger.count_pulses(
+                int(costs.set_pulses.sum()),
+                costs.set_current_ua,
+                int(costs.reset_pulses.sum()),
+                costs.reset_current_ua,
+            )
+            self.ledger.count_verify_reads(costs.verify_reads, costs.verify_current_ua)
+            self.ledger.add_latency(costs.rests * self.preset.write_verify.rest_s)
+            self._wear(cells[job], costs.pulses)
+            pulses += int(costs.pulses.sum())
         error = self.cells.read_cells(cells, 1, self._rng)[0] - target
         self.ledger.count_verify_reads(cells.size, float(self.cells.state_ua[cells].sum(dtype=np.float64)))
         within = np.abs(error) <= self.preset.write_verify.tolerance_ua
         return WriteVerifyReport(
             cells=cells.size,
             within_tolerance=int(within.sum()),
-            pulses=int(costs.pulses.sum()),
+            pulses=pulses,
             mean_error_ua=float(error.mean()) if cells.size else 0.0,
             sd_error_ua=float(error.std()) if cells.size else 0.0,
         )
@@ -166,6 +170,22 @@ class SimulatedAccelerator:
 
     def close(self) -> None:
         """Nothing to release."""
+
+    def _jobs(self, n: int, whole: bool) -> list[slice]:
+        """Cells programmed together: all; with the converter on a whole deployment goes by 32 rows, as on the board."""
+        if not (self.config.adc and whole):
+            return [slice(0, n)]
+        columns = self.placement.columns
+        edges = sorted({*range(0, n, 32 * columns), n - n % columns, n})
+        return [slice(start, stop) for start, stop in pairwise(edges)]
+
+    def _written(self, target: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Targets as the board gets them: rounded to its converter's codes when that is on."""
+        if not self.config.adc:
+            return target
+        rounded = target.astype(np.float64)
+        quantise(rounded, self.preset.periphery.adc_bits, self.preset.periphery.adc_full_scale_ua)
+        return rounded
 
     def _range(self, cells: slice | None) -> tuple[int, int]:
         if self.n_cells == 0:

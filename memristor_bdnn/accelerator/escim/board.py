@@ -114,8 +114,11 @@ class Board:
         self._read_at: dict[int, int] = {}
         self._sleep = sleep
 
-    def detect(self) -> Dialect:
+    def detect(self) -> tuple[Dialect, Codes | None]:
         """Find out which dialect the board speaks, by a whole-chip read; required before any pulse.
+
+        Returns:
+            The dialect, and the codes of chip 1, shape (128, 32), which that read gave (None in dialect P).
 
         Raises:
             AcceleratorError: unreachable, neither dialect, or firmware without checks where not allowed.
@@ -131,8 +134,10 @@ class Board:
                 if attempt == self.config.retries:
                     raise
         assert frame is not None
+        first: Codes | None = None
         if frame.command == Command.READ_ALL and not frame.error_code:
             self.dialect = Dialect.C
+            first = scaling.to_matrix(commands.half_values(frame.payload))
         elif frame.command == packet.UNKNOWN_COMMAND and frame.error_code == ErrorCode.UNKNOWN_COMMAND:
             self.dialect = Dialect.P
         else:
@@ -148,7 +153,9 @@ class Board:
                     " packet would go unnoticed. Set allow_unchecked to work with it all the same"
                 )
             self.client.checks = False
-        return self.dialect
+        if first is not None:
+            self._read_at[1] = self.client.generation
+        return self.dialect, first
 
     def info(self) -> BoardInfo:
         """Dialect, chips, and how fast it answers."""
@@ -382,4 +389,4 @@ class Board:
         self.recorder.close()
 
     def _dialect(self) -> Dialect:
-        return self.detect() if self.dialect is None else self.dialect
+        return self.detect()[0] if self.dialect is None else self.dialect

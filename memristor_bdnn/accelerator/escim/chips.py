@@ -1,8 +1,8 @@
 """The devices behind an emulated board: cells of the simulated chips, seen through lines and converters.
 
 Random numbers are drawn as the simulated accelerator draws them: the same preset and seed give the
-same chips, and whole-chip reads and single pulses in the same order give the same currents, rounded
-to the converter's codes. Everything the simulated accelerator has no counterpart for (a single-cell
+same chips, and whole-chip reads, single pulses and deployments in the same order give the same
+currents, rounded to the converter's codes. Everything the simulated accelerator has no counterpart for (a single-cell
 read, cells beyond the network, conditional reads) draws from a second generator.
 """
 
@@ -38,7 +38,7 @@ class EmulatedChips:
         seed: int = 0,
         network_cells: int = 9756,
         stuck: float = 0.0,
-        free_reads: int = 1,
+        free_reads: int = 3,
     ) -> None:
         """Fabricate the chips.
 
@@ -47,7 +47,7 @@ class EmulatedChips:
             seed: same seed, same chips as the simulated accelerator's.
             network_cells: cells 0..n-1 draw read noise from the simulated accelerator's random stream.
             stuck: share of cells made stuck, half low and half high.
-            free_reads: whole-chip reads after power-up that leave that stream alone (dialect detection).
+            free_reads: whole-chip reads after power-up that leave that stream alone (a driver's first look).
 
         Raises:
             ConfigError: the preset's chips are not the board's.
@@ -188,8 +188,8 @@ class EmulatedChips:
     def write_verify(
         self,
         cells: IntArray,
-        target_ua: npt.NDArray[np.float64],
-        tolerance_ua: tuple[float, float],
+        targets: IntArray,
+        tolerance: tuple[int, int],
         max_pulses: int,
         checks: int,
         check_threshold: int,
@@ -198,13 +198,13 @@ class EmulatedChips:
 
         Args:
             cells: cell numbers.
-            target_ua: their targets.
-            tolerance_ua: allowed below and above the target.
+            targets: their targets as ADC codes.
+            tolerance: allowed below and above the target, as ADC codes.
             max_pulses: pulses a cell at most.
             checks: reads after the rest.
             check_threshold: reads that must pass.
         """
-        low, high = tolerance_ua
+        low, high = (self._tolerance_ua(code) for code in tolerance)
         settings = dataclasses.replace(
             self.preset.write_verify,
             tolerance_ua=max((low + high) / 2, 1e-6),
@@ -212,15 +212,21 @@ class EmulatedChips:
             checks=max(1, checks),
             check_threshold=min(check_threshold, max(1, checks)),
         )
+        unit = self.preset.periphery.adc_full_scale_ua / ADC_MAX
+        centre = np.maximum(targets * unit + (high - low) / 2, 0.0)
         self.cells.preset = dataclasses.replace(self.preset, write_verify=settings)
         try:
-            centre = np.maximum(target_ua + (high - low) / 2, 0.0)
-            costs = programming.write_verify(self.cells, cells, centre, self._spare)
+            costs = programming.write_verify(self.cells, cells, centre, self._rng)
         finally:
             self.cells.preset = self.preset
         self.map_pulses[cells] += costs.pulses
         self._wear_out(cells)
         return self.read_cells_ua(cells)
+
+    def _tolerance_ua(self, code: int) -> float:
+        """The preset's own tolerance where its code was sent (rounding lost it), otherwise the code's current."""
+        nominal = self.preset.write_verify.tolerance_ua
+        return nominal if code == scaling.current_code(nominal) else scaling.code_current(code)
 
     def disturb(self, lines: Lines, sd_ua: float) -> None:
         """Crosstalk of a table-driven RESET: cells of driven columns on floating BLs move a little."""

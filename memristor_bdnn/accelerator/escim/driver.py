@@ -60,7 +60,7 @@ class EscimAccelerator:
     name = "escim"
 
     def __init__(self, preset: DevicePreset, seed: int = 0, config: EscimConfig | None = None) -> None:
-        """Connect to the board and find out its dialect.
+        """Connect to the board, find out its dialect, and read all chips once.
 
         Args:
             preset: nominal physics of the chips, and default voltages of the pulses.
@@ -107,7 +107,10 @@ class EscimAccelerator:
         for width in (self._set[2], self._reset[2]):
             self.board.guard.check_voltages(width_ns=width)
         try:
-            self.board.detect()
+            _, first = self.board.detect()
+            if first is not None:
+                self._keep(0, first)
+            self._refresh(np.arange(0, self.capacity, CELLS))
         except BaseException:
             self.board.close()
             raise
@@ -203,11 +206,11 @@ class EscimAccelerator:
         )
 
     def state_dict(self) -> dict[str, npt.NDArray[Any]]:
-        """Identity, ledger, pulse counts, and a reading by which the chips are recognised."""
+        """Identity, ledger, pulse counts, and the last reading, by which the chips are recognised."""
         state = {f"ledger.{key}": value for key, value in self.ledger.state_dict().items()}
         state["identity"] = pack_json({"accelerator": self.name, "preset": self.preset.name, "n_cells": self.n_cells})
         state["pulses"] = self.board.guard.pulses.copy()
-        state["currents_ua"] = self.read(3).mean(axis=0) if self.n_cells else np.zeros(0, np.float32)
+        state["currents_ua"] = self._last_ua[: self.n_cells].copy()
         return state
 
     def load_state_dict(self, state: dict[str, npt.NDArray[Any]]) -> None:
@@ -250,8 +253,11 @@ class EscimAccelerator:
 
     def _read_chip(self, chip: int) -> None:
         """Read a chip (counted from 0) into the last known currents."""
-        codes = self.board.read_chip(chip + 1).reshape(CELLS)
-        self._last_ua[chip * CELLS : (chip + 1) * CELLS] = self._current_ua[np.minimum(codes, ADC_MAX)]
+        self._keep(chip, self.board.read_chip(chip + 1))
+
+    def _keep(self, chip: int, codes: npt.NDArray[np.uint16]) -> None:
+        currents = self._current_ua[np.minimum(codes.reshape(CELLS), ADC_MAX)]
+        self._last_ua[chip * CELLS : (chip + 1) * CELLS] = currents
 
     def _refresh(self, cells: npt.NDArray[np.intp]) -> None:
         """Read those chips of the cells that were not read since the connection was made."""

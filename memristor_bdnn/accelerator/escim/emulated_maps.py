@@ -25,13 +25,12 @@ from memristor_bdnn.accelerator.escim.scaling import (
     COLUMNS,
     ROWS,
     code_current,
-    code_currents,
     code_volt,
     current_codes,
 )
 from memristor_bdnn.errors import ConfigError
 
-_ROWS_AT_A_TIME = 8
+_ROWS_AT_A_TIME = 32
 _LOG_WORDS = 1_000_000
 _MAX_WORD = 10_000
 
@@ -144,7 +143,7 @@ class MapJobs:
         relax_s: float,
         blocking: bool,
     ) -> None:
-        if max(max_pulses, *checks) > _MAX_WORD or max(targets[: block.cells]) > 0xFFFF:
+        if max(max_pulses, *checks) > _MAX_WORD or max(*targets[: block.cells], *tolerance) > 0xFFFF:
             raise ConfigError("more than 10000 pulses or checks, or a target beyond 16 bits")
         if not self._busy.acquire(blocking=False):
             raise Refusal(ErrorCode.MAP_BUSY)
@@ -168,8 +167,7 @@ class MapJobs:
         try:
             self.progress, self.records = 0, []
             cells = self._cells(block)
-            wanted = code_currents(np.array(targets[: block.cells]))
-            limits = (code_current(tolerance[0]), code_current(tolerance[1]))
+            wanted = np.array(targets[: block.cells])
             step = _ROWS_AT_A_TIME * block.n_sl
             for start in range(0, block.cells, step):
                 if self._abort.is_set():
@@ -177,7 +175,7 @@ class MapJobs:
                 part = slice(start, min(start + step, block.cells))
                 with self.lock:
                     before = self.chips.map_pulses[cells[part]].copy()
-                    last = self.chips.write_verify(cells[part], wanted[part], limits, max_pulses, *checks)
+                    last = self.chips.write_verify(cells[part], wanted[part], tolerance, max_pulses, *checks)
                     self._keep(cells[part], targets[part], last, self.chips.map_pulses[cells[part]] - before)
                 self.progress = part.stop
                 self._spend(relax_s * (part.stop - part.start))

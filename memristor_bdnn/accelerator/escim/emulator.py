@@ -55,7 +55,7 @@ class EmulatorConfig:
     )
     stuck: float = option(0.0, "share of the cells that are stuck", low=0, high=1)
     detection_reads: int = option(
-        1, "whole-chip reads after power-up that leave the random stream alone (dialect detection)", low=0
+        3, "whole-chip reads after power-up that leave the random stream alone (a driver's first look)", low=0
     )
 
     def __post_init__(self) -> None:
