@@ -27,6 +27,9 @@ FloatArray = npt.NDArray[np.floating[Any]]
 PARAMETER_LOW = np.array([RANGES[name][0] for name in FEATURE_NAMES[:N_PARAMETERS]])
 PARAMETER_HIGH = np.array([RANGES[name][1] for name in FEATURE_NAMES[:N_PARAMETERS]])
 
+SkillConfig = WorldConfig
+"""Options of the skill; section ``skill`` of a configuration file."""
+
 
 class PouringSkill:
     """Implements :class:`memristor_bdnn.active.skill.Skill`.
