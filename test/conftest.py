@@ -42,7 +42,11 @@ class RunningGraph:
         self.log = log
         with open(log, "w") as output:
             self.process = subprocess.Popen(
-                [str(COMMAND), "up", *arguments], env=environment, stdout=output, stderr=subprocess.STDOUT, cwd=log.parent
+                [str(COMMAND), "up", *arguments],
+                env=environment,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                cwd=log.parent,
             )
         os.environ["ROS_DOMAIN_ID"] = environment["ROS_DOMAIN_ID"]
         os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
@@ -50,9 +54,12 @@ class RunningGraph:
 
         self.client = GraphClient("test_client")
 
-    def wait_ready(self, names: tuple[str, ...] = ("pouring_world", "pour_planner", "accelerator", "coordinator")) -> None:
+    def wait_ready(
+        self, names: tuple[str, ...] = ("pouring_world", "pour_planner", "accelerator", "coordinator")
+    ) -> None:
         try:
-            self.client.peers.wait_ready(names, 60.0)
+            until(lambda: all(map(self.client.peers.is_ready, names)) or self.process.poll() is not None, 60.0)
+            assert self.process.poll() is None, "the graph ended"
         except Exception as error:
             raise AssertionError(f"{error}\n{self.log.read_text()}") from error
 

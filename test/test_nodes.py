@@ -24,7 +24,8 @@ def graph(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningGraph]:
     folder = tmp_path_factory.mktemp("graph")
     running = RunningGraph(
         [f"results:={folder / 'results'}", "initial_trials:=4", "candidates:=50", "seed:=3"],
-        fresh_environment(), folder / "up.log",
+        fresh_environment(),
+        folder / "up.log",
     )
     running.wait_ready()
     assert teach(running).error_code == 0
@@ -115,7 +116,9 @@ def test_learn_checkpoint_and_restore_are_exact(graph: RunningGraph, tmp_path: P
     saved = graph.client.call("accelerator", SaveCheckpoint, "save_checkpoint", SaveCheckpoint.Request(path=path), 30.0)
     assert saved.success, saved.message
     first = predict(graph, features(seed=9))
-    loaded = graph.client.call("accelerator", LoadCheckpoint, "load_checkpoint", LoadCheckpoint.Request(path=path), 30.0)
+    loaded = graph.client.call(
+        "accelerator", LoadCheckpoint, "load_checkpoint", LoadCheckpoint.Request(path=path), 30.0
+    )
     assert loaded.success and loaded.sha256 == saved.sha256 and loaded.model_version > saved.model_version
     again = predict(graph, features(seed=9))
     assert list(first.prediction.mean) == list(again.prediction.mean), "restored generators draw the same reads"
@@ -144,7 +147,9 @@ def test_world_draws_the_same_scene_for_the_same_seed(graph: RunningGraph) -> No
     from memristor_bdnn.srv import ResetWorld
 
     def reset(seed: int) -> Any:
-        return graph.client.call("pouring_world", ResetWorld, "reset", ResetWorld.Request(seed=seed, scene="random"), 30.0)
+        return graph.client.call(
+            "pouring_world", ResetWorld, "reset", ResetWorld.Request(seed=seed, scene="random"), 30.0
+        )
 
     assert reset(4).context == reset(4).context
     assert reset(4).context != reset(5).context
@@ -168,8 +173,9 @@ def test_plan_refuses_parameters_out_of_range(graph: RunningGraph) -> None:
 
 def test_pour_of_another_context_is_refused(graph: RunningGraph) -> None:
     from memristor_bdnn.action import PlanPour, Pour
-    from memristor_bdnn.pouring.skill import PouringSkill
     from memristor_bdnn.srv import ResetWorld
+
+    from memristor_bdnn.pouring.skill import PouringSkill
 
     def reset(seed: int) -> Any:
         return graph.client.call("pouring_world", ResetWorld, "reset", ResetWorld.Request(seed=seed), 30.0).context
@@ -185,10 +191,7 @@ def test_pour_of_another_context_is_refused(graph: RunningGraph) -> None:
         chosen = PourParameters.from_array(skill.sample_candidates(physical, 1, np.random.default_rng(seed))[0])
         request = PlanPour.Goal(context=context, parameters=convert.parameters_to_message(chosen), seed=seed)
         plan = graph.client.act("pour_planner", PlanPour, "plan_pour", request, 60.0)
-    goal = Pour.Goal(
-        context=context, parameters=request.parameters, approach=plan.approach, pour=plan.pour, retreat=plan.retreat,
-        grasp=plan.grasp, yaw=plan.yaw, seed=seed,
-    )
+    goal = convert.copy_plan(plan, Pour.Goal(context=context, parameters=request.parameters, seed=seed))
     phases: set[str] = set()
     poured = graph.client.act("pouring_world", Pour, "pour", goal, 120.0, lambda f: phases.add(f.phase))
     assert poured.error_code == 0, poured.error_msg
@@ -216,7 +219,11 @@ def test_parameters_are_checked_when_they_are_set(graph: RunningGraph) -> None:
     response = graph.client.call("accelerator", SetParameters, "set_parameters", request, 15.0)
     assert not response.results[0].successful and "samples" in response.results[0].reason
     about = graph.client.call(
-        "accelerator", DescribeParameters, "describe_parameters", DescribeParameters.Request(names=["samples", "learner"]), 15.0
+        "accelerator",
+        DescribeParameters,
+        "describe_parameters",
+        DescribeParameters.Request(names=["samples", "learner"]),
+        15.0,
     )
     assert about.descriptors[0].integer_range[0].from_value == 1
     assert all(d.description for d in about.descriptors)

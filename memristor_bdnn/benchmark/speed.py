@@ -39,10 +39,10 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _cpu(work: Callable[[], Any]) -> float:
+def _cpu(work: Callable[..., Any], *arguments: Any) -> float:
     """CPU seconds of this process for one call: other work on the machine does not count."""
     began = time.process_time()
-    work()
+    work(*arguments)
     return time.process_time() - began
 
 
@@ -57,10 +57,10 @@ def _learner_figures(seeds: list[int], quick: bool) -> dict[str, float]:
         x = rng.uniform(-1, 1, (128, learner.n_inputs))
         y = (np.sin(3 * x[:, 0]) + x[:, 1] > 0).astype(float)
         learner.fit(x[:64], y[:64])
-        learn.append(_cpu(lambda learner=learner, x=x, y=y: learner.learn(x, y)))
+        learn.append(_cpu(learner.learn, x, y))
         many = rng.uniform(-1, 1, (10_000, learner.n_inputs))
-        predict.append(min(_cpu(lambda learner=learner, many=many: learner.predict(many, 20)) for _ in range(3)))
-        plain.append(_cpu(lambda chips=chips, many=many: _plain_prediction(chips, many)))
+        predict.append(min(_cpu(learner.predict, many, 20) for _ in range(3)))
+        plain.append(_cpu(_plain_prediction, chips, many))
         chips.close()
     return {
         "predict_10000x20_s": float(np.median(predict)),
@@ -112,9 +112,9 @@ def _trial_figures(arm: str, seeds: list[int], trials: int) -> dict[str, float]:
                 continue
             plans.append(time.process_time() - began)
             planned += 1
-            poured.append(_cpu(lambda plan=plan: world.pour_with_arm(plan)))
+            poured.append(_cpu(world.pour_with_arm, plan))
             free.reset(k)
-            alone.append(_cpu(lambda parameters=parameters: free.pour_cup_alone(parameters)))
+            alone.append(_cpu(free.pour_cup_alone, parameters))
     planner.close()
     return {
         "arm_trials_per_cpu_s": float(1.0 / np.median(poured)),

@@ -15,6 +15,7 @@ EXECUTABLES: dict[str, tuple[str, str, dict[str, str]]] = {
     "eapu": ("accelerator", "AcceleratorNode", {"default_learner": "eapu"}),
     "mcmc": ("accelerator", "AcceleratorNode", {"default_learner": "mcmc"}),
     "coordinator": ("coordinator", "CoordinatorNode", {}),
+    "recorder": ("recorder", "RecorderNode", {}),
     "mock_controller": ("mock_controller", "MockControllerNode", {}),
 }
 

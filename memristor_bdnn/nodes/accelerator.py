@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from rclpy.action import ActionServer, CancelResponse, GoalResponse
 from rclpy.action.server import ServerGoalHandle
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_msgs.msg import String
@@ -68,15 +67,7 @@ class AcceleratorNode(SkillNode):
             (LoadCheckpoint, "~/load_checkpoint", self._load),
         ):
             self.create_service(kind, name, handler, callback_group=self.group)
-        self._server = ActionServer(
-            self,
-            Learn,
-            "~/learn",
-            self._learn,
-            callback_group=self.group,
-            goal_callback=lambda _: GoalResponse.ACCEPT,
-            cancel_callback=lambda _: CancelResponse.ACCEPT,
-        )
+        self._server = self.offer(Learn, "~/learn", self._learn, Learn.Result.LEARNER_FAILED)
 
     # -- lifecycle ----------------------------------------------------------------------------
 

@@ -15,6 +15,8 @@ from typing import Any
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
+from rclpy.action import ActionServer, CancelResponse, GoalResponse
+from rclpy.action.server import ServerGoalHandle
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
@@ -154,6 +156,29 @@ class SkillNode(LifecycleNode):
     def refuse(self) -> str:
         """The reason why the node cannot answer now; empty when it can."""
         return "" if self.active else f"{self.get_name()} is not active: {self._problem or 'inactive'}"
+
+    def offer(
+        self, kind: Any, name: str, execute: Callable[[Any], Any], failed: int, accept: Any = None
+    ) -> ActionServer:
+        """An action server whose result always has a reason: an unexpected error becomes error_code ``failed``."""
+
+        def guarded(goal: ServerGoalHandle) -> Any:
+            try:
+                return execute(goal)
+            except Exception as error:
+                self.get_logger().error(f"{name}: {traceback.format_exc()}")
+                goal.abort()
+                return kind.Result(error_code=failed, error_msg=f"{type(error).__name__}: {error}")
+
+        return ActionServer(
+            self,
+            kind,
+            name,
+            guarded,
+            callback_group=self.group,
+            goal_callback=accept or (lambda _: GoalResponse.ACCEPT),
+            cancel_callback=lambda _: CancelResponse.ACCEPT,
+        )
 
     def _publish_diagnostics(self) -> None:
         level = DiagnosticStatus.OK if self.active else DiagnosticStatus.WARN

@@ -17,10 +17,13 @@ from trajectory_msgs.msg import JointTrajectoryPoint
 
 from memristor_bdnn.errors import ConfigError
 from memristor_bdnn.msg import FeatureMatrix, PourContext, PourOutcome, PourParameters
+from memristor_bdnn.planning.pour import PourPlan
 from memristor_bdnn.planning.trajectory import JointTrajectory
 from memristor_bdnn.pouring import context as pouring
 
 FloatArray = npt.NDArray[np.floating[Any]]
+
+_PLAN_NUMBERS = ("yaw", "grip_width", "tilt_rate", "tilt_time")
 
 
 def floats(values: npt.ArrayLike) -> array.array[float]:
@@ -147,6 +150,47 @@ def trajectory_from_message(message: TrajectoryMessage, names: tuple[str, ...]) 
         columns.append(np.array(rows)[:, order])
     times = np.array([p.time_from_start.sec + p.time_from_start.nanosec * 1e-9 for p in message.points])
     return JointTrajectory(times, *columns)
+
+
+def plan_to_message(plan: PourPlan, names: tuple[str, ...], message: Any) -> Any:
+    """Fill the plan's fields of a PlanPour result or a Pour goal."""
+    for part in ("approach", "pour", "retreat"):
+        setattr(message, part, trajectory_to_message(getattr(plan, part), names))
+    message.grasp, message.weld = pose_to_message(plan.grasp), bool(plan.weld)
+    for name in _PLAN_NUMBERS:
+        setattr(message, name, float(getattr(plan, name)))
+    return message
+
+
+def copy_plan(result: Any, goal: Any) -> Any:
+    """Hand the plan of a PlanPour result on to a Pour goal."""
+    for name in ("approach", "pour", "retreat", "grasp", "weld", *_PLAN_NUMBERS):
+        setattr(goal, name, getattr(result, name))
+    return goal
+
+
+def plan_from_message(message: Any, names: tuple[str, ...]) -> PourPlan:
+    """The plan in a Pour goal.
+
+    Raises:
+        ConfigError: a trajectory or the grasp is not usable, or a number is not finite.
+    """
+    numbers = {name: float(getattr(message, name)) for name in _PLAN_NUMBERS}
+    for name, value in numbers.items():
+        if not np.isfinite(value):
+            raise ConfigError(f"plan: {name} = {value}, expected a finite number")
+    return PourPlan(
+        approach=trajectory_from_message(message.approach, names),
+        pour=trajectory_from_message(message.pour, names),
+        retreat=trajectory_from_message(message.retreat, names),
+        grasp=pose_from_message(message.grasp).astype(np.float64),
+        weld=bool(message.weld),
+        planning_time_s=0.0,
+        yaw=numbers["yaw"],
+        grip_width=numbers["grip_width"],
+        tilt_rate=numbers["tilt_rate"],
+        tilt_time=numbers["tilt_time"],
+    )
 
 
 def duration(seconds: float) -> Duration:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rclpy.action import ActionServer, CancelResponse, GoalResponse
+from rclpy.action import GoalResponse
 from rclpy.action.server import ServerGoalHandle
 
 from memristor_bdnn.action import ActiveLearn
@@ -67,15 +67,7 @@ class CoordinatorNode(SkillNode):
         self.declare_section(LoopConfig, "loop")
         self._peers = Peers(self, self._cancelled)
         self.create_service(LabelTrial, "~/label_trial", self._label, callback_group=self.group)
-        self._server = ActionServer(
-            self,
-            ActiveLearn,
-            "~/active_learn",
-            self._run,
-            callback_group=self.group,
-            goal_callback=self._accept,
-            cancel_callback=lambda _: CancelResponse.ACCEPT,
-        )
+        self._server = self.offer(ActiveLearn, "~/active_learn", self._run, ActiveLearn.Result.FAILED, self._accept)
 
     # -- lifecycle ----------------------------------------------------------------------------
 

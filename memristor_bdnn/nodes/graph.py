@@ -62,11 +62,12 @@ class Argument:
 
 @dataclass(frozen=True)
 class NodeSpec:
-    """One node of the graph: its name, its executable and fixed parameters."""
+    """One node of the graph: its name, its executable, fixed parameters; ``when`` names a bool argument."""
 
     name: str
     executable: str
     parameters: Mapping[str, ParameterValue] = field(default_factory=dict)
+    when: str = ""
 
 
 @dataclass(frozen=True)
@@ -124,6 +125,7 @@ NODES = (
     NodeSpec("pour_planner", "planner_node"),
     NodeSpec("accelerator", "accelerator_node"),
     NodeSpec("coordinator", "coordinator_node"),
+    NodeSpec("recorder", "recorder_node", when="record"),
 )
 
 _ALL = tuple(node.name for node in NODES)
@@ -153,7 +155,10 @@ ARGUMENTS = (
     Argument("record", "false", "record the session as MCAP into the results folder", bool),
     Argument("seed", "0", "seed of every random choice", int, targets=tuple(f"{n}.seed" for n in _ALL)),
     Argument(
-        "results", "results/session", "folder of the trial store and the checkpoints", targets=("coordinator.results",)
+        "results",
+        "results/session",
+        "folder of the trial store and the checkpoints",
+        targets=("coordinator.results", "recorder.results"),
     ),
     Argument(
         "test_data", "", ".npz file with x and score: accuracy on it is reported", targets=("coordinator.test_data",)
@@ -223,6 +228,7 @@ def resolve(
             respawn=merged["use_respawn"] == "true",
         )
         for node in nodes
+        if not node.when or merged[node.when] == "true"
     ]
 
 

@@ -103,6 +103,8 @@ class Peers:
             raise
         if response.status not in (GoalStatus.STATUS_SUCCEEDED, GoalStatus.STATUS_ABORTED, GoalStatus.STATUS_CANCELED):
             raise PeerLost(peer, f"{peer}/{name} ended with status {response.status}")
+        if response.status != GoalStatus.STATUS_SUCCEEDED and not response.result.error_code:
+            raise MemristorError(f"{peer}/{name} failed without giving a reason: see the log of {peer}")
         return response.result
 
     def _client(self, key: str, make: Callable[[str], Any]) -> Any:

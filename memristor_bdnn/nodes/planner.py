@@ -6,7 +6,6 @@ import threading
 from dataclasses import dataclass
 from typing import Any
 
-from rclpy.action import ActionServer, CancelResponse, GoalResponse
 from rclpy.action.server import ServerGoalHandle
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from visualization_msgs.msg import MarkerArray
@@ -50,25 +49,17 @@ class PlannerNode(SkillNode):
         self._arm: Any = None
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self._markers = self.create_publisher(MarkerArray, "~/markers", latched)
-        self._server = ActionServer(
-            self,
-            PlanPour,
-            "~/plan_pour",
-            self._plan,
-            callback_group=self.group,
-            goal_callback=lambda _: GoalResponse.ACCEPT,
-            cancel_callback=lambda _: CancelResponse.ACCEPT,
-        )
+        self._server = self.offer(PlanPour, "~/plan_pour", self._plan, PlanPour.Result.FAILED)
 
     def setup(self) -> None:
         """Load the arm and its collision model."""
         from memristor_bdnn import arms
         from memristor_bdnn.config import build
-        from memristor_bdnn.planning.pour import PourPlanner, PlannerConfig
+        from memristor_bdnn.planning.pour import PlannerConfig, PourPlanner
 
         self._arm = arms.load(self.config.arm)
         # The number of candidates, not the clock, ends a search here: a busy machine must not change a plan.
-        self.declare_section(PlannerConfig, "planner", {"budget": 30.0})
+        self.declare_section(PlannerConfig, "planner", {"budget": 30.0, "approach_budget": 10.0})
         self._planner = PourPlanner(self._arm, build(PlannerConfig, self.read_section("planner")))
 
     def teardown(self) -> None:
@@ -105,11 +96,7 @@ class PlannerNode(SkillNode):
             result.error_code, result.error_msg = PlanPour.Result.CANCELED, "canceled"
             goal.canceled()
             return result
-        names = self._arm.joint_names
-        result.approach = convert.trajectory_to_message(plan.approach, names)
-        result.pour = convert.trajectory_to_message(plan.pour, names)
-        result.retreat = convert.trajectory_to_message(plan.retreat, names)
-        result.grasp, result.yaw = convert.pose_to_message(plan.grasp), float(plan.yaw)
+        convert.plan_to_message(plan, self._arm.joint_names, result)
         result.planning_time = float(plan.planning_time_s)
         self._publish_path(context, parameters, plan.yaw)
         goal.succeed()

@@ -151,17 +151,8 @@ class RemoteSkill(PouringSkill):
 
     def _pour(self, planned: Any, plan: Any, seed: int) -> TrialOutcome:
         trial_id = self._next_id()
-        goal = Pour.Goal(
-            trial_id=trial_id,
-            context=planned.context,
-            parameters=planned.parameters,
-            approach=plan.approach,
-            pour=plan.pour,
-            retreat=plan.retreat,
-            grasp=plan.grasp,
-            yaw=plan.yaw,
-            seed=seed,
-        )
+        goal = Pour.Goal(trial_id=trial_id, context=planned.context, parameters=planned.parameters, seed=seed)
+        convert.copy_plan(plan, goal)
         result = self._peers.act("pouring_world", Pour, "pour", goal, self._pour_timeout_s)
         if result.error_code == Pour.Result.CANCELED:
             raise Cancelled(result.error_msg)

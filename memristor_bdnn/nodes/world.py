@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from rclpy.action import ActionServer, CancelResponse, GoalResponse
 from rclpy.action.server import ServerGoalHandle
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import Image, JointState
@@ -57,15 +56,7 @@ class WorldNode(SkillNode):
         self._images = self.create_publisher(Image, "camera/image", 2)
         self._markers = self.create_publisher(MarkerArray, "~/markers", latched)
         self.create_service(ResetWorld, "~/reset", self._reset, callback_group=self.group)
-        self._server = ActionServer(
-            self,
-            Pour,
-            "~/pour",
-            self._pour,
-            callback_group=self.group,
-            goal_callback=lambda _: GoalResponse.ACCEPT,
-            cancel_callback=lambda _: CancelResponse.ACCEPT,
-        )
+        self._server = self.offer(Pour, "~/pour", self._pour, Pour.Result.FAILED)
         self.create_timer(1.0 / JOINT_STATE_HZ, self._publish_joints, callback_group=self.group)
 
     # -- lifecycle ----------------------------------------------------------------------------
@@ -153,17 +144,7 @@ class WorldNode(SkillNode):
         return result
 
     def _read_goal(self, request: Any) -> tuple[Any, Any, Any]:
-        from memristor_bdnn.planning.pour import PourPlan
-
-        names = self._arm.joint_names
-        plan = PourPlan(
-            approach=convert.trajectory_from_message(request.approach, names),
-            pour=convert.trajectory_from_message(request.pour, names),
-            retreat=convert.trajectory_from_message(request.retreat, names),
-            grasp=convert.pose_from_message(request.grasp),
-            yaw=float(request.yaw),
-            planning_time_s=0.0,
-        )
+        plan = convert.plan_from_message(request, self._arm.joint_names)
         return convert.context_from_message(request.context), convert.parameters_from_message(request.parameters), plan
 
     def _execute(self, goal: ServerGoalHandle, plan: Any) -> Any:
