@@ -71,10 +71,7 @@ class SimulatedAccelerator:
         start, stop = self._range(cells)
         if samples < 1:
             raise ConfigError(f"read(samples={samples}): at least one")
-        reads = self.cells.read(start, stop, samples, self._rng)
-        if self.config.adc:
-            periphery = self.preset.periphery
-            quantise(reads, periphery.adc_bits, periphery.adc_full_scale_ua)
+        reads = self._converted(self.cells.read(start, stop, samples, self._rng))
         key = (start, stop)
         if key not in self._current_sum_ua:
             self._current_sum_ua[key] = float(self.cells.state_ua[start:stop].sum(dtype=np.float64))
@@ -115,7 +112,7 @@ class SimulatedAccelerator:
             self.ledger.add_latency(costs.rests * self.preset.write_verify.rest_s)
             self._wear(cells[job], costs.pulses)
             pulses += int(costs.pulses.sum())
-        error = self.cells.read_cells(cells, 1, self._rng)[0] - target
+        error = self._converted(self.cells.read_cells(cells, 1, self._rng))[0] - target
         self.ledger.count_verify_reads(cells.size, float(self.cells.state_ua[cells].sum(dtype=np.float64)))
         within = np.abs(error) <= self.preset.write_verify.tolerance_ua
         return WriteVerifyReport(
@@ -180,12 +177,14 @@ class SimulatedAccelerator:
         return [slice(start, stop) for start, stop in pairwise(edges)]
 
     def _written(self, target: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Targets as the board gets them: rounded to its converter's codes when that is on."""
-        if not self.config.adc:
-            return target
-        rounded = target.astype(np.float64)
-        quantise(rounded, self.preset.periphery.adc_bits, self.preset.periphery.adc_full_scale_ua)
-        return rounded
+        """Targets as the board gets them: in its converter's codes when that is on."""
+        return self._converted(target.astype(np.float64)) if self.config.adc else target
+
+    def _converted(self, currents_ua: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Currents through the converter when that is on, in place."""
+        if self.config.adc:
+            quantise(currents_ua, self.preset.periphery.adc_bits, self.preset.periphery.adc_full_scale_ua)
+        return currents_ua
 
     def _range(self, cells: slice | None) -> tuple[int, int]:
         if self.n_cells == 0:

@@ -189,7 +189,7 @@ class EscimAccelerator:
         self._map(chosen, target)
         for chip in np.unique(cells // CELLS):
             self._read_chip(int(chip))
-        error = self._last_ua[cells] - wanted
+        error = self._last_ua[cells] - np.asarray(target_ua)[cells]
         pulses = 0 if self.config.dry_run else cells.size * self.config.limits.typical_map_pulses
         current = float(self._last_ua[cells].sum(dtype=np.float64))
         self.ledger.count_verify_reads(pulses + cells.size, current * (pulses / cells.size + 1))
