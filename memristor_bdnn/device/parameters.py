@@ -81,10 +81,10 @@ class WriteVerify:
     check_threshold: int = option(10, "reads that must pass", low=0, high=1000, source="MSGLD code")
     rest_s: float = option(500e-6, "rest before the checks", low=0, high=10, unit="s", source="MSGLD code")
     step_ua: float = option(
-        0.5, "mean step of one small pulse at zero current", low=1e-6, high=1000, unit="uA", source="fit"
+        0.487, "mean step of one small pulse at zero current", low=1e-6, high=1000, unit="uA", source="fit"
     )
-    step_linear: float = option(-0.006, "growth of the mean step with the state", low=-1, high=1, source="fit")
-    step_cv: float = option(0.68, "SD of a step over its mean", low=0, high=10, source="fit")
+    step_linear: float = option(0.0012, "growth of the mean step with the state", low=-1, high=1, source="fit")
+    step_cv: float = option(0.55, "SD of a step over its mean", low=0, high=10, source="fit")
     reach_ua: tuple[float, float] = option(
         (0.1, 6.0),
         "lowest and highest state at all: what the rising pulse voltages reach, beyond the window of single pulses",
@@ -109,19 +109,21 @@ class Relaxation:
     downwards with probability tail_down.
     """
 
-    mean_constant_ua: float = option(-0.011, "mean loss at zero current", low=-1000, high=1000, unit="uA", source="fit")
-    mean_linear: float = option(0.028, "growth of the mean loss with the state", low=-1, high=1, source="fit")
-    sd_constant_ua: float = option(0.012, "core SD at zero current", low=0, high=1000, unit="uA", source="fit")
-    sd_linear: float = option(0.012, "growth of the core SD with the state", low=-1, high=1, source="fit")
-    tail_constant: float = option(0.008, "share of tail cells at zero current", low=0, high=1, source="fit")
+    mean_constant_ua: float = option(
+        -0.0146, "mean loss at zero current", low=-1000, high=1000, unit="uA", source="fit"
+    )
+    mean_linear: float = option(0.0272, "growth of the mean loss with the state", low=-1, high=1, source="fit")
+    sd_constant_ua: float = option(0.0076, "core SD at zero current", low=0, high=1000, unit="uA", source="fit")
+    sd_linear: float = option(0.0109, "growth of the core SD with the state", low=-1, high=1, source="fit")
+    tail_constant: float = option(0.0046, "share of tail cells at zero current", low=0, high=1, source="fit")
     tail_linear_per_ua: float = option(
-        0.025, "growth of that share with the state", low=-1, high=1, unit="1/uA", source="fit"
+        0.0808, "growth of that share with the state", low=-1, high=1, unit="1/uA", source="fit"
     )
     tail_quadratic_per_ua2: float = option(
-        0.0, "curvature of that share over the state", low=-1, high=1, unit="1/uA^2", source="fit"
+        -0.0224, "curvature of that share over the state", low=-1, high=1, unit="1/uA^2", source="fit"
     )
-    tail_scale_ua: float = option(0.45, "mean size of a tail cell's jump", low=0, high=1000, unit="uA", source="fit")
-    tail_down: float = option(0.83, "share of the jumps that go down", low=0, high=1, source="fit")
+    tail_scale_ua: float = option(0.49, "mean size of a tail cell's jump", low=0, high=1000, unit="uA", source="fit")
+    tail_down: float = option(0.835, "share of the jumps that go down", low=0, high=1, source="fit")
 
     def __post_init__(self) -> None:
         check(self)

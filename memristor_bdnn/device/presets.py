@@ -50,7 +50,7 @@ class DevicePreset:
         (0.02, 0.2), "device-to-device SD of these edges", low=0, high=1000, unit="uA", source="MSGLD code"
     )
     fresh_ua: tuple[float, float] = option(
-        (0.33, 0.26),
+        (0.381, 0.159),
         "mean and SD of the states before the first programming",
         low=0,
         high=1000,
@@ -195,6 +195,7 @@ def _leti() -> DevicePreset:
             sd_linear=0.02,
             tail_constant=0.0,
             tail_linear_per_ua=0.0,
+            tail_quadratic_per_ua2=0.0,
         ),
         blind_write=BlindWrite(
             power_d=0.19, device_spread=0.10, target_ua=(8.0, 16.0), gate_v=(1.4, 1.8), gate_levels=21
@@ -237,6 +238,7 @@ def _eapu() -> DevicePreset:
             sd_linear=0.0,
             tail_constant=0.0,
             tail_linear_per_ua=0.0,
+            tail_quadratic_per_ua2=0.0,
         ),
         blind_write=BlindWrite(sd_constant_ua=0.4, target_ua=(0.0, 16.0)),
         faults=Faults(low_ua=(0.0, 0.2), high_ua=(15.8, 16.2)),

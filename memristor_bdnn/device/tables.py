@@ -61,9 +61,10 @@ def read_table(path: str | Path) -> Measurements | Statistics:
     if header == ["operation", "state_ua", "next_ua"]:
         return _measurements(path, rows)
     if header == ["operation", "state_ua", "mean_ua", "sd_ua"]:
-        parsed = _parse(path, rows, 3, operations=("set", "reset"))
-        found = {name: [(line, *values) for line, kind, values in parsed if kind == name] for name in _OPERATIONS}
-        return Statistics(_increasing(path, found["set"]), _increasing(path, found["reset"]))
+        parsed, bad = _parse(rows, 3, operations=("set", "reset"))
+        by_kind = [[row for row in parsed if row.operation == name] for name in ("set", "reset")]
+        _refuse(path, bad + [problem for group in by_kind for problem in _order_problems(group)], parsed)
+        return Statistics(_as_rows(by_kind[0]), _as_rows(by_kind[1]))
     raise ConfigError(
         f"{path}: header {','.join(header)!r}: expected 'operation,state_ua,next_ua' (single pulses) or"
         " 'operation,state_ua,mean_ua,sd_ua' (statistics)"
@@ -75,13 +76,28 @@ def read_pulse_table(path: str | Path) -> Rows:
     header, rows = _read(path)
     if header != ["state_ua", "mean_ua", "sd_ua"]:
         raise ConfigError(f"{path}: header {','.join(header)!r}: expected 'state_ua,mean_ua,sd_ua'")
-    parsed = _parse(path, rows, 3, operations=None)
-    return _increasing(path, [(line, *values) for line, _, values in parsed])
+    parsed, bad = _parse(rows, 3, operations=None)
+    _refuse(path, bad + _order_problems(parsed), parsed)
+    return _as_rows(parsed)
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One row of the file whose fields are all numbers (of whatever size)."""
+
+    line: int
+    operation: str
+    values: tuple[float, ...]
+
+
+_Problem = tuple[int, str]
+"""Row number and what is wrong."""
 
 
 def _measurements(path: str | Path, rows: list[tuple[int, list[str]]]) -> Measurements:
-    parsed = _parse(path, rows, 2, operations=_OPERATIONS)
-    pairs = {name: [values for _, kind, values in parsed if kind == name] for name in _OPERATIONS}
+    parsed, bad = _parse(rows, 2, operations=_OPERATIONS)
+    _refuse(path, bad, parsed)
+    pairs = {name: [row.values for row in parsed if row.operation == name] for name in _OPERATIONS}
     arrays = {name: np.array(pairs[name], dtype=np.float64).reshape(-1, 2) for name in _OPERATIONS}
     return Measurements(arrays["set"], arrays["reset"], arrays["read"])
 
@@ -103,31 +119,24 @@ def _read(path: str | Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
 
 
 def _parse(
-    path: str | Path, rows: list[tuple[int, list[str]]], numbers: int, operations: tuple[str, ...] | None
-) -> list[tuple[int, str, tuple[float, ...]]]:
-    """(row number, operation, values) of every row; raises naming all bad rows."""
-    parsed, bad = [], []
+    rows: list[tuple[int, list[str]]], numbers: int, operations: tuple[str, ...] | None
+) -> tuple[list[_Row], list[_Problem]]:
+    """The rows that hold numbers, and everything wrong with single fields."""
+    parsed: list[_Row] = []
+    bad: list[_Problem] = []
     width = numbers + (operations is not None)
     for line, row in rows:
         kind = row[0].lower() if operations is not None else ""
         if len(row) != width:
-            bad.append(f"row {line}: {len(row)} fields, expected {width}")
+            bad.append((line, f"{len(row)} fields, expected {width}"))
         elif operations is not None and kind not in operations:
-            bad.append(f"row {line}: operation {row[0]!r}, choose {', '.join(operations)}")
+            bad.append((line, f"operation {row[0]!r}, choose {', '.join(operations)}"))
         else:
             values, problems = _values(row[width - numbers :], numbers)
-            bad.extend(f"row {line}: {problem}" for problem in problems)
-            parsed.append((line, kind, values))
-    _refuse(path, bad)
-    if not parsed:
-        raise ConfigError(f"{path}: no rows below the header")
-    largest = max(max(values) for _, _, values in parsed)
-    if largest < MIN_LARGEST_UA:
-        raise ConfigError(
-            f"{path}: the largest current is {largest:g} uA (row {parsed[0][0]} to {parsed[-1][0]}): wrong unit?"
-            " Expected microampere, not ampere"
-        )
-    return parsed
+            bad.extend((line, problem) for problem in problems)
+            if len(values) == numbers:
+                parsed.append(_Row(line, kind, values))
+    return parsed, bad
 
 
 def _values(cells: list[str], numbers: int) -> tuple[tuple[float, ...], list[str]]:
@@ -153,31 +162,40 @@ def _values(cells: list[str], numbers: int) -> tuple[tuple[float, ...], list[str
     return tuple(values), problems
 
 
-def _increasing(path: str | Path, rows: Sequence[tuple[float, ...]]) -> Rows:
-    """Statistics of one operation from (row number, state, mean, SD); states must increase without a hole."""
+def _order_problems(rows: Sequence[_Row]) -> list[_Problem]:
+    """Where the states of one operation do not increase, leave a hole, or are only one."""
     bad = [
-        f"row {line}: state_ua = {state:g} does not increase (row {before[0]} has {before[1]:g})"
-        for before, (line, state, *_) in pairwise(rows)
-        if state <= before[1]
+        (row.line, f"state_ua = {row.values[0]:g} does not increase (row {before.line} has {before.values[0]:g})")
+        for before, row in pairwise(rows)
+        if row.values[0] <= before.values[0]
     ]
-    _refuse(path, bad)
-    if rows and len(rows) < 2:
-        raise ConfigError(f"{path}: row {rows[0][0]}: one state only, at least two are needed to interpolate")
-    if len(rows) > 3:
-        steps = np.diff([row[1] for row in rows])
-        span = rows[-1][1] - rows[0][1]
-        _refuse(
-            path,
-            [
-                f"row {rows[i + 1][0]}: gap of {steps[i]:g} uA after state {rows[i][1]:g} (median step"
-                f" {np.median(steps):g}): measure in between"
-                for i in map(int, np.flatnonzero((steps > 5 * np.median(steps)) & (steps > 0.2 * span)))
-            ],
-        )
-    return tuple((row[1], row[2], row[3]) for row in rows)
+    if len(rows) == 1:
+        bad.append((rows[0].line, "one state only, at least two are needed to interpolate"))
+    if len(rows) > 3 and not bad:
+        states = np.array([row.values[0] for row in rows])
+        steps = np.diff(states)
+        holes = np.flatnonzero((steps > 5 * np.median(steps)) & (steps > 0.2 * (states[-1] - states[0])))
+        for i in map(int, holes):
+            text = f"gap of {steps[i]:g} uA after state {states[i]:g} (median step {np.median(steps):g})"
+            bad.append((rows[i + 1].line, f"{text}: measure in between"))
+    return bad
 
 
-def _refuse(path: str | Path, bad: list[str]) -> None:
+def _as_rows(rows: Sequence[_Row]) -> Rows:
+    return tuple((row.values[0], row.values[1], row.values[2]) for row in rows)
+
+
+def _refuse(path: str | Path, bad: list[_Problem], parsed: Sequence[_Row]) -> None:
+    """Raise if anything is wrong: bad rows, no rows, or currents that can only be in ampere."""
     if bad:
+        shown = [f"row {line}: {problem}" for line, problem in sorted(bad)]
         more = f"\n  and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""
-        raise ConfigError(f"{path}: {len(bad)} bad rows\n  " + "\n  ".join(bad[:_SHOWN]) + more)
+        raise ConfigError(f"{path}: {len(bad)} problems\n  " + "\n  ".join(shown[:_SHOWN]) + more)
+    if not parsed:
+        raise ConfigError(f"{path}: no rows below the header")
+    largest = max(max(row.values) for row in parsed)
+    if largest < MIN_LARGEST_UA:
+        raise ConfigError(
+            f"{path}: rows {parsed[0].line} to {parsed[-1].line}: the largest current is {largest:g} uA: wrong unit?"
+            " Expected microampere, not ampere"
+        )
