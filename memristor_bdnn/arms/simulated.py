@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from memristor_bdnn.arms.description import ArmDescription
+from memristor_bdnn.arms.port import PortConfig, TrajectoryMonitor, Verdict, check_start, prepare
 from memristor_bdnn.errors import ArmError, ConfigError
 from memristor_bdnn.planning.trajectory import JointTrajectory
 
@@ -145,3 +147,50 @@ class SimulatedArm:
             self._bullet.setJointMotorControl2(
                 self.body, index, self._bullet.POSITION_CONTROL, targetPosition=float(q), targetVelocity=float(v),
                 force=force, positionGain=0.5, velocityGain=1.0, maxVelocity=1.5 * fastest)
+
+
+class SimulatedPort:
+    """Executes whole trajectories on a :class:`SimulatedArm`, judged like a physical arm."""
+
+    def __init__(self, arm: SimulatedArm, step: Callable[[], None], time_step: float = 1 / 240,
+                 config: PortConfig | None = None) -> None:
+        """Drive an arm whose world moves on by time_step seconds at every call of step."""
+        self.arm, self.config = arm, config or PortConfig(velocity_scaling=1.0, acceleration_scaling=1.0)
+        self._step, self._time_step, self._now = step, time_step, 0.0
+
+    def joint_positions(self) -> FloatArray:
+        """Present joint positions, (dof,) rad."""
+        return self.arm.joint_positions()
+
+    def stop(self) -> None:
+        """Stop and hold the present position."""
+        self.arm.hold()
+
+    def execute(self, trajectory: JointTrajectory, progress: Callable[[float], None] | None = None,
+                cancelled: Callable[[], bool] | None = None) -> None:
+        """Move, and return when the goal is reached.
+
+        Raises:
+            ArmError: see :data:`memristor_bdnn.arms.port.REASONS`; the arm holds its position.
+        """
+        names = self.arm.description.joint_names
+        try:
+            sent = prepare(trajectory, self.arm.description, self.config)
+            check_start(sent, names, self.joint_positions(), 0.0, self.config)
+            self.arm.start(sent, self._now)
+            monitor = TrajectoryMonitor(sent, names, self._now, self.config)
+            verdict = Verdict.RUNNING
+            while verdict is Verdict.RUNNING:
+                if cancelled is not None and cancelled():
+                    raise ArmError("cancelled", "the motion was cancelled; the arm holds its position")
+                self.arm.update(self._now)
+                self._step()
+                self._now += self._time_step
+                judgement = monitor.sample(self._now, self.joint_positions())
+                judgement.raise_if_failed()
+                verdict = judgement.verdict
+                if progress is not None:
+                    progress(monitor.progress)
+        except ArmError:
+            self.stop()
+            raise
