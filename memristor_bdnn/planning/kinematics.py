@@ -65,12 +65,19 @@ class Chain:
         n = len(self.axes)
         result = np.zeros((*q.shape[:-1], n + 1, 4, 4))
         result[..., 3, 3] = 1.0
-        turn, position = np.eye(3), np.zeros((3, 1))
+        cosine, sine = np.cos(q)[..., None], np.sin(q)[..., None]
+        turn, position = np.eye(3), np.zeros(3)
         for i in range(n):
-            position = position + turn @ self.origins[i, :3, 3:]
-            turn = turn @ (self.origins[i, :3, :3] @ rotation(self.axes[i], q[..., i]))
-            result[..., i, :3, :3], result[..., i, :3, 3:] = turn, position
-        result[..., n, :3, 3:] = position + turn @ self.tool[:3, 3:]
+            position = position + turn @ self.origins[i, :3, 3]
+            still = turn @ self.origins[i, :3, :3]
+            turn = result[..., i, :3, :3]
+            if self.axes[i, 2] == 1.0:  # about z: two columns turn, nothing else
+                c, s, x, y = cosine[..., i, :], sine[..., i, :], still[..., 0], still[..., 1]
+                turn[..., 0], turn[..., 1], turn[..., 2] = x * c + y * s, y * c - x * s, still[..., 2]
+            else:
+                turn[...] = still @ rotation(self.axes[i], q[..., i])
+            result[..., i, :3, 3] = position
+        result[..., n, :3, 3] = position + turn @ self.tool[:3, 3]
         result[..., n, :3, :3] = turn @ self.tool[:3, :3]
         return result
 

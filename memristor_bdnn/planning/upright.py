@@ -12,8 +12,8 @@ from memristor_bdnn.planning.rrt import JointSpace, straight
 
 FloatArray = npt.NDArray[np.float64]
 
-# Tilt that counts as upright, rad; projection goes far below it.
-TOLERANCE = 1e-3
+# Tilt that counts as upright, and tilt at which projection stops, rad.
+TOLERANCE, CONVERGED = 1e-3, 1e-5
 ITERATIONS = 4
 # An edge whose neighbours end up this many times further apart than asked is no edge.
 STRETCH = 2.5
@@ -27,18 +27,31 @@ def tilt_of(chain: Chain, cup_axis: int, q: npt.ArrayLike) -> FloatArray:
 
 
 def project(chain: Chain, cup_axis: int, q: FloatArray) -> FloatArray:
-    """Configurations (n, dof) moved as little as possible until the cup's axis is vertical (Newton's method)."""
+    """Configurations (n, dof) moved as little as possible until the cup's axis is vertical (Newton's method).
+
+    Those that do not get there within TOLERANCE after ITERATIONS steps become nan.
+    """
     q = q.copy()
     for _ in range(ITERATIONS):
         frames = chain.frames(q)
         axis = cup_axis * frames[:, -1, :3, 0]
-        error = axis[:, :2]
-        if np.abs(error).max() < 1e-9 and axis[:, 2].min() > 0:
+        error = np.hypot(axis[:, 0], axis[:, 1])
+        if error.max() < CONVERGED:
             break
-        turning = np.einsum("nkij,kj->nki", frames[:, :-1, :3, :3], chain.axes)
-        jacobian = np.swapaxes(np.cross(turning, axis[:, None])[..., :2], 1, 2)
-        gram = jacobian @ np.swapaxes(jacobian, 1, 2) + 1e-9 * np.eye(2)
-        q -= (np.swapaxes(jacobian, 1, 2) @ np.linalg.solve(gram, error[..., None]))[..., 0]
+        turning = frames[:, :-1, :3, 2] if (chain.axes[:, 2] == 1.0).all() else np.einsum(
+            "nkij,kj->nki", frames[:, :-1, :3, :3], chain.axes)
+        # d axis / d q_k = turning_k x axis; only its x and y count
+        jx = turning[..., 1] * axis[:, 2:3] - turning[..., 2] * axis[:, 1:2]
+        jy = turning[..., 2] * axis[:, 0:1] - turning[..., 0] * axis[:, 2:3]
+        a, b, d = (jx * jx).sum(1) + 1e-9, (jx * jy).sum(1), (jy * jy).sum(1) + 1e-9
+        determinant = a * d - b * b
+        u = (d * axis[:, 0] - b * axis[:, 1]) / determinant
+        v = (a * axis[:, 1] - b * axis[:, 0]) / determinant
+        q -= jx * u[:, None] + jy * v[:, None]
+    else:
+        axis = cup_axis * chain.fk(q)[:, :3, 0]
+        error = np.hypot(axis[:, 0], axis[:, 1])
+    q[(error > TOLERANCE) | (axis[:, 2] < 0)] = np.nan
     return q
 
 
@@ -73,9 +86,7 @@ class UprightSpace(JointSpace):
         line = straight(start, end, resolution)
         if len(line) > 2:
             line[1:-1] = project(self._solver.chain, self._sign, line[1:-1])
-            if np.abs(np.diff(line, axis=0)).max() > STRETCH * resolution:
-                return None
-            if tilt_of(self._solver.chain, self._sign, line[1:-1]).max() > TOLERANCE:
+            if not np.abs(np.diff(line, axis=0)).max() <= STRETCH * resolution:  # nan does not pass either
                 return None
             if not self.model.arm.within_limits(line, margin=-1e-9).all():
                 return None
