@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from memristor_bdnn.crossbar.cells import CellArray
+from memristor_bdnn.crossbar.cells import HEALTHY, CellArray
 
 IntArray = npt.NDArray[np.integer[Any]]
 
@@ -59,7 +59,7 @@ def write_verify(
     """
     run = _Run(array, cells, np.asarray(target_ua, dtype=np.float32), rng)
     approach = _approach_small_pulses if array.preset.write_verify.method == "incremental" else _approach_gate
-    waiting = np.arange(cells.size)
+    waiting = run.without_hopeless(np.arange(cells.size))
     while waiting.size:
         approach(run, waiting)
         waiting = waiting[~run.costs.failed[waiting]]
@@ -100,6 +100,33 @@ class _Run:
         self.costs.reset_pulses[index] += ~up
         self.costs.set_current_ua += float(state[up].sum(dtype=np.float64))
         self.costs.reset_current_ua += float(state[~up].sum(dtype=np.float64))
+
+    def without_hopeless(self, index: IntArray) -> IntArray:
+        """Book the whole allowance of pulses on stuck cells that no read could pass; return the others.
+
+        The loop below would do just that, one pulse at a time.
+        """
+        array, cells = self.array, self.cells[index]
+        state, target = array.state_ua[cells], self.target[index]
+        distance = np.abs(state - target) - 16 * array.noise_ua[cells]
+        hopeless = (array.stuck[cells] != HEALTHY) & (distance > self.config.tolerance_ua)
+        lost, budget = index[hopeless], self.config.max_pulses
+        if lost.size == 0:
+            return index
+        current, low = state[hopeless].astype(np.float64), state[hopeless] < target[hopeless]
+        costs = self.costs
+        if self.config.method == "memorial":
+            sets = resets = np.full(lost.size, budget // 2)
+        else:
+            sets, resets = np.where(low, budget, 0), np.where(low, 0, budget)
+        costs.set_pulses[lost], costs.reset_pulses[lost] = sets, resets
+        costs.set_current_ua += float((sets * current).sum())
+        costs.reset_current_ua += float((resets * current).sum())
+        reads = budget // 2 if self.config.method == "memorial" else budget + 1
+        costs.verify_reads += reads * lost.size
+        costs.verify_current_ua += float(reads * current.sum())
+        costs.failed[lost] = True
+        return index[~hopeless]
 
     def drop_exhausted(self, index: IntArray, cost: int) -> IntArray:
         """Mark cells that cannot pay for ``cost`` more pulses as failed; return the others."""
