@@ -184,6 +184,17 @@ class CollisionModel:
                 return int(i), found[0]
         return None
 
+    def all_contacts(self, path: FloatArray) -> list[tuple[int, Contact]]:
+        """Every configuration of a path (n, dof) that touches something, with one of its contacts."""
+        poses = self._cup_poses(path)
+        result = []
+        for i in range(len(path)):
+            self._place(path[i], None if poses is None else poses[i])
+            found = self._touching(stop=True)
+            if found:
+                result.append((i, found[0]))
+        return result
+
     def contacts(self, q: FloatArray) -> list[Contact]:
         """Everything that touches in one configuration (dof,)."""
         poses = self._cup_poses(q[None])

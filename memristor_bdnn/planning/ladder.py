@@ -112,11 +112,13 @@ def climb(ladder: Ladder, cap: FloatArray, model: CollisionModel, near: FloatArr
         except PlanningError as error:
             raise PlanningError("collision", f"the pour collides: {last}") if last else error from error
         path = np.array([rung[i] for rung, i in zip(ladder.rungs, choice, strict=True)])
-        bad = [i for i in range(len(path)) if not model.free(path[i])]
+        bad = model.all_contacts(path)
         if not bad:
             return path
-        for i in bad:
-            contact = model.contacts(path[i])[0]
+        for i, contact in bad:
             last = f"{contact.first} with {contact.second}"
-            ladder = ladder.without(i, choice[i])
+            try:
+                ladder = ladder.without(i, choice[i])
+            except PlanningError as error:
+                raise PlanningError("collision", f"the pour collides: {last}") from error
     raise PlanningError("collision", f"the pour collides: {last}")

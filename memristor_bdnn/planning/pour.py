@@ -23,13 +23,15 @@ from memristor_bdnn.planning.trajectory import JointTrajectory
 from memristor_bdnn.planning.upright import UprightSpace, tilt_of, upright_pose
 from memristor_bdnn.pouring.context import PourContext, PourParameters
 from memristor_bdnn.pouring.geometry import BOWL_POSITION, is_valid, pour_path
-from memristor_bdnn.pouring.vessels import N_SLATS, bowl_of, cup_of, slats
+from memristor_bdnn.pouring.vessels import N_SLATS, Vessel, bowl_of, cup_of, slats
 
 FloatArray = npt.NDArray[np.float64]
 
 # polynomial degrees that smooth the free joint along the pour
 DEGREES = (3, 5, 8)
-ANGLES = 72  # angles of the hand around the cup that are told apart
+ANGLES = 48  # angles of the hand around the cup that are told apart
+HEIGHTS = (0.0, -0.5, 0.5, -1.0)  # where the hand holds the cup, as shares of its half height
+FINGER = 0.012  # half of a fingertip's width, m
 
 
 @dataclass(frozen=True)
@@ -104,9 +106,10 @@ class _Search:
     context: PourContext
     parameters: PourParameters
     start: FloatArray
-    held: Grasp
     rng: np.random.Generator
     deadline: float
+    held: Grasp = field(init=False)
+    weights: FloatArray = field(init=False)
     failures: Counter[tuple[str, str]] = field(default_factory=Counter)
     hopeless: int = 0
 
@@ -158,9 +161,8 @@ class PourPlanner:
         if not is_valid(context, parameters):
             raise PlanningError("collision", "the tilting cup itself hits bowl or table; these control parameters are "
                                 "not valid for this bowl and cup")
-        cup = cup_of(context)
-        search = _Search(context, parameters, q0, grasp(self.arm, cup), np.random.default_rng(seed),
-                         begun + self.config.budget)
+        search = _Search(context, parameters, q0, np.random.default_rng(seed), begun + self.config.budget)
+        search.held, search.weights = self._choose_height(search)
         self._set_scene(search)
         contact = self.model.contacts(q0)
         if contact:
@@ -210,21 +212,13 @@ class PourPlanner:
         self.model.hold(slats(cup), search.held.at(0.0))
 
     def _candidates(self, search: _Search) -> Iterator[tuple[float, float]]:
-        """Yaws of the pour and angles of the hand, batch after batch, those with the most solutions first.
-
-        Only angles are drawn at which the hand itself passes bowl and table. The wrist's last joint can do most of
-        the tilt when the hand points along the tilt axis, so angles near that, either way, are drawn more often.
-        """
+        """Yaws of the pour and angles of the hand, batch after batch, those with the most solutions first."""
         angles = np.linspace(-np.pi, np.pi, ANGLES, endpoint=False)
-        clear = self._hand_clears(search, angles)
-        if not clear.any():
-            raise PlanningError("collision", "the hand hits bowl or table at every angle around the cup")
-        weight = clear * (0.15 + np.exp(-((np.abs(np.sin(angles)) - 1) ** 2) / 0.05))
         n = self.config.candidates
         free = np.linspace(*self.solver.free_range, 14)[1:-1]
         while True:
             yaw = (search.rng.permutation(n) + search.rng.random(n)) * 2 * np.pi / n
-            angle = search.rng.choice(angles, n, p=weight / weight.sum())
+            angle = search.rng.choice(angles, n, p=search.weights / search.weights.sum())
             poses = np.array([pour_path(search.context, search.parameters, y, 3) @ invert(search.held.at(a))
                               for y, a in zip(yaw, angle, strict=True)])
             _, valid = self.solver.solve(np.repeat(poses.reshape(-1, 4, 4), len(free), axis=0), np.tile(free, 3 * n))
@@ -235,18 +229,56 @@ class PourPlanner:
             if time.perf_counter() > search.deadline:
                 return
 
-    def _hand_clears(self, search: _Search, angles: FloatArray) -> npt.NDArray[np.bool_]:
-        """At which angles (k,) the hand's boxes stay above table and out of the bowl during the whole pour."""
-        if self._aligned is None:
-            return np.ones(len(angles), dtype=bool)
-        points = self.model.hand_points(self._aligned)
+    def _choose_height(self, search: _Search) -> tuple[Grasp, FloatArray]:
+        """Where along the cup to hold it, and weights of the hand's angles (ANGLES,) there.
+
+        The middle is taken if a quarter of the angles let the hand pass bowl and table, else the best height.
+        Angles near the tilt axis weigh more: there the wrist's last joint can do most of the tilt.
+        """
+        cup = cup_of(search.context)
         bowl = bowl_of(search.context)
-        cup = pour_path(search.context, search.parameters, 0.0, 12)
-        tools = cup[None] @ np.array([invert(search.held.at(a)) for a in angles])[:, None]
-        world = np.einsum("kpij,mj->kpmi", tools[..., :3, :3], points) + tools[..., None, :3, 3] - BOWL_POSITION
-        inside = np.hypot(world[..., 0], world[..., 1]) < bowl.outer_radius(world[..., 2])
-        hit = (world[..., 2] < self.config.padding) | ((world[..., 2] < bowl.height) & inside)
-        return ~np.asarray(hit.any(axis=(1, 2)))
+        angles = np.linspace(-np.pi, np.pi, ANGLES, endpoint=False)
+        path = np.asarray(pour_path(search.context, search.parameters, 0.0, 9), dtype=np.float64)
+        preference = 0.15 + np.exp(-((np.abs(np.sin(angles)) - 1) ** 2) / 0.05)
+        best: tuple[Grasp, FloatArray] | None = None
+        for height in np.array(HEIGHTS) * max(cup.height / 2 - FINGER, 0.0):
+            held = grasp(self.arm, cup, float(height))
+            self.model.open_fingers(held.width)
+            points = self.model.hand_points(self._aligned) if self._aligned is not None else np.zeros((1, 3))
+            for wall_only in (False, True):
+                clear = self._hand_clears(path, held, angles, points, bowl, wall_only)
+                if clear.mean() >= 0.25 or (best is None and clear.any()):
+                    break
+            if best is None or clear.sum() > np.count_nonzero(best[1]):
+                best = held, clear * preference
+            if clear.mean() >= 0.25:
+                break
+        assert best is not None
+        if not best[1].any():
+            raise PlanningError("collision", "the hand hits bowl or table at every angle around and height along the "
+                                "cup")
+        return best
+
+    def _hand_clears(self, path: FloatArray, held: Grasp, angles: FloatArray, points: FloatArray, bowl: Vessel,
+                     wall_only: bool) -> npt.NDArray[np.bool_]:
+        """At which angles (k,) points of the hand (m, 3) stay above the table and out of the bowl along a pour.
+
+        Args:
+            path: cup poses (p, 4, 4).
+            held: the grasp.
+            angles: of the hand around the cup.
+            points: in the tool frame.
+            bowl: stands at BOWL_POSITION.
+            wall_only: whether the hand may dip into the bowl's hollow.
+        """
+        tools = path[:, None] @ np.array([invert(held.at(a)) for a in angles])
+        world = (tools[..., :3, :3] @ points.T + tools[..., :3, 3:]).swapaxes(-1, -2) - BOWL_POSITION
+        radius, z = np.hypot(world[..., 0], world[..., 1]), world[..., 2]
+        low = z < bowl.height
+        hit = low & (radius < bowl.outer_radius(z))
+        if wall_only:
+            hit &= (radius > bowl.inner_radius(z)) | (z < bowl.wall)
+        return ~np.asarray((hit | (z < self.config.padding)).any(axis=(0, 2)))
 
     def _attempt(self, search: _Search, yaw: float, angle: float, begun: float) -> PourPlan:
         held = search.held.at(angle)
