@@ -262,6 +262,7 @@ class ActiveLoop:
             details=details,
         )
         number = self.store.commit(trial)
+        trial = self.store.trials[number]
         if self.on_trial is not None:
             self.on_trial(number, trial)
         limit = self.config.max_infeasible

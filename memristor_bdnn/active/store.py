@@ -123,8 +123,9 @@ class TrialStore:
             raise StoreError(f"{self.path} is open read-only or closed: no trial can be committed")
         if not self.trials and self._file.tell() == 0:
             self._write({"schema": SCHEMA, "version": VERSION, "metadata": self.metadata})
-        self._write(dataclasses.asdict(trial))
-        self.trials.append(trial)
+        value = _jsonable(dataclasses.asdict(trial))
+        self._write(value)
+        self.trials.append(self._trial(value, len(self.trials) + 2))  # as a later reader will see it
         return len(self.trials) - 1
 
     def labels(self) -> tuple[FloatArray, FloatArray, FloatArray]:

@@ -16,7 +16,7 @@ from memristor_bdnn.accelerator.protocol import Accelerator
 from memristor_bdnn.errors import ConfigError
 from memristor_bdnn.learners.checks import check_inputs, check_labels
 from memristor_bdnn.learners.msgld_config import MSGLDConfig
-from memristor_bdnn.learners.msgld_update import GradientScale, choose_pulses, mark
+from memristor_bdnn.learners.msgld_insitu import InSituTrainer
 from memristor_bdnn.learners.protocol import (
     CancelCallback,
     LearnProgress,
@@ -26,6 +26,7 @@ from memristor_bdnn.learners.protocol import (
 )
 from memristor_bdnn.network import exsitu
 from memristor_bdnn.network.bayesian import BayesianNetwork, layer_shapes
+from memristor_bdnn.network.features import feature_map, feature_width
 from memristor_bdnn.network.scaling import InputScaler
 from memristor_bdnn.state import load_npz, pack_json, pack_rng, restore_rng, save_npz, unpack_json
 
@@ -52,15 +53,19 @@ class MSGLD:
         self.config = config or MSGLDConfig()
         self.accelerator = accelerator
         self.n_inputs = self.config.n_inputs
-        shapes = layer_shapes(self.n_inputs, self.config.hidden, devices=self.config.devices_per_weight)
+        self.features = feature_map(self.config.features)
+        width = feature_width(self.features, self.n_inputs)
+        shapes = layer_shapes(width, self.config.hidden, devices=self.config.devices_per_weight)
         self.network = BayesianNetwork(shapes, self.config.offset_ua, self.config.scale_ua)
         accelerator.allocate(self.network.n_cells)
         self.rng = np.random.default_rng(seed)
         self.scaler: InputScaler | None = None
-        self.memory: deque[FloatArray] = deque(maxlen=self.config.memory_rounds)
-        self._scale = GradientScale(self.network.n_weights, self.config.rms_decay)
-        self._epochs_done = 0
+        self.memory: deque[FloatArray] = deque(maxlen=self.config.memory_samples)
+        self.trainer = InSituTrainer(self.network, accelerator, self.config, self.rng, self._remember)
+        self._samples_kept = 0
+        self._forget()
         self._labels_learned = 0
+        self._odds = 1.0
         self._replay: tuple[FloatArray, FloatArray] = (np.zeros((0, self.n_inputs)), np.zeros(0))
 
     def fit(
@@ -74,7 +79,10 @@ class MSGLD:
         x = check_inputs(x, self.n_inputs)
         y = check_labels(y, len(x))
         cfg = self.config
-        self.scaler = InputScaler.fit(x, cfg.input_bits, cfg.input_span)
+        self.scaler = InputScaler.fit(self.features(x), cfg.input_bits, cfg.input_span)
+        self._forget()
+        self._set_odds(y)
+        self.network.offset = cfg.offset_ua
         total = cfg.ex_situ.epochs
 
         def on_epoch(epoch: int, loss: float, accuracy: float, pulses: int) -> bool:
@@ -85,7 +93,7 @@ class MSGLD:
         result = exsitu.train(
             self.network,
             self.accelerator.preset,
-            self.scaler(x),
+            self._scaled(x),
             self._targets(y),
             cfg.ex_situ,
             self.rng,
@@ -93,9 +101,13 @@ class MSGLD:
             on_epoch=on_epoch,
         )
         written = self.accelerator.write_verify(result.states)
-        self._scale.reset()
+        self.network.offset = cfg.offset_ua
+        if cfg.calibrate_offset:
+            self.network.offset += cfg.devices_per_weight * written.mean_error_ua
+        self.trainer.reset()
         self.memory.clear()
-        self._epochs_done = self._labels_learned = 0
+        self._forget()
+        self._labels_learned = 0
         keep = self.rng.permutation(len(x))[: cfg.replay_rows]
         self._replay = (x[keep].copy(), y[keep].copy())
         return LearnReport(len(result.history), result.loss, self._accuracy(x, y), written.pulses, result.history)
@@ -112,34 +124,23 @@ class MSGLD:
         y = check_labels(y, len(x))
         cfg = self.config
         if self.scaler is None:
-            self.scaler = InputScaler.fit(x, cfg.input_bits, cfg.input_span)
+            self.scaler = InputScaler.fit(self.features(x), cfg.input_bits, cfg.input_span)
+            self._forget()
         if cfg.restart_marks and len(x) != self._labels_learned:
-            self._epochs_done = 0
+            self.trainer.epochs_done = 0
         self._labels_learned = len(x)
         rows, targets, weight = self._with_replay(x, y)
-        kl = exsitu.gaussian_kl(self.network, cfg.kl_layers, cfg.prior_sd, cfg.beta)
         truth = y > 0.5
-        history: list[float] = []
-        loss, streak, pulses = 0.0, 0, 0
-        for epoch in range(cfg.max_epochs):
-            flat = self.network.flat_weights(self.accelerator.read(cfg.reads))
-            result = self.network.gradient(rows, targets, flat, cfg.evaluations, weight)
-            gradient, loss = result.gradient, result.loss
-            if kl is not None:
-                penalty, kl_gradient = kl(flat)
-                gradient, loss = gradient + kl_gradient, loss + penalty
-            history.append(float(((result.probability[: len(x)] > 0.5) == truth).mean()))
-            streak = streak + 1 if history[-1] >= cfg.stop_accuracy else 0
-            if streak < cfg.stop_patience:
-                pulses += self._update(gradient)
-            self._epochs_done += 1
+
+        def hits(probability: FloatArray) -> float:
+            return float(((probability[: len(truth)] > 0.5) == truth).mean())
+
+        def on_epoch(epoch: int, loss: float, accuracy: float, pulses: int) -> bool:
             if progress is not None:
-                progress(LearnProgress(epoch + 1, cfg.max_epochs, loss, history[-1], pulses))
-            if streak >= cfg.stop_patience or (cancelled is not None and cancelled()):
-                break
-        if cfg.memory_rounds:
-            self.memory.append(self.network.flat_weights(self.accelerator.read(cfg.memory_reads)))
-        return LearnReport(len(history), loss, history[-1], pulses, tuple(history))
+                progress(LearnProgress(epoch + 1, cfg.max_epochs, loss, accuracy, pulses))
+            return cancelled is not None and cancelled()
+
+        return self.trainer.run(rows, targets, hits, weight, on_epoch)
 
     def predict(self, x: FloatArray, samples: int = 20) -> Prediction:
         """Success probability of candidates x (n, n_inputs) from ``samples`` live reads, plus the memory's."""
@@ -148,10 +149,13 @@ class MSGLD:
         x = check_inputs(x, self.n_inputs, rows=0)
         if self.scaler is None:
             raise ConfigError("this learner has no data yet: call fit or learn (or load a checkpoint) first")
+        x = self._same(x)
         flat = self.network.flat_weights(self.accelerator.read(samples))
+        p = self.network.forward_flat(self._scaled(x), flat)
         if self.memory:
-            flat = np.concatenate([flat, *self.memory])
-        p = self.network.forward_flat(self.scaler(x), flat)
+            p = np.concatenate([p, self._remembered(x)])
+        if self._odds != 1.0:
+            p = p * self._odds / (1.0 - p + p * self._odds)
         return Prediction(p.mean(axis=0), p.std(axis=0), p)
 
     def save(self, path: str | Path) -> str:
@@ -160,10 +164,12 @@ class MSGLD:
             "format": pack_json(CHECKPOINT),
             "config": pack_json(_plain(self.config)),
             "rng": pack_rng(self.rng),
-            "counters": np.array([self._epochs_done, self._labels_learned], dtype=np.int64),
-            "gradient_mean": self._scale.mean,
-            "gradient_square": self._scale.square,
-            "gradient_steps": np.array(self._scale.steps),
+            "counters": np.array([self.trainer.epochs_done, self._labels_learned], dtype=np.int64),
+            "odds": np.array(self._odds),
+            "offset": np.array(self.network.offset),
+            "gradient_mean": self.trainer.scale.mean,
+            "gradient_square": self.trainer.scale.square,
+            "gradient_steps": np.array(self.trainer.scale.steps),
             "replay_x": self._replay[0],
             "replay_y": self._replay[1],
             "memory": np.array(list(self.memory), dtype=np.float32),
@@ -190,19 +196,63 @@ class MSGLD:
         prefix = "accelerator."
         self.accelerator.load_state_dict({k[len(prefix) :]: v for k, v in arrays.items() if k.startswith(prefix)})
         restore_rng(self.rng, arrays["rng"])
-        self._epochs_done, self._labels_learned = (int(v) for v in arrays["counters"])
-        self._scale.mean = arrays["gradient_mean"]
-        self._scale.square = arrays["gradient_square"]
-        self._scale.steps = int(arrays["gradient_steps"])
+        self.trainer.epochs_done, self._labels_learned = (int(v) for v in arrays["counters"])
+        self._odds = float(arrays["odds"])
+        self.network.offset = float(arrays["offset"])
+        self.trainer.scale.mean = arrays["gradient_mean"]
+        self.trainer.scale.square = arrays["gradient_square"]
+        self.trainer.scale.steps = int(arrays["gradient_steps"])
         self._replay = (arrays["replay_x"], arrays["replay_y"])
         self.memory.clear()
         self.memory.extend(arrays["memory"])
+        self._samples_kept = len(self.memory)
+        self._forget()
         self.scaler = None
         if "scaler_mean" in arrays:
             self.scaler = InputScaler(
                 arrays["scaler_mean"], arrays["scaler_sd"], self.config.input_bits, self.config.input_span
             )
         return _sha256(path)
+
+    def _forget(self) -> None:
+        """Drop the predictions kept for repeated questions about the same candidates."""
+        empty = np.zeros((0, 0), np.float32)
+        self._seen: tuple[FloatArray, FloatArray, FloatArray, int] = (empty, empty, empty, 0)
+
+    def _remember(self, flat: FloatArray) -> None:
+        """Keep one posterior sample of the trajectory, the oldest making room."""
+        if self.memory.maxlen:
+            self.memory.append(flat)
+            self._samples_kept += 1
+
+    def _remembered(self, x: FloatArray) -> FloatArray:
+        """Predictions of the kept samples, (kept, n); those made before for the same x are not made again."""
+        first = self._samples_kept - len(self.memory)
+        seen_x, _, seen, last = self._seen
+        known = max(last - first, 0) if x is seen_x else 0
+        old = seen[len(seen) - known :]
+        if known < len(self.memory):
+            new = self.network.forward_flat(self._scaled(x), np.stack(list(self.memory)[known:]))
+            old = np.concatenate([old, new]) if known else new
+        self._seen = (x, self._seen[1], old, self._samples_kept)
+        return old
+
+    def _scaled(self, x: FloatArray) -> FloatArray:
+        assert self.scaler is not None
+        return self._seen[1] if x is self._seen[0] else self.scaler(self.features(x))
+
+    def _same(self, x: FloatArray) -> FloatArray:
+        """The kept copy of x if it is the set of candidates asked about last time, else a new copy."""
+        if np.array_equal(x, self._seen[0]):
+            return self._seen[0]
+        x = x.copy()
+        self._seen = (x, self._scaled(x), np.zeros((0, len(x)), np.float32), 0)
+        return x
+
+    def _set_odds(self, y: FloatArray) -> None:
+        """Odds ratio that carries predictions from the labels' share of successes to the deployment's."""
+        share, train = self.config.deployment_share, float(np.clip((y > 0.5).mean(), 0.05, 0.95))
+        self._odds = 1.0 if share == 0.0 else share / (1.0 - share) * (1.0 - train) / train
 
     def _targets(self, y: FloatArray) -> FloatArray:
         hard = (y > 0.5).astype(np.float64)
@@ -213,38 +263,15 @@ class MSGLD:
 
     def _with_replay(self, x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray | None]:
         """Scaled rows, targets and row weights, replayed rows last."""
-        assert self.scaler is not None
         old_x, old_y = self._replay
         if not len(old_x):
-            return self.scaler(x), self._targets(y), None
+            return self._scaled(x), self._targets(y), None
         weight = np.concatenate([np.ones(len(x)), np.full(len(old_x), self.config.replay_weight)])
         return (
-            self.scaler(np.concatenate([x, old_x])),
+            self._scaled(np.concatenate([x, old_x])),
             self._targets(np.concatenate([y, old_y])),
             weight,
         )
-
-    def _update(self, gradient: FloatArray) -> int:
-        """One step on the devices from gradients (evaluations, n_weights); returns the pulses given."""
-        cfg = self.config
-        scaled = self._scale.apply(gradient)
-        if cfg.update == "sgd":
-            marked = np.ones(self.network.n_weights, dtype=bool)
-            size = cfg.sgd_rate * np.abs(gradient.mean(axis=0))
-        else:
-            fraction = cfg.mark_fraction * cfg.mark_decay ** (self._epochs_done // cfg.mark_decay_every)
-            marked = mark(scaled, fraction, cfg.mark_votes)
-            size = np.ones(self.network.n_weights)
-            if cfg.update == "magnitude" and marked.any():
-                size = np.abs(scaled.mean(axis=0))
-                size /= max(float(np.median(size[marked])), 1e-12)
-        given = 0
-        for pulse in choose_pulses(
-            -np.sign(gradient.mean(axis=0)), marked, size, self.network.devices, cfg.max_pulses, self.rng
-        ):
-            self.accelerator.pulse(pulse)
-            given += int(np.count_nonzero(pulse))
-        return given
 
 
 def _plain(config: Any) -> dict[str, Any]:

@@ -14,12 +14,20 @@ class MSGLDConfig:
     """Options of in situ Bayesian learning; P = paper, C = authors' code, D = measured by us."""
 
     n_inputs: int = option(11, "width of x", low=1, high=100_000, source="P")
+    features: str = option(
+        "", "change of variables in front of the network, as module:function; empty for none", source="D"
+    )
     hidden: tuple[int, ...] = option((50, 50), "units of the hidden layers", low=1, high=10_000, source="P")
     devices_per_weight: int = option(
         3, "memristors whose currents add up to one weight", low=1, high=16, source="P"
     )
     offset_ua: float = option(6.66, "sum of a weight's currents that means weight 0", unit="uA", source="C, D")
     scale_ua: float = option(1.1, "current per unit of weight", low=1e-3, high=1e3, unit="uA", source="C")
+    calibrate_offset: bool = option(
+        True,
+        "after deployment shift the offset by the measured mean write error, as was done for the chips",
+        source="D",
+    )
     input_bits: int = option(8, "bits of the input DAC; 0 does not quantise", low=0, high=16, source="C")
     input_span: float = option(2.5, "clipping of standardised inputs, SD", low=0.1, high=100.0, source="C")
 
@@ -74,17 +82,29 @@ class MSGLDConfig:
         high=1.0,
         source="D",
     )
-    memory_rounds: int = option(
+    memory_samples: int = option(
         0,
-        "rounds of learning whose last reads are kept and join the live reads in predictions",
+        "posterior samples kept from the in situ trajectory; they join the live reads in predictions",
         low=0,
-        high=1000,
+        high=10_000,
         source="D",
     )
-    memory_reads: int = option(2, "reads kept per round", low=1, high=100, source="D")
+    memory_every: int = option(1, "epochs between the samples kept", low=1, high=1000, source="D")
+    memory_skip: int = option(
+        0, "epochs of each learn() before the first sample is kept", low=0, high=10_000, source="D"
+    )
     replay_rows: int = option(0, "rows of fit() that go on being learned in situ", low=0, high=100_000, source="D")
     replay_weight: float = option(
         0.1, "weight of a replayed row against a new one", low=0.0, high=10.0, source="D"
+    )
+
+    deployment_share: float = option(
+        0.0,
+        "share of successes among the candidates that predictions are for; 0 takes that of the labels of fit() "
+        "(prior-probability shift: Saerens et al. 2002)",
+        low=0.0,
+        high=0.99,
+        source="D",
     )
 
     ex_situ: ExSituConfig = field(default_factory=ExSituConfig)

@@ -33,7 +33,7 @@ class LossGradient:
     Attributes:
         loss: mean over the reads of the cross entropy summed over the batch, nats.
         gradient: shape (groups, n_weights), d loss / d weight, averaged over the reads of each group.
-        probability: shape (n,), success probability averaged over the reads.
+        probability: averaged over the reads, shape (n,) of success, or (n, classes) for targets of that shape.
     """
 
     loss: float
@@ -245,4 +245,4 @@ def _output_error(
     total = float(cost.sum())
     if not math.isfinite(total):
         raise ConfigError("the cross entropy is not finite: check inputs and currents for NaN")
-    return probabilities[..., 1].mean(axis=0), delta, total
+    return probabilities.mean(axis=0), delta, total

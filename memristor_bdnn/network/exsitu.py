@@ -32,9 +32,20 @@ class ExSituConfig:
         0.02, "Adam step, microampere", low=1e-5, high=1.0, unit="uA", source="assumption"
     )
     reads: int = option(4, "reads of all cells per step", low=1, high=64, source="assumption")
+    write_sd_ua: float = option(
+        0.2,
+        "SD of the write error that each step trains against, per device",
+        low=0.0,
+        high=10.0,
+        unit="uA",
+        source="D, SD of the chips' errors 0.23",
+    )
     batch: int = option(0, "rows per step; 0 uses all", low=0, high=100_000, source="assumption")
     initial_sd: float = option(
-        1.0, "SD of the first random weights, in units of 1/sqrt(inputs)", low=0.0, high=10.0, source="assumption"
+        1.7, "SD of the first random weights of the hidden layers", low=0.0, high=10.0, source="D, the chips' own"
+    )
+    initial_output_sd: float = option(
+        0.3, "SD of the first random weights of the last layer", low=0.0, high=10.0, source="D, the chips' own"
     )
     stop_accuracy: float = option(
         1.1, "stop when the training accuracy has reached this for 10 epochs; above 1 never", low=0.5, high=1.1
@@ -74,13 +85,19 @@ class Adam:
 
 
 def initial_states(
-    network: BayesianNetwork, preset: DevicePreset, sd: float, rng: np.random.Generator
+    network: BayesianNetwork, preset: DevicePreset, config: ExSituConfig, rng: np.random.Generator
 ) -> FloatArray:
-    """States (n_cells,) of random weights N(0, sd^2 / inputs), spread over the devices, in the window."""
+    """States (n_cells,) of random weights: independent devices spread over the window, scaled per layer."""
     low, high = preset.window_ua
-    flat = np.concatenate([rng.normal(0.0, sd / np.sqrt(i), i * o) for i, o, _ in network.shapes])
-    states = network.targets(flat, low, high)
-    return np.clip(states + rng.normal(0.0, 0.3, states.shape), low, high)
+    centre = np.clip(network.offset / network.devices, low, high)
+    parts = []
+    for layer, part in enumerate(network.layers):
+        sd = config.initial_output_sd if layer == len(network.layers) - 1 else config.initial_sd
+        per_device = sd * network.scale / np.sqrt(network.devices)
+        parts.append(
+            rng.uniform(-1.0, 1.0, (part.stop - part.start) * network.devices) * per_device * np.sqrt(3.0)
+        )
+    return np.clip(centre + np.concatenate(parts), low, high)
 
 
 def train(
@@ -114,7 +131,7 @@ def train(
     if len(x) == 0:
         raise ConfigError("ex situ training needs at least one labelled row")
     low, high = preset.window_ua
-    states = initial_states(network, preset, config.initial_sd, rng) if start is None else start
+    states = initial_states(network, preset, config, rng) if start is None else start
     states = np.asarray(states, dtype=np.float32).copy()
     optimiser = Adam(network.n_cells, config.learning_rate)
     history: list[float] = []
@@ -126,7 +143,10 @@ def train(
             noise = np.asarray(preset.read_noise_scale_ua(states), dtype=np.float32)
             slope = (np.asarray(preset.read_noise_scale_ua(states + 0.01), dtype=np.float32) - noise) / 0.01
             unit = _laplace(rng, (config.reads, network.n_cells))
-            flat = network.flat_weights(states + noise * unit)
+            written = states + np.float32(config.write_sd_ua) * rng.standard_normal(
+                (config.reads, network.n_cells), dtype=np.float32
+            )
+            flat = network.flat_weights(written + noise * unit)
             result = network.gradient(x[rows], y[rows], flat, groups=config.reads)
             per_weight = result.gradient
             part = result.loss

@@ -38,5 +38,5 @@ class InputScaler:
         z = (np.asarray(x, dtype=np.float64) - self.mean) / self.sd
         if self.bits > 0:
             step = 2.0 * self.span / (2**self.bits - 1)
-            z = np.round(np.clip(z, -self.span, self.span) / step) * step
+            z = np.round((np.clip(z, -self.span, self.span) + self.span) / step) * step - self.span
         return z.astype(np.float32)

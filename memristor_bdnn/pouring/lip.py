@@ -21,8 +21,18 @@ FloatArray = npt.NDArray[np.floating[Any]]
 _PITCHES = (-math.pi / 4, -math.pi / 3, -math.pi / 2, -2 * math.pi / 3, -5 * math.pi / 6)
 
 LIP_FEATURE_NAMES: tuple[str, ...] = (
-    "lip_x_60", "lip_x_90", "lip_x_150", "lip_x_final", "lip_z_90", "lip_z_final", "upper_lip_x_final",
-    "smallest_margin", "mean_margin", "cup_per_bowl_diameter", "log_volume_ratio", "cup_slenderness",
+    "lip_x_60",
+    "lip_x_90",
+    "lip_x_150",
+    "lip_x_final",
+    "lip_z_90",
+    "lip_z_final",
+    "upper_lip_x_final",
+    "smallest_margin",
+    "mean_margin",
+    "cup_per_bowl_diameter",
+    "log_volume_ratio",
+    "cup_slenderness",
     "final_wall_slope",
 )
 
@@ -52,7 +62,25 @@ def lip_features(x: FloatArray) -> FloatArray:
     margin = 1.0 - np.abs(lip_x[1:])
     volume = np.log(bowl_top**2 * bowl_height / (cup_top**2 * cup_height))
     slope = -pitch - math.pi / 2 - np.arctan2((cup_top - cup_base) / 2, cup_height)
-    return np.column_stack([
-        lip_x[1], lip_x[2], lip_x[4], lip_x[5], lip_z[2], lip_z[5], lip(pitch, 1.0)[0],
-        margin.min(axis=0), margin.mean(axis=0), cup_top / bowl_top, volume, cup_height / bowl_top, slope,
-    ])
+    return np.column_stack(
+        [
+            lip_x[1],
+            lip_x[2],
+            lip_x[4],
+            lip_x[5],
+            lip_z[2],
+            lip_z[5],
+            lip(pitch, 1.0)[0],
+            margin.min(axis=0),
+            margin.mean(axis=0),
+            cup_top / bowl_top,
+            volume,
+            cup_height / bowl_top,
+            slope,
+        ]
+    )
+
+
+def lip_and_inputs(x: FloatArray) -> FloatArray:
+    """The 11 inputs followed by their :func:`lip_features`; shape (n, 24)."""
+    return np.column_stack([x, lip_features(x)])

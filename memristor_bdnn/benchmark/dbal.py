@@ -1,0 +1,123 @@
+"""Active against passive learning on labelled pouring trials, with software baselines; resumable."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+STRATEGY_NAMES = ("straddle", "random", "entropy", "bald", "variance", "margin")
+# Asked only what they can answer: these have no posterior samples that BALD could use.
+DEFAULT_LEARNERS = ("msgld", "msgld_paper", "gp", "mc_dropout", "deep_ensemble", "random_forest")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the benchmark."""
+    parser.add_argument("--dataset", required=True, metavar="NPZ", help="x_pool, score_pool, x_test, score_test")
+    parser.add_argument(
+        "--init",
+        choices=("first", "random"),
+        default="random",
+        help="the initial labels: first rows, or random ones",
+    )
+    parser.add_argument("--initial", type=int, default=64, help="initial labels (default 64)")
+    parser.add_argument("--queries", type=int, default=64, help="labels asked for one by one (default 64)")
+    parser.add_argument(
+        "--learner",
+        action="append",
+        metavar="NAME",
+        help="contender, may be repeated or a comma list; default: our recipe, the paper's, four baselines "
+        "(with --prior simulator: our recipe); `list` shows all",
+    )
+    parser.add_argument(
+        "--prior", choices=("none", "simulator"), default="none", help="fit to simulated trials first"
+    )
+    parser.add_argument(
+        "--prior-pool", metavar="FILE", help="pool of `collect` for --prior (default: the shipped one)"
+    )
+    parser.add_argument(
+        "--strategy",
+        action="append",
+        choices=STRATEGY_NAMES,
+        help="acquisition function(s) beside random, may be repeated (default straddle)",
+    )
+    parser.add_argument("--work", metavar="FOLDER", help="finished runs, for resuming (default: beside --out)")
+    parser.add_argument("--workers", type=int, default=0, help="processes (default: one per core)")
+    parser.add_argument("--figures", metavar="FOLDER", help="write figures as PNG files")
+    parser.add_argument(
+        "--study", action="store_true", help="the study of the method's parts instead of the contest"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run what is missing, print the table, write JSON and figures."""
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(name, "1")  # before numpy: one process per core is the better use of two cores
+    from memristor_bdnn.benchmark import dbal_report
+    from memristor_bdnn.benchmark.common import check_out, print_table, record, write_record
+    from memristor_bdnn.benchmark.dbal_data import load_trials
+    from memristor_bdnn.benchmark.dbal_jobs import Setting, run_all
+    from memristor_bdnn.benchmark.dbal_methods import METHODS
+    from memristor_bdnn.errors import ConfigError
+
+    names = [n for part in args.learner or [] for n in part.split(",") if n]
+    if "list" in names:
+        print_table("contenders", ["name", "what"], [[k, v] for k, v in METHODS.items()])
+        return 0
+    check_out(args.out)
+    if args.initial < 4 or args.queries < 0:
+        raise ConfigError(f"--initial {args.initial} --queries {args.queries}: at least 4 and 0 are needed")
+    trials = load_trials(args.dataset, max(64, args.initial + args.queries))
+    seeds = list(range(args.seeds if args.seeds is not None else (2 if args.quick else 10)))
+    if args.study:
+        from memristor_bdnn.benchmark.dbal_study import study
+
+        figures = study(trials, seeds[:2] if args.quick else seeds, args.quick)
+        write_record(args.out, record(figures, seeds))
+        return 0
+    learners = _learners(names, args)
+    setting = Setting(
+        dataset=str(Path(args.dataset).resolve()),
+        init=args.init,
+        initial=args.initial,
+        queries=args.queries,
+        prior=args.prior,
+        prior_pool=args.prior_pool and str(Path(args.prior_pool).resolve()),
+    )
+    strategies = list(dict.fromkeys(["random", *(args.strategy or ["straddle"])]))
+    work = Path(args.work) if args.work else (Path(f"{args.out}.runs") if args.out else None)
+    jobs = [(learner, s, seed) for seed in seeds for learner in learners for s in strategies]
+    runs = run_all(setting, jobs, work, args.workers or os.cpu_count() or 1)
+    figures = dbal_report.summary(runs, setting)
+    if "msgld" in learners:
+        figures |= dbal_report.passive_labels(trials, figures, seeds[: 2 if args.quick else 5], setting, work)
+        figures |= dbal_report.speed(trials, setting)
+    dbal_report.print_tables(figures)
+    if args.figures:
+        from memristor_bdnn.report import learning_figures
+
+        for path in learning_figures.write_all(figures, trials, Path(args.figures), args.prior):
+            print(f"wrote {path}")
+    write_record(args.out, record(figures, seeds))
+    return 0
+
+
+def _learners(names: list[str], args: argparse.Namespace) -> list[str]:
+    """The contenders asked for, without those whose package is missing (said so)."""
+    import importlib.util
+
+    from memristor_bdnn.benchmark.dbal_methods import METHODS, NEED_SKLEARN
+    from memristor_bdnn.errors import ConfigError
+
+    default = ("msgld",) if args.quick or args.prior == "simulator" else DEFAULT_LEARNERS
+    chosen = names or list(default)
+    for name in chosen:
+        if name not in METHODS:
+            raise ConfigError(f"--learner {name}: choose from {', '.join(METHODS)}")
+        if args.prior == "simulator" and not name.startswith("msgld"):
+            raise ConfigError(f"--learner {name} cannot use --prior simulator: only msgld and msgld_paper can")
+    if importlib.util.find_spec("sklearn") is None:
+        for name in [n for n in chosen if n in NEED_SKLEARN]:
+            print(f"skipping {name}: scikit-learn is not installed (pip install scikit-learn)")
+            chosen.remove(name)
+    return chosen

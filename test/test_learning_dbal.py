@@ -1,0 +1,144 @@
+"""The active-learning benchmark: no leakage, honest figures, clear errors, resuming."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from memristor_bdnn import cli
+from memristor_bdnn.benchmark import dbal_methods, dbal_report
+from memristor_bdnn.benchmark.dbal_data import Trials, load_trials
+from memristor_bdnn.benchmark.dbal_run import Protocol64, figures, run
+from memristor_bdnn.errors import ConfigError
+
+PROTOCOL = Protocol64(initial=16, queries=4, every=2)
+DATA = Path(os.environ.get("MEMRISTOR_BDNN_DATA", Path(__file__).parents[2] / "shared" / "data"))
+
+
+def trials(n=120, m=40, seed=0):
+    rng = np.random.default_rng(seed)
+    x = rng.uniform(-0.8, 0.8, (n + m, 11))
+    score = np.tanh(2 * (x[:, 0] + x[:, 4]) + 0.1 * rng.standard_normal(n + m))
+    return Trials(x[:n], score[:n], x[n:], score[n:])
+
+
+def write(path, **changes):
+    t = trials()
+    arrays = {"x_pool": t.x_pool, "score_pool": t.score_pool, "x_test": t.x_test, "score_test": t.score_test}
+    np.savez(path, **{k: v for k, v in {**arrays, **changes}.items() if v is not None})
+    return str(path)
+
+
+@pytest.mark.parametrize("name", ["msgld", "deep_ensemble", "gp"])
+def test_labels_that_were_not_asked_and_test_rows_change_nothing(name):
+    if name == "gp":
+        pytest.importorskip("sklearn")
+    data = trials()
+    honest = run(dbal_methods.make(name, 0), data, "straddle", 0, PROTOCOL)
+    asked = honest["asked"]
+    rng = np.random.default_rng(5)
+    spoiled = rng.uniform(-1, 1, data.score_pool.shape)
+    spoiled[asked] = data.score_pool[asked]
+    other = Trials(data.x_pool, spoiled, rng.uniform(-0.8, 0.8, data.x_test.shape), -data.score_test)
+    cheat = run(dbal_methods.make(name, 0), other, "straddle", 0, PROTOCOL)
+    assert cheat["asked"] == asked
+    # the same learner in the end: the same answers to the same questions
+    same_test = Trials(data.x_pool, spoiled, data.x_test, data.score_test)
+    again = run(dbal_methods.make(name, 0), same_test, "straddle", 0, PROTOCOL)
+    for labels, point in honest["points"].items():
+        for key in ("accuracy", "nll", "calibration"):
+            assert again["points"][labels][key] == point[key]
+
+
+def test_asked_labels_do_matter():
+    data = trials()
+    first = run(dbal_methods.make("deep_ensemble", 0), data, "straddle", 0, PROTOCOL)
+    turned = Trials(data.x_pool, -data.score_pool, data.x_test, data.score_test)
+    second = run(dbal_methods.make("deep_ensemble", 0), turned, "straddle", 0, PROTOCOL)
+    assert first["points"]["20"]["accuracy"] > 0.6 > 0.4 > second["points"]["20"]["accuracy"]
+
+
+def test_active_and_passive_share_their_first_labels_and_never_ask_twice():
+    data = trials()
+    runs = {s: run(dbal_methods.make("deep_ensemble", 1), data, s, 1, PROTOCOL) for s in ("straddle", "random")}
+    assert runs["straddle"]["asked"][:16] == runs["random"]["asked"][:16]
+    assert runs["straddle"]["asked"][16:] != runs["random"]["asked"][16:]
+    assert all(len(set(r["asked"])) == 20 for r in runs.values())
+    first = run(dbal_methods.make("deep_ensemble", 1), data, "random", 1, Protocol64(16, 2, 2, first_rows=True))
+    assert first["asked"][:16] == list(range(16))
+
+
+def test_figures_against_closed_forms():
+    score = np.array([1, 1, -1, -1, -1, -1.0])
+    f = figures(np.array([0.9, 0.2, 0.1, 0.1, 0.1, 0.6]), score)
+    assert f["accuracy"] == pytest.approx(4 / 6) and f["balanced_accuracy"] == pytest.approx((0.5 + 0.75) / 2)
+    assert f["nll"] == pytest.approx(-np.log([0.9, 0.2, 0.9, 0.9, 0.9, 0.4]).mean())
+    assert f["ece"] == pytest.approx((0.1 + 0.8 + 3 * 0.1 + 0.6) / 6)
+    assert figures(np.array([1.0, 1.0, 0, 0, 0, 0]), score)["ece"] == pytest.approx(0.0, abs=1e-5)
+
+
+def test_equivalent_labels_interpolate():
+    curve = [(64, 0.6), (128, 0.7), (256, 0.8)]
+    assert dbal_report._labels_for(0.7, curve) == pytest.approx(128)
+    assert dbal_report._labels_for(0.75, curve) == pytest.approx(128 * 2**0.5)
+    assert dbal_report._labels_for(0.5, curve) == 64 and dbal_report._labels_for(0.9, curve) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"score_pool": None}, "missing score_pool"),
+        ({"score_pool": np.full(120, 0.5)}, "one class only"),
+        ({"score_pool": np.linspace(-1, 3, 120)}, r"allowed \[-1, 1\]"),
+        ({"x_pool": np.zeros((120, 11)) * np.nan}, "not finite"),
+        ({"x_pool": np.zeros((119, 11))}, "expected"),
+        ({"x_test": np.zeros((40, 10))}, "10"),
+        ({"x_pool": np.zeros((20, 11)), "score_pool": np.linspace(-1, 1, 20)}, "at least 64"),
+    ],
+)
+def test_bad_datasets_are_named(tmp_path, changes, text):
+    with pytest.raises(ConfigError, match=text):
+        load_trials(write(tmp_path / "d.npz", **changes))
+
+
+def test_command_line_writes_the_promised_keys_and_resumes(tmp_path, capsys):
+    data, out = write(tmp_path / "d.npz"), tmp_path / "o.json"
+    command = ["benchmark", "dbal", "--dataset", data, "--seeds", "2", "--learner", "deep_ensemble", "--workers", "1",
+               "--initial", "64", "--queries", "8", "--out", str(out)]
+    assert cli.main(command) == 0
+    first = json.loads(out.read_text())
+    point = first["results"]["deep_ensemble"]["straddle"]["72"]
+    promised = {"accuracy_median", "accuracy_q25", "accuracy_q75", "balanced_accuracy_median", "seconds_median"}
+    assert promised <= set(point)
+    measured = [int(k) for k in first["results"]["deep_ensemble"]["random"] if k.isdigit()]
+    assert measured == [64, 66, 68, 70, 72]
+    capsys.readouterr()
+    assert cli.main(command) == 0
+    assert "found 4 of 4 runs" in capsys.readouterr().out
+    assert json.loads(out.read_text())["results"] == first["results"]
+
+
+def test_unknown_contender_and_impossible_prior_are_refused(tmp_path, capsys):
+    data = write(tmp_path / "d.npz")
+    assert cli.main(["benchmark", "dbal", "--dataset", data, "--learner", "oracle"]) == 1
+    assert "choose from msgld" in capsys.readouterr().err
+    assert cli.main(["benchmark", "dbal", "--dataset", data, "--learner", "gp", "--prior", "simulator"]) == 1
+    assert "cannot use --prior" in capsys.readouterr().err
+
+
+def test_decode_of_the_published_chips(tmp_path):
+    chips, dataset = DATA / "escim_write_verify.npz", DATA / "pouring_paper.npz"
+    if not (chips.exists() and dataset.exists()):
+        pytest.skip(f"published chip states and trials not found in {DATA}")
+    out = tmp_path / "o.json"
+    assert cli.main(["benchmark", "decode", "--data", str(chips), "--dataset", str(dataset), "--out", str(out)]) == 0
+    result = json.loads(out.read_text())
+    assert result["read_accuracy"] >= 0.97 and result["target_accuracy"] == 1.0
+
+
+def test_decode_refuses_too_few_cells(tmp_path, capsys):
+    np.savez(tmp_path / "c.npz", target_ua=np.ones((1, 4, 4)), read_ua=np.ones((1, 4, 4)))
+    code = cli.main(["benchmark", "decode", "--data", str(tmp_path / "c.npz"), "--dataset", write(tmp_path / "d.npz")])
+    assert code == 1 and "9756" in capsys.readouterr().err
