@@ -38,6 +38,8 @@ class EmulatorProcess:
             raise AcceleratorError(f"the emulator did not start: {line.strip() or 'no output'}")
         self.port, self.abort_port = int(match[1]), int(match[2])
         self.statistics: dict[str, Any] = {}
+        self.output = ""
+        """What it printed after its first line, known at the end."""
 
     @property
     def address(self) -> dict[str, Any]:
@@ -57,6 +59,7 @@ class EmulatorProcess:
             self._process.kill()
             self._process.wait()
         if self._process.stdout is not None:
+            self.output = self._process.stdout.read()
             self._process.stdout.close()
         if self._file.exists():
             self.statistics = json.loads(self._file.read_text())
