@@ -29,6 +29,7 @@ FloatArray = npt.NDArray[np.float64]
 
 # polynomial degrees that smooth the free joint along the pour
 DEGREES = (3, 5, 8)
+WORKSPACE = ((-0.2, -0.7, 0.05), (0.8, 0.7, 0.7))  # of the tool between start and pour, m
 ANGLES = 48  # angles of the hand around the cup that are told apart
 HEIGHTS = (0.0, -0.5, 0.5, -1.0)  # where the hand holds the cup, as shares of its half height
 FINGER = 0.012  # half of a fingertip's width, m
@@ -309,7 +310,7 @@ class PourPlanner:
             except PlanningError as error:
                 problem = error
                 continue
-            hit = self.model.first_contact(resample(found[0].part(0.0, found[2]), 0.02))
+            hit = self.model.first_contact(found[0].part(0.0, found[2]).fine(0.02))
             if hit is None:
                 return found
             problem = PlanningError("collision", f"the pour collides: {hit[1].first} with {hit[1].second}")
@@ -339,7 +340,7 @@ class PourPlanner:
         spline = timing.Spline(np.linspace(0.0, abs(search.parameters.pitch), len(path)), path)
         rate = config.tilt_rate
         for _ in range(3):
-            tilt = _ramped(spline, rate, config.tilt_acceleration, self.arm.dof, config.time_step)
+            tilt = timing.ramped(spline, rate, config.tilt_acceleration, self.arm.dof, config.time_step)
             over = timing.excess(tilt, self._velocity, self._acceleration)
             if over <= 1.0:
                 break
@@ -351,30 +352,31 @@ class PourPlanner:
             raise PlanningError("joint_limits", "the tilt cannot be timed within the joints' accelerations")
         parts = [tilt]
         if config.wait > 0:
-            parts.append(_still(tilt.end, config.wait, config.time_step))
-        parts.append(reverse(tilt))
+            parts.append(timing.still(tilt.end, config.wait, config.time_step))
+        parts.append(tilt.reversed())
         return JointTrajectory.concatenate(parts), rate, tilt.duration
 
     def _approach(self, search: _Search, goal: FloatArray, held: FloatArray) -> tuple[JointTrajectory, JointTrajectory]:
         """From the start to the pour with the cup upright, and back again."""
         config = self.config
         remaining = max(search.deadline - time.perf_counter(), 0.05)
-        low, high = (-0.2, -0.7, 0.05), (0.8, 0.7, 0.7)
-        space = UprightSpace(self.model, self.solver, low, high)
-        found = plan(space, search.start, goal, search.rng, RRTConfig(timeout=min(remaining, config.approach_budget)))
+        space = UprightSpace(self.model, self.solver, *WORKSPACE)
+        # the timed motion is checked finely below, so the path need not be
+        found = plan(space, search.start, goal, search.rng, RRTConfig(
+            timeout=min(remaining, config.approach_budget), resolution=0.06, fine_resolution=0.06, shortcuts=10))
         limits = (np.concatenate([config.speed * self._velocity, np.full(3, config.cup_speed)]),
                   np.concatenate([config.push * self._acceleration, np.full(3, config.cup_acceleration)]))
         for spacing in (0.15, 0.07, 0.03):
-            points = thin(found, spacing)
+            points = timing.thin(found, spacing)
             cup = (self.solver.chain.fk(points) @ held)[:, :3, 3]
             there = timing.along(np.concatenate([points, cup], axis=1), *limits, self.arm.dof, config.time_step)
             if self._safe(there):
-                return there, reverse(there)
+                return there, there.reversed()
         raise PlanningError("collision", "the smoothed approach touches something that its corners avoid")
 
     def _safe(self, trajectory: JointTrajectory) -> bool:
         """Limits, upright cup and collisions of an approach at 0.01 rad."""
-        fine = resample(trajectory, 0.01)
+        fine = trajectory.fine(0.01)
         return bool(self.arm.within_limits(fine, margin=-1e-9).all()
                     and tilt_of(self.solver.chain, self.arm.cup_axis, fine).max() < 0.03
                     and self.model.first_contact(fine) is None)
@@ -389,49 +391,3 @@ class PourPlanner:
         reason = reasons.most_common(1)[0][0]
         texts = "; ".join(f"{count} x {text}" for (_, text), count in search.failures.most_common(3))
         return PlanningError(reason, f"no plan in {sum(reasons.values())} attempts: {texts}")
-
-
-def thin(path: FloatArray, spacing: float) -> FloatArray:
-    """Every so many configurations of a fine path (n, dof): about `spacing` rad apart, both ends kept."""
-    length = np.concatenate([[0.0], np.cumsum(np.abs(np.diff(path, axis=0)).max(axis=1))])
-    n = max(int(np.ceil(length[-1] / spacing)), 1)
-    index = np.unique(np.searchsorted(length, np.linspace(0.0, length[-1], n + 1)).clip(0, len(path) - 1))
-    return path[index]
-
-
-def resample(trajectory: JointTrajectory, resolution: float) -> FloatArray:
-    """Configurations (n, dof) of a trajectory, no joint moving more than about resolution (rad) between them."""
-    length = np.abs(np.diff(trajectory.positions, axis=0)).max(axis=1) if len(trajectory.times) > 1 else np.zeros(0)
-    times = [trajectory.times[:1]]
-    for i, moved in enumerate(length):
-        n = max(int(np.ceil(moved / resolution)), 1)
-        times.append(np.linspace(trajectory.times[i], trajectory.times[i + 1], n + 1)[1:])
-    every = np.concatenate(times)
-    moved = np.concatenate([[1.0], np.interp(every[1:], trajectory.times, np.concatenate([[0.0], np.cumsum(length)]))])
-    # slow stretches are sampled in time more often than needed: keep one configuration for each resolution
-    keep = np.concatenate([[True], np.diff(np.floor(moved / resolution)) > 0])
-    keep[-1] = True
-    return trajectory.sample(every[keep])[0]
-
-
-def reverse(trajectory: JointTrajectory) -> JointTrajectory:
-    """The same motion backwards."""
-    return JointTrajectory(trajectory.duration - trajectory.times[::-1], trajectory.positions[::-1],
-                           -trajectory.velocities[::-1], trajectory.accelerations[::-1])
-
-
-def _still(q: FloatArray, duration: float, step: float) -> JointTrajectory:
-    n = max(int(np.ceil(duration / step)), 1)
-    zero = np.zeros((n + 1, len(q)))
-    return JointTrajectory(np.linspace(0.0, duration, n + 1), np.tile(q, (n + 1, 1)), zero, zero)
-
-
-def _ramped(path: timing.Spline, rate: float, acceleration: float, dof: int, step: float) -> JointTrajectory:
-    """Follow a spline from rest to rest at a constant rate, with ramps of constant acceleration."""
-    total = float(path.knots[-1] - path.knots[0])
-    rate = min(rate, float(np.sqrt(total * acceleration)))
-    ramp, ramp_time = rate**2 / (2 * acceleration), rate / acceleration
-    plateau = (total - 2 * ramp) / rate
-    s = path.knots[0] + np.array([0.0, ramp, ramp + max(plateau * rate, 1e-9), total])
-    times = np.array([0.0, ramp_time, ramp_time + max(plateau, 1e-9), 2 * ramp_time + max(plateau, 1e-9)])
-    return timing.follow(path, (s, times, np.array([0.0, rate, rate, 0.0])), dof, step)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -143,11 +144,14 @@ def plan(space: Space, start: FloatArray, goal: FloatArray, rng: np.random.Gener
             raise PlanningError("collision", f"the {name} of the motion touches something: {hit}")
     resolution = config.resolution
     while True:
-        corners = _search(space, start, goal, rng, config, resolution, deadline)
-        corners = shortcut(space, corners, rng, config.shortcuts, resolution, deadline)
-        fine = _draw(space, corners, config.fine_resolution)
-        if fine is not None and space.blocked(fine) is None:
-            return fine
+        path = _draw(space, _search(space, start, goal, rng, config, resolution, deadline), resolution)
+        if path is not None:
+            path = shortcut(space, path, rng, config.shortcuts, resolution, deadline)
+            if resolution <= config.fine_resolution:
+                return path
+            fine = _draw(space, path, config.fine_resolution)
+            if fine is not None and space.blocked(fine) is None:
+                return fine
         # something thin was stepped over: search again with smaller steps
         resolution = max(resolution / 2, config.fine_resolution)
 
@@ -190,24 +194,25 @@ def _extend(space: Space, tree: _Tree, target: FloatArray, reach: float, resolut
     return tree.add(target if distance <= reach else edge[-1], parent)
 
 
-def shortcut(space: Space, corners: list[FloatArray], rng: np.random.Generator, attempts: int, resolution: float,
-             deadline: float) -> list[FloatArray]:
-    """Cut corners: replace random stretches of a path by one edge where that is free."""
+def shortcut(space: Space, path: FloatArray, rng: np.random.Generator, attempts: int, resolution: float,
+             deadline: float) -> FloatArray:
+    """Replace random stretches of a drawn path (n, dof) by one edge where that is free and shorter."""
     for _ in range(attempts):
-        if len(corners) < 3 or time.perf_counter() > deadline:
+        if len(path) < 3 or time.perf_counter() > deadline:
             break
-        steps = [float(np.linalg.norm(b - a)) for a, b in itertools.pairwise(corners)]
-        lengths = np.concatenate([[0.0], np.cumsum(steps)])
-        low, high = np.sort(rng.uniform(0.0, lengths[-1], 2))
-        i, j = (int(np.searchsorted(lengths, v, side="right")) - 1 for v in (low, high))
-        i, j = min(i, len(corners) - 2), min(j, len(corners) - 2)
-        if i == j:
+        i, j = np.sort(rng.choice(len(path), 2, replace=False))
+        if j - i < 2:
             continue
-        first = corners[i] + (corners[i + 1] - corners[i]) * (low - lengths[i]) / (lengths[i + 1] - lengths[i])
-        last = corners[j] + (corners[j + 1] - corners[j]) * (high - lengths[j]) / (lengths[j + 1] - lengths[j])
-        if _passable(space, first, last, resolution):
-            corners = [*corners[: i + 1], first, last, *corners[j + 1:]]
-    return corners
+        edge = space.edge(path[i], path[j], resolution)
+        if edge is None or length(edge) > 0.99 * length(path[i: j + 1]) or space.blocked(edge[1:-1]) is not None:
+            continue
+        path = np.concatenate([path[:i], edge, path[j + 1:]])
+    return path
+
+
+def length(path: FloatArray) -> float:
+    """Euclidean length of a path (n, dof), rad."""
+    return float(np.linalg.norm(np.diff(path, axis=0), axis=1).sum())
 
 
 def _passable(space: Space, start: FloatArray, end: FloatArray, resolution: float) -> bool:
@@ -215,7 +220,7 @@ def _passable(space: Space, start: FloatArray, end: FloatArray, resolution: floa
     return edge is not None and space.blocked(edge) is None
 
 
-def _draw(space: Space, corners: list[FloatArray], resolution: float) -> FloatArray | None:
+def _draw(space: Space, corners: Sequence[FloatArray] | FloatArray, resolution: float) -> FloatArray | None:
     parts = [corners[0][None]]
     for a, b in itertools.pairwise(corners):
         edge = space.edge(a, b, resolution)

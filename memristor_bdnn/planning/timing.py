@@ -144,6 +144,35 @@ def along(points: FloatArray, velocity: npt.ArrayLike, acceleration: npt.ArrayLi
     return follow(path, fastest(path, velocity, acceleration), dof, step)
 
 
+def ramped(path: Spline, rate: float, acceleration: float, dof: int, step: float = 0.02) -> JointTrajectory:
+    """Follow a spline from rest to rest at a constant rate ds/dt, with ramps of constant acceleration at both ends.
+
+    A path too short to reach the rate is followed as fast as the ramps allow.
+    """
+    begin, total = float(path.knots[0]), float(path.knots[-1] - path.knots[0])
+    rate = min(rate, float(np.sqrt(total * acceleration)))
+    ramp, ramp_time = rate**2 / (2 * acceleration), rate / acceleration
+    plateau = max((total - 2 * ramp) / rate, 1e-9)
+    s = begin + np.array([0.0, ramp, ramp + plateau * rate, total])
+    times = np.array([0.0, ramp_time, ramp_time + plateau, 2 * ramp_time + plateau])
+    return follow(path, (s, times, np.array([0.0, rate, rate, 0.0])), dof, step)
+
+
+def still(q: FloatArray, duration: float, step: float = 0.02) -> JointTrajectory:
+    """Rest at a configuration (dof,) for some seconds."""
+    n = max(int(np.ceil(duration / step)), 1)
+    zero = np.zeros((n + 1, len(q)))
+    return JointTrajectory(np.linspace(0.0, duration, n + 1), np.tile(q, (n + 1, 1)), zero, zero)
+
+
+def thin(path: FloatArray, spacing: float) -> FloatArray:
+    """Some configurations of a path (n, dof), about `spacing` rad apart, both ends kept: knots for a spline."""
+    length = np.concatenate([[0.0], np.cumsum(np.abs(np.diff(path, axis=0)).max(axis=1))])
+    n = max(int(np.ceil(length[-1] / spacing)), 1)
+    index = np.unique(np.searchsorted(length, np.linspace(0.0, length[-1], n + 1)).clip(0, len(path) - 1))
+    return path[index]
+
+
 def excess(trajectory: JointTrajectory, velocity: npt.ArrayLike, acceleration: npt.ArrayLike) -> float:
     """How far a trajectory goes to its limits: the largest |v|/limit or sqrt(|a|/limit); above 1 breaks one."""
     speed = np.abs(trajectory.velocities) / np.asarray(velocity)

@@ -108,6 +108,26 @@ class JointTrajectory:
         return JointTrajectory(times - times[0], self.positions[inside], self.velocities[inside],
                                self.accelerations[inside])
 
+    def reversed(self) -> JointTrajectory:
+        """The same motion backwards."""
+        return JointTrajectory(self.duration - self.times[::-1], self.positions[::-1], -self.velocities[::-1],
+                               self.accelerations[::-1])
+
+    def fine(self, resolution: float) -> FloatArray:
+        """Configurations (n, dof) on the way, no joint moving more than resolution (rad) between neighbours."""
+        steps = np.abs(np.diff(self.positions, axis=0)).max(axis=1)
+        # a little headroom: between two samples a joint does not move at constant speed
+        parts = [np.linspace(self.times[i], self.times[i + 1], max(int(np.ceil(1.2 * step / resolution)), 1) + 1)[:-1]
+                 for i, step in enumerate(steps)]
+        q = self.sample(np.concatenate([*parts, self.times[-1:]]))[0]
+        # where the motion is slow, samples are closer than asked: keep the last one before each full step
+        keep, last = [0], q[0]
+        for i in range(1, len(q) - 1):
+            if np.abs(q[i + 1] - last).max() > resolution:
+                keep.append(i)
+                last = q[i]
+        return q[[*keep, len(q) - 1]] if len(q) > 1 else q
+
     def scaled(self, velocity: float) -> JointTrajectory:
         """The same path at a fraction of the speed: times divided, accelerations by the square.
 

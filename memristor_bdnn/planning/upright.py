@@ -82,10 +82,15 @@ class UprightSpace(JointSpace):
         return self._stock.pop()
 
     def edge(self, start: FloatArray, end: FloatArray, resolution: float) -> FloatArray | None:
-        """The projected line, or None where projection leaves the limits or tears the line apart."""
+        """The projected line, or None where projection leaves the limits or tears the line apart.
+
+        An end that is not upright is projected too.
+        """
         line = straight(start, end, resolution)
-        if len(line) > 2:
-            line[1:-1] = project(self._solver.chain, self._sign, line[1:-1])
+        if len(line) > 1:
+            line[1:] = project(self._solver.chain, self._sign, line[1:])
+            if np.abs(line[-1] - end).max() < TOLERANCE:
+                line[-1] = end
             if not np.abs(np.diff(line, axis=0)).max() <= STRETCH * resolution:  # nan does not pass either
                 return None
             if not self.model.arm.within_limits(line, margin=-1e-9).all():
