@@ -21,8 +21,8 @@ STUCK_LOW, HEALTHY, STUCK_HIGH = -1, 0, 1
 class CellArray:
     """Simulated cells with their own window, faults, drift rate and wear.
 
-    Arrays have shape (cells,). ``state_ua`` and ``noise_ua`` (the read-noise scale b of each state) are always
-    consistent: they change only in :meth:`move`.
+    Arrays have shape (cells,). States change only through :meth:`move`, because the noise scale of the last range
+    read is kept until then.
     """
 
     _SAVED = ("state_ua", "low_ua", "high_ua", "stuck", "factor", "rate_ua", "age_s", "gate_ua")
@@ -57,19 +57,23 @@ class CellArray:
         self.age_s = np.zeros(n)
         self.gate_ua = np.full(n, np.nan, dtype=np.float32)
         """Gate setting of the last verified write (as the median it aims at), NaN before the first."""
-        self.state_ua = np.maximum(_normal(rng, n, *preset.fresh_ua), np.float32(preset.write_verify.reach_ua[0]))
-        self.noise_ua = np.empty(n, dtype=np.float32)
-        everyone = np.arange(n)
-        self.move(everyone, self.state_ua)
-        self.break_cells(everyone[self.stuck == STUCK_LOW], STUCK_LOW, rng)
-        self.break_cells(everyone[self.stuck == STUCK_HIGH], STUCK_HIGH, rng)
+        self.state_ua: Float32 = np.maximum(
+            _normal(rng, n, *preset.fresh_ua), np.float32(preset.write_verify.reach_ua[0])
+        )
+        self._noise: Float32 = np.empty(0, dtype=np.float32)
+        self._noise_of: tuple[int, int] | None = None
+        self.break_cells(np.flatnonzero(self.stuck == STUCK_LOW), STUCK_LOW, rng)
+        self.break_cells(np.flatnonzero(self.stuck == STUCK_HIGH), STUCK_HIGH, rng)
 
     def move(self, cells: IntArray | slice, state_ua: npt.NDArray[Any]) -> None:
-        """Put cells into new states (already clipped), keeping the noise scale consistent."""
-        state = np.asarray(state_ua, dtype=np.float32)
-        self.state_ua[cells] = state
-        noise = self.preset.read_noise_scale_ua(state)
-        self.noise_ua[cells] = noise if self._noise_factor == 1 else noise * self._noise_factor
+        """Put cells into new states (already clipped)."""
+        self.state_ua[cells] = state_ua
+        self._noise_of = None
+
+    def noise_ua(self, cells: IntArray | slice) -> Float32:
+        """Scale b of the read noise of some cells in their present states, microampere."""
+        noise = np.asarray(self.preset.read_noise_scale_ua(self.state_ua[cells]), dtype=np.float32)
+        return noise if self._noise_factor == 1 else noise * self._noise_factor
 
     def break_cells(self, cells: IntArray, kind: int, rng: np.random.Generator) -> None:
         """Make cells stuck (``STUCK_LOW`` or ``STUCK_HIGH``) at a current drawn from the preset's range."""
@@ -80,13 +84,14 @@ class CellArray:
 
     def read(self, start: int, stop: int, samples: int, rng: np.random.Generator) -> Float32:
         """Independent noisy reads of cells start..stop-1 in uA, shape (samples, stop - start), float32."""
-        return laplace_reads(
-            self.state_ua[start:stop], self.noise_ua[start:stop], samples, self.preset.read_noise.floor_ua, rng
-        )
+        if self._noise_of != (start, stop):
+            self._noise, self._noise_of = self.noise_ua(slice(start, stop)), (start, stop)
+        return laplace_reads(self.state_ua[start:stop], self._noise, samples, self.preset.read_noise.floor_ua, rng)
 
     def read_cells(self, cells: IntArray, samples: int, rng: np.random.Generator) -> Float32:
         """As :meth:`read` for cells given by number, shape (samples, len(cells))."""
-        return laplace_reads(self.state_ua[cells], self.noise_ua[cells], samples, self.preset.read_noise.floor_ua, rng)
+        noise = self.noise_ua(cells)
+        return laplace_reads(self.state_ua[cells], noise, samples, self.preset.read_noise.floor_ua, rng)
 
     def pulse(self, cells: IntArray, up: bool, rng: np.random.Generator) -> None:
         """One SET (``up``) or RESET pulse on each cell; see :func:`single_pulses`.

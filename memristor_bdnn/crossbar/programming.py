@@ -108,7 +108,7 @@ class _Run:
         """
         array, cells = self.array, self.cells[index]
         state, target = array.state_ua[cells], self.target[index]
-        distance = np.abs(state - target) - 16 * array.noise_ua[cells]
+        distance = np.abs(state - target) - 16 * array.noise_ua(cells)
         hopeless = (array.stuck[cells] != HEALTHY) & (distance > self.config.tolerance_ua)
         lost, budget = index[hopeless], self.config.max_pulses
         if lost.size == 0:

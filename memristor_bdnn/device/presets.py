@@ -216,6 +216,7 @@ def _eapu() -> DevicePreset:
             ("window_ua", "EaPU: G_max 80 uS"),
             ("write_verify.method", "EaPU: memorial programming"),
             ("write_verify.tolerance_ua", "EaPU: 1 uS"),
+            ("write_verify.step_ua", "chosen so that updates anywhere take 65 pulses (EaPU: 66)"),
             ("relaxation.sd_constant_ua", "EaPU: writing error, mostly relaxation, 2 uS"),
             ("blind_write.sd_constant_ua", "EaPU: writing error 2 uS"),
         ),

@@ -53,7 +53,7 @@ def read_noise(preset: DevicePreset, path: Path, rng: np.random.Generator) -> Pa
     for state in _states(preset, (0.17, 0.45, 0.72)):
         array = _healthy(preset, 1, rng, state)
         noise = array.read(0, 1, n, rng)[:, 0] - state
-        span = max(6 * float(array.noise_ua[0]), 1e-6)
+        span = max(6 * float(array.noise_ua(slice(0, 1))[0]), 1e-6)
         axes[0].hist(noise, np.linspace(-span, span, 121), density=True, histtype="step", label=f"{state:.2f} uA")
     axes[0].set(xlabel="read - state (uA)", ylabel="density (1/uA)", title="one read", yscale="log")
     axes[0].legend()
@@ -65,7 +65,7 @@ def read_noise(preset: DevicePreset, path: Path, rng: np.random.Generator) -> Pa
         if values.std() > 0:
             axes[1].hist(values / values.std(), grid, density=True, histtype="step", label=label)
     axes[1].plot(grid, np.exp(-(grid**2) / 2) / np.sqrt(2 * np.pi), "k--", lw=1, label="Gaussian")
-    axes[1].set(xlabel="read noise / SD", title="a weight's noise is nearly Gaussian", yscale="log", ylim=(1e-5, 2))
+    axes[1].set(xlabel="read noise / SD", title="closer to Gaussian with three devices", yscale="log", ylim=(1e-5, 2))
     axes[1].legend()
     states = np.linspace(*preset.window_ua, 200)
     axes[2].plot(states, preset.read_noise_scale_ua(states), color=READ_COLOUR)
