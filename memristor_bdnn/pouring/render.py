@@ -200,8 +200,8 @@ def camera_for(view: str, setup: TrialSetup, arm: bool) -> Camera:
     direction = (0.25, -1.0, 0.42) if view == "side" else (1.0, -0.12, 0.35)
     reach = max(size, 0.24) * 1.9
     unit = np.array(direction) / np.linalg.norm(direction)
-    target = np.array([x - (0.2 if arm else -0.02), y, 0.24 if arm else 0.35 * size])
-    eye = target + unit * (max(reach, 2.1) if arm else reach)
+    target = np.array([x - (0.2 if arm else -0.02), y, 0.29 if arm else 0.35 * size])
+    eye = target + unit * (max(reach, 1.8) if arm else reach)
     return Camera(tuple(eye.tolist()), tuple(target.tolist()))
 
 

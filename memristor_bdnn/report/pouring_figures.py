@@ -111,25 +111,26 @@ def final_poses(context: PourContext, parameters: FloatArray, confidence: FloatA
         parameters: (n, 5) physical values.
         confidence: (n,), mu / sigma.
     """
-    from matplotlib.collections import PolyCollection
+    from matplotlib.collections import LineCollection
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6.4, 4.6), dpi=160, layout="constrained")
     axes = figure.add_subplot()
-    cup, bowl = _outline(cup_of(context)), _outline(bowl_of(context))
+    cup, bowl = _silhouette(cup_of(context)), _outline(bowl_of(context))
     order = np.argsort(confidence)
     shapes = []
     for row in np.asarray(parameters)[order]:
         p = PourParameters.from_array(row)
         pose = cup_pose(context, p, p.pitch, (0.0, 0.0, 0.0))
         shapes.append(cup @ pose[:3, :3][[0, 2]][:, [0, 2]].T + pose[[0, 2], 3])
-    # Ranks, because mu / sigma has a long tail that would use up the colours.
+    # Ranks, because mu / sigma has a long tail that would use up the colours. Random order of drawing, so
+    # that no colour hides another.
     rank = np.arange(len(order)) / max(len(order) - 1, 1)
-    cups = PolyCollection([100 * s for s in shapes], array=rank, cmap="viridis", facecolors="none", linewidths=0.8,
-                          alpha=0.55)
-    cups.set_facecolor("none")
+    mixed = np.random.default_rng(0).permutation(len(order))
+    cups = LineCollection([100 * shapes[k] for k in mixed], array=rank[mixed], cmap="plasma", linewidths=0.7,
+                          alpha=0.6, joinstyle="round")
     axes.add_collection(cups)
-    axes.fill(*(100 * bowl).T, color="#c4502f", zorder=5, linewidth=0)
+    axes.fill(*(100 * bowl).T, color="#8fa3ad", zorder=5, linewidth=0)
     axes.axhline(0.0, color=GREY, linewidth=1.0, zorder=0)
     everything = 100 * np.concatenate([*shapes, bowl])
     low, high = everything.min(axis=0) - 1.5, everything.max(axis=0) + 1.5
@@ -171,6 +172,13 @@ def skill_bars(scores: dict[str, Any], labels: int, path: str | Path) -> None:
     axes.set(ylim=(0, 1.12), yticks=[0, 0.5, 1], ylabel="beads poured into the bowl")
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(_checked(path))
+
+
+def _silhouette(v: Vessel) -> FloatArray:
+    """A vessel seen from the side, open at the mouth: (4, 2), x and z, metres."""
+    base, rim = float(v.outer_radius(0.0)), float(v.outer_radius(v.height))
+    low, high = v.bottom, v.bottom + v.height
+    return np.array([(-rim, high), (-base, low), (base, low), (rim, high)])
 
 
 def _outline(v: Vessel) -> FloatArray:
