@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", help="board address (escim)")
     parser.add_argument("--port", type=int, help="board port (escim)")
     parser.add_argument("--preset", default="tsinghua_taox_hfox", help="device preset or a YAML file")
-    parser.add_argument("--config", metavar="YAML", help="file with sections loop, learner, skill")
+    parser.add_argument("--config", metavar="YAML", help="file with sections loop, learner, skill, accelerator")
     parser.add_argument("--initial", type=int, help="random labelled trials before the first query")
     parser.add_argument("--queries", type=int, help="trials chosen by the strategy")
     parser.add_argument("--evaluations", type=int, help="confident trials at the end (not labels)")
@@ -42,8 +42,8 @@ def run(args: argparse.Namespace) -> int:
     from memristor_bdnn.pouring.skill import PouringSkill
 
     check_out(args.out)
-    loop_config, learner_options, skill_options = _configurations(args)
-    hardware = {k: v for k, v in (("host", args.host), ("port", args.port)) if v is not None}
+    loop_config, learner_options, skill_options, hardware = _configurations(args)
+    hardware.update({k: v for k, v in (("host", args.host), ("port", args.port)) if v is not None})
     chips = accelerator.create(args.accelerator, preset=args.preset, seed=args.seed, **hardware)
     skill = PouringSkill(skill_options) if skill_options is not None else PouringSkill()
     try:
@@ -79,8 +79,8 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _configurations(args: argparse.Namespace) -> tuple[Any, dict[str, Any], Any]:
-    """LoopConfig, learner options and skill config from the YAML file and the command line (which wins)."""
+def _configurations(args: argparse.Namespace) -> tuple[Any, dict[str, Any], Any, dict[str, Any]]:
+    """LoopConfig, learner, skill and accelerator options from the YAML file and the command line (which wins)."""
     import yaml
 
     from memristor_bdnn.active.loop import LoopConfig
@@ -93,8 +93,8 @@ def _configurations(args: argparse.Namespace) -> tuple[Any, dict[str, Any], Any]
             content = yaml.safe_load(Path(args.config).read_text()) or {}
         except (OSError, yaml.YAMLError) as error:
             raise ConfigError(f"cannot read --config {args.config}: {error}") from error
-        if not isinstance(content, dict) or set(content) - {"loop", "learner", "skill"}:
-            raise ConfigError(f"--config {args.config}: expected the sections loop, learner, skill")
+        if not isinstance(content, dict) or set(content) - {"loop", "learner", "skill", "accelerator"}:
+            raise ConfigError(f"--config {args.config}: expected the sections loop, learner, skill, accelerator")
     given = {
         "initial_trials": args.initial,
         "queries": args.queries,
@@ -108,7 +108,7 @@ def _configurations(args: argparse.Namespace) -> tuple[Any, dict[str, Any], Any]
         from memristor_bdnn.pouring.skill import SkillConfig
 
         skill = build(SkillConfig, content["skill"])
-    return loop, dict(content.get("learner") or {}), skill
+    return loop, dict(content.get("learner") or {}), skill, dict(content.get("accelerator") or {})
 
 
 def _with_progress(loop: Any) -> Any:
