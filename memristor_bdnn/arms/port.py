@@ -54,6 +54,8 @@ class PortConfig:
                                     high=1.0, unit="rad")
     path_tolerance: float = option(0.1, "how far a joint may be from the plan on the way", low=1e-6, high=10.0,
                                    unit="rad")
+    latency: float = option(0.3, "how far execution may lag behind the plan's clock (transport, controller)", low=0.0,
+                            high=5.0, unit="s")
     goal_tolerance: float = option(0.02, "how far a joint may be from the goal at the end", low=1e-6, high=1.0,
                                    unit="rad")
     goal_time: float = option(1.0, "extra time to settle at the goal", low=0.0, high=60.0, unit="s")
@@ -144,12 +146,13 @@ class TrajectoryMonitor:
             return self.tick(now)
         self._heard = max(self._heard, now)
         elapsed = now - self._begin
-        gap = np.abs(q - self.trajectory.sample(elapsed)[0])
+        gap = self._gap(q, elapsed)
         self.worst = max(self.worst, float(gap.max()))
         if gap.max() > self.config.path_tolerance:
             return self._fail("deviation", self._describe(gap, "from its plan", self.config.path_tolerance, elapsed))
         if elapsed < self.trajectory.duration:
             return Judgement(Verdict.RUNNING)
+        gap = np.abs(q - self.trajectory.end)
         if gap.max() <= self.config.goal_tolerance:
             self._final = Judgement(Verdict.SUCCEEDED)
             return self._final
@@ -157,6 +160,13 @@ class TrajectoryMonitor:
             return self._fail("goal_tolerance", self._describe(gap, "from its goal", self.config.goal_tolerance,
                                                                elapsed))
         return Judgement(Verdict.RUNNING)
+
+    def _gap(self, q: FloatArray, elapsed: float) -> FloatArray:
+        """Distance (dof,) from the plan, at the lag within the allowed latency where it is smallest."""
+        lags = np.linspace(0.0, self.config.latency, 7)
+        gaps = np.abs(q - self.trajectory.sample(np.maximum(elapsed - lags, 0.0))[0])
+        nearest: FloatArray = gaps[gaps.max(axis=1).argmin()]
+        return nearest
 
     def tick(self, now: float) -> Judgement:
         """Judge the silence until clock time now (s)."""

@@ -9,6 +9,7 @@ import signal
 # executable -> (module, class, keyword arguments). Three executables preset the accelerator's learner.
 EXECUTABLES: dict[str, tuple[str, str, dict[str, str]]] = {
     "world": ("world", "WorldNode", {}),
+    "physical_world": ("physical_world", "PhysicalWorldNode", {}),
     "planner": ("planner", "PlannerNode", {}),
     "accelerator": ("accelerator", "AcceleratorNode", {}),
     "msgld": ("accelerator", "AcceleratorNode", {"default_learner": "msgld"}),

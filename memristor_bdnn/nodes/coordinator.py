@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from rclpy.action import GoalResponse
 from rclpy.action.server import ServerGoalHandle
+from sensor_msgs.msg import JointState
 
 from memristor_bdnn.action import ActiveLearn
 from memristor_bdnn.active.acquisition import STRATEGIES
@@ -39,6 +40,12 @@ class CoordinatorNodeConfig:
     test_data: str = option(
         "", "report accuracy every round on: 'shipped' (the package's pool) or an .npz file with x (n, 11), score (n,)"
     )
+    arm_output: str = option(
+        "sim",
+        "sim: plans start at the arm's home; otherwise at its measured joint state",
+        choices=("sim", "action", "topic", "auto"),
+    )
+    joint_prefix: str = option("", "prefix of the joint names in joint_states, as in a multi-arm cell")
     recover: bool = option(False, "wait for a node that died and go on, instead of ending with an error")
     peer_timeout_s: float = option(
         60.0, "longest wait for the other nodes to become active", low=1.0, high=3600.0, unit="s"
@@ -64,7 +71,9 @@ class CoordinatorNode(SkillNode):
         self._waiting: int | None = None
         self._outcomes: queue.Queue[tuple[int, float, str]] = queue.Queue()
         self._goal: ServerGoalHandle | None = None
+        self._joints: dict[str, float] = {}
         self.declare_section(LoopConfig, "loop")
+        self.create_subscription(JointState, "joint_states", self._on_joint_state, 10, callback_group=self.group)
         self._peers = Peers(self, self._cancelled)
         self.create_service(LabelTrial, "~/label_trial", self._label, callback_group=self.group)
         self._server = self.offer(ActiveLearn, "~/active_learn", self._run, ActiveLearn.Result.FAILED, self._accept)
@@ -174,7 +183,12 @@ class CoordinatorNode(SkillNode):
         store = self._store
         assert store is not None
         learner = RemoteLearner(self._peers, want_samples=config.strategy == "bald")
-        skill = RemoteSkill(self._peers, self._wait_for_label, next_id=lambda: len(store.trials))
+        skill = RemoteSkill(
+            self._peers,
+            self._wait_for_label,
+            next_id=lambda: len(store.trials),
+            start=self._measured_start if self.config.arm_output != "sim" else None,
+        )
         clock = time.monotonic()
 
         def on_round(done: Round) -> None:
@@ -228,6 +242,16 @@ class CoordinatorNode(SkillNode):
             row["test_balanced_accuracy"] = float(np.mean([np.mean(said[success == k] == k) for k in (True, False)]))
         with open(Path(self.config.results) / "rounds.jsonl", "a") as handle:
             handle.write(json.dumps(row) + "\n")
+
+    def _on_joint_state(self, message: JointState) -> None:
+        """Merge what several drivers publish; the planner knows joints without their prefix."""
+        for name, position in zip(message.name, message.position, strict=False):
+            self._joints[name.removeprefix(self.config.joint_prefix) if self.config else name] = position
+
+    def _measured_start(self) -> JointState:
+        if not self._joints:
+            raise ConfigError("no joint state has arrived: is the arm's driver running?")
+        return JointState(name=list(self._joints), position=list(self._joints.values()))
 
     # -- outcomes from outside ----------------------------------------------------------------
 

@@ -62,12 +62,22 @@ class Argument:
 
 @dataclass(frozen=True)
 class NodeSpec:
-    """One node of the graph: its name, its executable, fixed parameters; ``when`` names a bool argument."""
+    """One node of the graph: its name, its executable, fixed parameters.
+
+    ``when`` is the one condition a graph knows: ``argument=value`` or ``argument!=value``.
+    """
 
     name: str
     executable: str
     parameters: Mapping[str, ParameterValue] = field(default_factory=dict)
     when: str = ""
+
+    def wanted(self, values: Mapping[str, str]) -> bool:
+        """Whether the node runs with these argument texts."""
+        if not self.when:
+            return True
+        name, _, value = self.when.partition("=")
+        return (values[name.rstrip("!")] == value) != name.endswith("!")
 
 
 @dataclass(frozen=True)
@@ -121,14 +131,15 @@ def _arms() -> list[str]:
 
 
 NODES = (
-    NodeSpec("pouring_world", "world_node"),
+    NodeSpec("pouring_world", "world_node", when="arm_output=sim"),
+    NodeSpec("pouring_world", "physical_world_node", when="arm_output!=sim"),
     NodeSpec("pour_planner", "planner_node"),
     NodeSpec("accelerator", "accelerator_node"),
     NodeSpec("coordinator", "coordinator_node"),
-    NodeSpec("recorder", "recorder_node", when="record"),
+    NodeSpec("recorder", "recorder_node", when="record=true"),
 )
 
-_ALL = tuple(node.name for node in NODES)
+_ALL = tuple(dict.fromkeys(node.name for node in NODES))
 
 ARGUMENTS = (
     Argument("namespace", "", "namespace of all nodes"),
@@ -150,6 +161,30 @@ ARGUMENTS = (
         choices=_arms,
         targets=("pouring_world.arm", "pour_planner.arm"),
     ),
+    Argument(
+        "arm_output",
+        "sim",
+        "who moves: the simulator, or a controller over its action or topic",
+        choices=("sim", "action", "topic", "auto"),
+        targets=("pouring_world.arm_output", "coordinator.arm_output"),
+    ),
+    Argument(
+        "enable_hardware", "false", "really move a physical arm", bool, targets=("pouring_world.enable_hardware",)
+    ),
+    Argument(
+        "controller",
+        "joint_trajectory_controller",
+        "joint trajectory controller of a physical arm",
+        targets=("pouring_world.controller",),
+    ),
+    Argument(
+        "joint_prefix",
+        "",
+        "prefix of a physical arm's joint names",
+        targets=("pouring_world.port.joint_prefix", "coordinator.joint_prefix"),
+    ),
+    Argument("bowl", "white", "bowl on the table, for a physical arm", targets=("pouring_world.bowl",)),
+    Argument("cup", "teal", "cup in the hand, for a physical arm", targets=("pouring_world.cup",)),
     Argument("gui", "false", "open the simulator's window", bool, targets=("pouring_world.gui",)),
     Argument("camera", "false", "publish camera images of a pour", bool, targets=("pouring_world.camera",)),
     Argument("record", "false", "record the session as MCAP into the results folder", bool),
@@ -195,6 +230,10 @@ def parse_arguments(texts: Sequence[str], arguments: Sequence[Argument] = ARGUME
     return values
 
 
+PHYSICAL_DEFAULTS = {"arm_output": "auto"}
+"""What launch/physical_arm.launch.py changes."""
+
+
 def resolve(
     values: Mapping[str, str], nodes: Sequence[NodeSpec] = NODES, arguments: Sequence[Argument] = ARGUMENTS
 ) -> list[NodeCommand]:
@@ -228,7 +267,7 @@ def resolve(
             respawn=merged["use_respawn"] == "true",
         )
         for node in nodes
-        if not node.when or merged[node.when] == "true"
+        if node.wanted(merged)
     ]
 
 

@@ -106,7 +106,8 @@ class RemoteSkill(PouringSkill):
     """Pouring whose contexts and trials come from the world and planner nodes.
 
     Candidates and features are pure functions and stay here. ``wait_for_label`` is asked when an arm
-    executed a pour that nobody measured yet: it returns (fraction, source).
+    executed a pour that nobody measured yet: it returns (fraction, source). ``start`` gives the joint
+    state that plans begin at (the arm's home without it).
     """
 
     def __init__(
@@ -114,11 +115,12 @@ class RemoteSkill(PouringSkill):
         peers: Peers,
         wait_for_label: Callable[[int], tuple[float, str]],
         next_id: Callable[[], int],
-        pour_timeout_s: float = 180.0,
+        start: Callable[[], Any] | None = None,
+        pour_timeout_s: float = 600.0,
     ) -> None:
         super().__init__()
         self._peers, self._wait_for_label, self._next_id = peers, wait_for_label, next_id
-        self._pour_timeout_s = pour_timeout_s
+        self._start, self._pour_timeout_s = start, pour_timeout_s
         self.planning_times: list[float] = []
         self.last_outcome: Any = None
 
@@ -139,6 +141,8 @@ class RemoteSkill(PouringSkill):
         goal = PlanPour.Goal(
             context=convert.context_to_message(vessels), parameters=convert.parameters_to_message(control), seed=seed
         )
+        if self._start is not None and (state := self._start()) is not None:
+            goal.start = state
         plan = self._peers.act("pour_planner", PlanPour, "plan_pour", goal, PLAN_S)
         if plan.error_code in (PlanPour.Result.BAD_INPUT, PlanPour.Result.FAILED, PlanPour.Result.START_MISMATCH):
             raise MemristorError(f"pour_planner: {plan.error_msg}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import html
 import importlib.metadata
 import json
@@ -157,6 +158,8 @@ def plot_session(trials: Sequence[Trial], rounds: Sequence[Mapping[str, Any]], p
     right.set(xlabel="labels", ylabel="fraction poured into the bowl", ylim=(-0.03, 1.05), title="What it pours")
     right.grid(alpha=0.3)
     right.legend(loc="lower right", frameon=False)
+    for axes in (left, right):
+        axes.xaxis.get_major_locator().set_params(integer=True)
     figure.savefig(path, dpi=130)
     plt.close(figure)
 
@@ -177,7 +180,7 @@ def animate_pour(trial: Trial, arm: str, folder: Path) -> str | None:
     from memristor_bdnn.planning.pour import PourPlanner
     from memristor_bdnn.pouring.context import PourContext, PourParameters
     from memristor_bdnn.pouring.world import PouringWorld, WorldConfig
-    from memristor_bdnn.report.pouring_figures import film_pour
+    from memristor_bdnn.report.pouring_figures import animation, record_pour
 
     context, parameters = PourContext.from_array(trial.context), PourParameters.from_array(trial.parameters)
     planner = PourPlanner(arms.load(arm))
@@ -185,7 +188,8 @@ def animate_pour(trial: Trial, arm: str, folder: Path) -> str | None:
         with PouringWorld(WorldConfig(arm=arm)) as world:
             world.reset(trial.seed, context)
             plan = planner.plan(context, parameters, seed=trial.seed)
-            film_pour(world, plan, folder / "pour.gif")
+            frames, _, _ = record_pour(world, functools.partial(world.pour_with_arm, plan), every=2)
+            animation(frames, folder / "pour.gif", frames_per_s=10.0)
     except MemristorError as error:
         print(f"no animation: {error}")
         return None
