@@ -9,6 +9,7 @@ contact breaking threshold, and a held cup whose boxes are grown by the padding.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -81,7 +82,13 @@ class CollisionModel:
         self._overhang: dict[tuple[int, int], float] = {}
         self._pairs: tuple[list[tuple[int, int]], npt.NDArray[np.intp], npt.NDArray[np.intp]] | None = None
         self._p: Any = BulletClient(pybullet.DIRECT)
-        self._p.setPhysicsEngineParameter(contactBreakingThreshold=0.1)
+        self._p.setPhysicsEngineParameter(contactBreakingThreshold=0.05)
+        # the client looks a function up at every call; these four are called for every configuration
+        world = {"physicsClientId": self._p._client}
+        self._set_joints = partial(pybullet.resetJointStatesMultiDof, **world)
+        self._set_pose = partial(pybullet.resetBasePositionAndOrientation, **world)
+        self._detect = partial(pybullet.performCollisionDetection, **world)
+        self._contacts_of = partial(pybullet.getContactPoints, **world)
         self._names: dict[tuple[int, int], str] = {}
         flags = pybullet.URDF_USE_SELF_COLLISION | pybullet.URDF_USE_SELF_COLLISION_EXCLUDE_PARENT
         self._robot: int = self._p.loadURDF(arm.urdf_path(), useFixedBase=True, flags=flags)
@@ -293,10 +300,10 @@ class CollisionModel:
 
     def _place(self, q: FloatArray, cup: tuple[Any, Any] | None) -> None:
         # one call for all joints: six times faster than joint by joint
-        self._p.resetJointStatesMultiDof(self._robot, self._joints, [[v] for v in q.tolist()])
+        self._set_joints(self._robot, self._joints, [[v] for v in q.tolist()])
         if cup is not None:
-            self._p.resetBasePositionAndOrientation(self._cup, *cup)
-        self._p.performCollisionDetection()
+            self._set_pose(self._cup, *cup)
+        self._detect()
         self.checks += 1
 
     def _touching(self, stop: bool) -> list[Contact]:
@@ -308,7 +315,7 @@ class CollisionModel:
         seen: set[tuple[int, ...]] = set()
         bodies = (self._robot,) if self._cup is None else (self._robot, self._cup)
         for body in bodies:
-            for c in self._p.getContactPoints(body):
+            for c in self._contacts_of(body):
                 grown = self.padding if self._cup in (c[1], c[2]) else 0.0
                 limit = -self._overhang.get((c[1], c[2]), -self.padding)
                 if c[8] + grown >= limit or c[1:5] in seen:

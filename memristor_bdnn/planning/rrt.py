@@ -91,6 +91,8 @@ def straight(start: FloatArray, end: FloatArray, resolution: float) -> FloatArra
 
 def spread(n: int) -> npt.NDArray[np.intp]:
     """Indices 0 to n - 1, ends first, then by halving: collisions are met early."""
+    if n == 0:
+        return np.zeros(0, dtype=np.intp)
     bits = max(int(np.ceil(np.log2(max(n, 2)))), 1)
     numbers = np.arange(1 << bits)
     turned = np.zeros_like(numbers)
