@@ -11,7 +11,7 @@ from memristor_bdnn.crossbar import validation
 from memristor_bdnn.device import presets
 from memristor_bdnn.device.presets import load, override
 from memristor_bdnn.errors import CapacityError, ConfigError
-from memristor_bdnn.state import load_npz, save_npz
+from memristor_bdnn.state import load_npz, pack_json, save_npz
 
 
 def chips(n=9756, preset="tsinghua_taox_hfox", seed=0, **options):
@@ -258,8 +258,8 @@ def test_a_saved_state_is_a_copy():
 
 
 def test_states_that_do_not_fit_are_refused_and_change_nothing():
-    hardware = chips(100)
-    good = hardware.state_dict()
+    hardware, other = chips(100), chips(100, seed=1)
+    good = other.state_dict()
     reads = chips(100).read(2)
     for damage, complaint in (
         ({"identity": None}, "identity missing"),
@@ -267,6 +267,9 @@ def test_states_that_do_not_fit_are_refused_and_change_nothing():
         ({"cells.gate_ua": None}, "'gate_ua'.*nothing"),
         ({"ledger.wear": None}, "wear"),
         ({"rng": np.zeros(3, np.uint8)}, "damaged checkpoint"),
+        ({"identity": pack_json(["other"])}, "no preset"),
+        ({"ledger.wear": np.zeros(5, np.int64)}, "wear of 5 cells"),
+        ({"cells.state_ua": np.full(12_288, np.nan, np.float32)}, "finite"),
     ):
         bad = {k: v for k, v in {**good, **damage}.items() if v is not None}
         with pytest.raises(ConfigError, match=complaint):
@@ -292,8 +295,11 @@ def test_allocation_beyond_the_chips_names_the_missing_cells():
         hardware.allocate(13_000)
     with pytest.raises(ConfigError, match="at least one"):
         hardware.allocate(0)
-    with pytest.raises(ConfigError, match="allocate"):
-        hardware.read()
+    for call in (hardware.read, lambda: hardware.pulse(np.zeros(0, np.int8)), lambda: hardware.program(np.zeros(0))):
+        with pytest.raises(ConfigError, match="allocate"):
+            call()
+    with pytest.raises(ConfigError, match="seed -1"):
+        accelerator.create("simulated", seed=-1)
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,10 @@ from memristor_bdnn.errors import ConfigError
 from memristor_bdnn.state import pack_json, pack_rng, restore_rng, unpack_json
 
 
+_CACHED_RANGES = 4096
+"""Ranges of cells whose access counts are remembered."""
+
+
 @dataclass(frozen=True)
 class SimulatedConfig:
     """What of the physics is switched on."""
@@ -47,6 +51,8 @@ class SimulatedAccelerator:
         """Fabricate all chips of the preset from ``seed``; nothing is allocated yet."""
         self.preset = preset
         self.config = SimulatedConfig() if config is None else config
+        if not isinstance(seed, int | np.integer) or seed < 0:
+            raise ConfigError(f"seed {seed!r}: expected a whole number, not negative")
         self.seed = int(seed)
         self.placement = Placement.of(preset)
         self.capacity = self.placement.capacity
@@ -76,12 +82,15 @@ class SimulatedAccelerator:
         if key not in self._current_sum_ua:
             self._current_sum_ua[key] = float(self.cells.state_ua[start:stop].sum(dtype=np.float64))
         if key not in self._accesses:
+            if len(self._accesses) >= _CACHED_RANGES:
+                self._accesses.clear()
             self._accesses[key] = self.placement.accesses(start, stop)
         self.ledger.count_reads(stop - start, self._current_sum_ua[key], self._accesses[key], samples)
         return reads
 
     def pulse(self, direction: npt.NDArray[np.int8]) -> None:
         """Single pulses, +1 SET, -1 RESET, 0 none, shape (n_cells,); see the protocol."""
+        self._range(None)
         direction = np.asarray(direction)
         if direction.shape != (self.n_cells,):
             raise ConfigError(f"pulse: expected shape ({self.n_cells},), got {direction.shape}")
@@ -149,21 +158,35 @@ class SimulatedAccelerator:
         return state
 
     def load_state_dict(self, state: dict[str, npt.NDArray[Any]]) -> None:
-        """Restore :meth:`state_dict`. Raises ConfigError when it is of another preset or damaged."""
+        """Restore :meth:`state_dict`; all or nothing. Raises ConfigError when it is of another preset or damaged."""
         missing = [key for key in ("identity", "rng") if key not in state]
         if missing:
             raise ConfigError(f"no state of a simulated accelerator: {', '.join(missing)} missing")
-        identity = unpack_json(state["identity"])
-        if identity["preset"] != self.preset.to_dict():
-            raise ConfigError(
-                f"the state was saved with preset {identity['preset']['name']!r}"
-                f" and does not fit this accelerator's {self.preset.name!r}; load it with the same preset"
-            )
+        n_cells = self._recognise(unpack_json(state["identity"]))
+        ledger, rng = Ledger(self.preset), np.random.Generator(np.random.PCG64(0))
+        ledger.load_state_dict(_section(state, "ledger."))
+        restore_rng(rng, state["rng"])
+        if ledger.wear.size != n_cells:
+            raise ConfigError(f"damaged ledger state: wear of {ledger.wear.size} cells, {n_cells} are allocated")
         self.cells.load_state_dict(_section(state, "cells."))
         self.ledger.load_state_dict(_section(state, "ledger."))
-        restore_rng(self._rng, state["rng"])
-        self.n_cells = int(identity["n_cells"])
+        self._rng, self.n_cells = rng, n_cells
         self._current_sum_ua.clear()
+
+    def _recognise(self, identity: Any) -> int:
+        """Number of allocated cells in a saved state of these chips; raises ConfigError for others."""
+        if not isinstance(identity, dict) or not {"preset", "n_cells"} <= identity.keys():
+            raise ConfigError("damaged state of a simulated accelerator: its identity has no preset or n_cells")
+        preset, n_cells = identity["preset"], identity["n_cells"]
+        if preset != self.preset.to_dict():
+            name = preset.get("name") if isinstance(preset, dict) else preset
+            raise ConfigError(
+                f"the state was saved with preset {name!r} and does not fit this accelerator's {self.preset.name!r};"
+                " load it with the same preset"
+            )
+        if not isinstance(n_cells, int) or not 0 <= n_cells <= self.capacity:
+            raise ConfigError(f"damaged state: n_cells = {n_cells!r}, allowed 0..{self.capacity}")
+        return n_cells
 
     def close(self) -> None:
         """Nothing to release."""
@@ -200,6 +223,7 @@ class SimulatedAccelerator:
         self, target_ua: FloatArray, mask: npt.NDArray[np.bool_] | None
     ) -> tuple[npt.NDArray[np.intp], npt.NDArray[Any]]:
         """Numbers of the selected cells and their targets, checked."""
+        self._range(None)
         target = np.asarray(target_ua)
         if target.shape != (self.n_cells,):
             raise ConfigError(f"target_ua: expected shape ({self.n_cells},), got {target.shape}")

@@ -218,6 +218,8 @@ class CellArray:
             if name not in state or state[name].shape != own.shape or state[name].dtype != own.dtype:
                 found = f"{state[name].dtype} {state[name].shape}" if name in state else "nothing"
                 raise ConfigError(f"cell state {name!r}: expected {own.dtype} {own.shape}, found {found}")
+        if not (np.isfinite(state["state_ua"]).all() and (state["state_ua"] >= 0).all()):
+            raise ConfigError("cell state 'state_ua': expected finite currents, not negative")
         for name in self._SAVED:
             setattr(self, name, state[name].copy())
         self._broken = np.flatnonzero(self.stuck != HEALTHY)

@@ -101,9 +101,9 @@ class Ledger:
         return float(self.wear.mean()) if self.wear.size else 0.0
 
     def allocate(self, n_cells: int) -> None:
-        """Grow the wear record to ``n_cells`` cells; what was counted stays."""
-        if n_cells > self.wear.size:
-            self.wear = np.concatenate([self.wear, np.zeros(n_cells - self.wear.size, dtype=np.int64)])
+        """Set the number of cells of the wear record; what was counted on the cells that remain stays."""
+        added = np.zeros(max(0, n_cells - self.wear.size), dtype=np.int64)
+        self.wear = np.concatenate([self.wear[:n_cells], added])
 
     def count_reads(self, cells: int, current_sum_ua: float, accesses: int, samples: int = 1) -> None:
         """Count ``samples`` reads of a set of cells.
@@ -199,7 +199,8 @@ class Ledger:
         now, then = self.summary(), asdict(snapshot.totals)
         difference = {key: now[key] - then[key] for key in now}
         wear = self.wear.copy()
-        wear[: snapshot.wear.size] -= snapshot.wear
+        shared = min(wear.size, snapshot.wear.size)
+        wear[:shared] -= snapshot.wear[:shared]
         difference["max_wear"] = int(wear.max()) if wear.size else 0
         difference["mean_wear"] = float(wear.mean()) if wear.size else 0.0
         return difference
