@@ -108,6 +108,7 @@ def _apply_pulses(args: dict[str, Any], operation: layouts.Operation) -> command
 
 
 def _apply_map(args: dict[str, Any]) -> commands.Request:
+    args = {**args, **args.get("para", {})}
     names = ("form_wl", "form_bl", "set_wl", "set_bl", "reset_wl", "reset_sl")
     high = pick(args, "tol_high_uA", "tol_uA")
     return layouts.apply_map(
@@ -135,7 +136,8 @@ def _map_read(args: dict[str, Any]) -> commands.Request:
 def _parallel_read(args: dict[str, Any]) -> commands.Request:
     first = pick(args, "sl", "wl", default=0) or 0
     volts = pick(args, "vsl", "sl_v", "vread", "read_v")
-    selected = {first + k: v for k, v in enumerate(volts)}
+    pairs = volts.items() if isinstance(volts, dict) else enumerate(volts, start=first)
+    selected = {int(column): float(v) for column, v in pairs}
     return commands.parallel_read(args["bl"], args["n_bl"], selected, chip=args.get("chip", 1))
 
 

@@ -33,8 +33,9 @@ def run(args: argparse.Namespace) -> int:
     seeds = list(range(args.seeds if args.seeds is not None else (1 if args.quick else 3)))
     initial, queries = (10, 2) if args.quick else (24, 8)
     figures: dict[str, Any] = {"initial_trials": initial, "queries": queries}
-    figures.update(_parity(seeds, initial, queries, print_table))
-    figures.update(_faults(seeds, initial, queries, args.faults, print_table))
+    known: dict[int, dict[bytes, Any]] = {seed: {} for seed in seeds}
+    figures.update(_parity(known, initial, queries, print_table))
+    figures.update(_faults(known, initial, queries, args.faults, print_table))
     figures.update(_rates(args.quick, print_table))
     figures.update(_fuzz(args.fuzz if args.fuzz is not None else (20_000 if args.quick else 1_000_000), print_table))
     figures["ok"] = (
@@ -46,10 +47,12 @@ def run(args: argparse.Namespace) -> int:
     return 0 if figures["ok"] else 1
 
 
-def _parity(seeds: list[int], initial: int, queries: int, show: Callable[..., None]) -> dict[str, Any]:
+def _parity(
+    known: dict[int, dict[bytes, Any]], initial: int, queries: int, show: Callable[..., None]
+) -> dict[str, Any]:
     from memristor_bdnn.benchmark.escim_sessions import parity
 
-    runs = [parity(seed, initial, queries) for seed in seeds]
+    runs = [parity(seed, outcomes, initial, queries) for seed, outcomes in known.items()]
     rows, figures = [], {}
     for way, text in (
         ("cfg_reg", "emulator, CFG_REG resets"),
@@ -77,17 +80,19 @@ def _parity(seeds: list[int], initial: int, queries: int, show: Callable[..., No
     return figures
 
 
-def _faults(seeds: list[int], initial: int, queries: int, faults: str, show: Callable[..., None]) -> dict[str, Any]:
+def _faults(
+    known: dict[int, dict[bytes, Any]], initial: int, queries: int, faults: str, show: Callable[..., None]
+) -> dict[str, Any]:
     from memristor_bdnn.benchmark.escim_sessions import under_faults
 
     # Every lost answer is a warning in the log of a lab; here they are expected by the hundred.
     logging.getLogger("memristor_bdnn.accelerator.escim").setLevel(logging.ERROR)
-    runs = [under_faults(seed, initial, queries, faults) for seed in seeds]
+    runs = [under_faults(seed, outcomes, initial, queries, faults) for seed, outcomes in known.items()]
     figures: dict[str, Any] = {"faults": faults}
     for key in sorted({name for run in runs for name in run} - {"accuracy"}):
         figures[f"faults_{key}"] = int(sum(run.get(key, 0) for run in runs))
     figures["faults_accuracy"] = float(np.mean([run["accuracy"] for run in runs]))
-    show(f"sessions under faults ({faults}), sums of {len(seeds)}", ["figure", "value"],
+    show(f"sessions under faults ({faults}), sums of {len(known)}", ["figure", "value"],
          [[key.removeprefix("faults_"), value] for key, value in figures.items() if key != "faults"])  # fmt: skip
     return figures
 

@@ -121,9 +121,8 @@ def compare(one: Session, other: Session) -> dict[str, float]:
     }
 
 
-def parity(seed: int, initial: int, queries: int) -> dict[str, Any]:
+def parity(seed: int, outcomes: dict[bytes, TrialOutcome], initial: int, queries: int) -> dict[str, Any]:
     """One seed on simulated chips, on other simulated chips, and through the board's protocol in two ways."""
-    outcomes: dict[bytes, TrialOutcome] = {}
     chips = accelerator.create("simulated", seed=seed, adc=True)
     reference = session(chips, seed, outcomes, initial, queries)
     other = session(accelerator.create("simulated", seed=seed + 1000, adc=True), seed, outcomes, initial, queries)
@@ -142,13 +141,15 @@ def parity(seed: int, initial: int, queries: int) -> dict[str, Any]:
     return result
 
 
-def under_faults(seed: int, initial: int, queries: int, faults: str) -> dict[str, Any]:
+def under_faults(
+    seed: int, outcomes: dict[bytes, TrialOutcome], initial: int, queries: int, faults: str
+) -> dict[str, Any]:
     """A session under faults: labels lost, pulses given twice, pulses missing, and what the connection did."""
     with EmulatorProcess("--seed", str(seed), "--faults", faults) as emulator:
         patience: dict[str, Any] = {"answer_timeout_s": 3.0, "retries": 20, "map_stall_s": 3.0}
         board = accelerator.create("escim", seed=seed, reset_by="cfg_reg", **patience, **emulator.address)
         try:
-            made = session(board, seed, {}, initial, queries)
+            made = session(board, seed, outcomes, initial, queries)
         finally:
             board.close()
     given = np.array(emulator.statistics["pulses_per_cell"])[: made.asked.size]

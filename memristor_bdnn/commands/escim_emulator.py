@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Address, chips, dialect, faults, replay."""
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=int, default=7007, help="command port, 0 for any free one (%(default)s)")
-    parser.add_argument("--abort-port", type=int, default=0, help="second command port (default: any free one)")
+    parser.add_argument("--abort-port", type=int, help="second command port (default: 5000 if free, else any)")
     parser.add_argument("--preset", default="tsinghua_taox_hfox", help="device preset or YAML file (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="same seed, same chips as accelerator:=simulated")
     parser.add_argument("--network-cells", type=int, default=9756,

@@ -20,13 +20,13 @@ from memristor_bdnn.accelerator.escim.layouts import Block, MapArray, MapFlow, M
 from memristor_bdnn.accelerator.escim.recording import Recorder
 from memristor_bdnn.accelerator.escim.registers import Mode
 from memristor_bdnn.accelerator.escim.safety import Guard, SafetyError, SafetyLimits
-from memristor_bdnn.accelerator.escim.scaling import ADC_MAX, CHIPS, COLUMNS, ROWS
+from memristor_bdnn.accelerator.escim.scaling import ADC_MAX, CELLS, CHIPS, COLUMNS, ROWS
 from memristor_bdnn.accelerator.escim.watch import MapWatcher
 from memristor_bdnn.errors import AcceleratorError, Cancelled, ConfigError
 
 Codes = npt.NDArray[np.uint16]
 Sleep = Callable[[float], None]
-MAP_TIMEOUT_S, POLL_S = 1800.0, 0.06
+MAP_TIMEOUT_S, MAP_TIMEOUT_PER_CELL_S, POLL_S = 30.0, 1800.0 / CELLS, 0.06
 
 
 @dataclass(frozen=True)
@@ -269,7 +269,8 @@ class Board:
             self.recorder.packet("withheld", request.encode(self.client.checks))
             return
         try:
-            self.client.request(request, MAP_TIMEOUT_S if request.command == Command.MAP_ARRAY else None)
+            patience = MAP_TIMEOUT_S + MAP_TIMEOUT_PER_CELL_S * len(cells)
+            self.client.request(request, patience if request.command == Command.MAP_ARRAY else None)
         except NotExecuted:
             self.guard.refund(chip, cells, pulses)
             raise

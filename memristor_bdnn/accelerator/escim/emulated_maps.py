@@ -294,8 +294,12 @@ class MapJobs:
         high, low = (values[27], values[28]) if head == 34 else (values[26], values[26])
         targets = tuple(values[head : head + block.cells])
         self._start(block, targets, (low, high), values[6], (1, 1), 0.0, True)
-        extra = values[33] if head == 34 else 9
+        extra, level = (values[33], values[29]) if head == 34 else (9, 0)
         self._log_reads(block, min(extra, 100) + 1)
+        if level == 2:
+            # Single pulses of a map job are not followed here: one record for each cell's end.
+            ends = [[Operation.MAP, 0, bl, sl, 0, 0, 0, code, 1] for bl, sl, _, code, _ in self.records]
+            self.log = [len(ends), *(word for record in ends for word in record)][:_LOG_WORDS]
 
     @staticmethod
     def _check_ladders(*ladders: Ladder) -> None:

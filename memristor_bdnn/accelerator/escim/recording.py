@@ -62,6 +62,8 @@ class Recorder:
         if self._file is None:
             if kind == "withheld":
                 _LOG.info("dry run, not sent: %s", describe(data))
+            elif _LOG.isEnabledFor(logging.DEBUG):
+                _LOG.debug("%s", describe(data))
             return
         self._write({"t": self._now(), "kind": kind, "hex": data.hex()})
 

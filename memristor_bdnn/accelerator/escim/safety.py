@@ -16,6 +16,7 @@ from memristor_bdnn.errors import AcceleratorError, ConfigError
 from memristor_bdnn.state import load_npz, save_npz
 
 _BUCKETS, _BUCKET_S = 6, 10.0
+_SAVE_S = 60.0
 MAX_CHIPS = 8
 
 
@@ -76,7 +77,7 @@ class Guard:
         self._window: npt.NDArray[np.int64] = np.zeros((MAX_CHIPS, CELLS), dtype=np.int64)
         self._total = np.zeros(_BUCKETS, dtype=np.int64)
         self._bucket = 0
-        self._turned = clock()
+        self._turned = self._saved = clock()
         if self._file is not None and self._file.exists():
             stored = load_npz(self._file)
             if "pulses" not in stored or stored["pulses"].shape != self.pulses.shape:
@@ -130,6 +131,8 @@ class Guard:
                     f" the safety limit is {limit}"
                 )
         self._count(chip, index, pulses, now)
+        if self._clock() - self._saved > _SAVE_S:
+            self.save()
 
     def refund(self, chip: int, cells: Sequence[int] | npt.NDArray[np.int64], pulses: int = 1) -> None:
         """Take back a charge whose pulses were certainly not given."""
@@ -157,7 +160,8 @@ class Guard:
             self._total[self._bucket] = 0
 
     def save(self) -> None:
-        """Write the counts to the endurance file, if there is one."""
+        """Write the counts to the endurance file, if there is one; done every minute and at the end."""
+        self._saved = self._clock()
         if self._file is not None:
             save_npz(self._file, {"pulses": self.pulses})
 

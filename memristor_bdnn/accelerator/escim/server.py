@@ -18,6 +18,7 @@ from memristor_bdnn.accelerator.escim.faults import FaultConfig, FaultInjector, 
 from memristor_bdnn.errors import AcceleratorError, ConfigError
 
 _LOG = logging.getLogger(__name__)
+BOARD_ABORT_PORT = 5000
 
 
 class Responder(Protocol):
@@ -90,10 +91,10 @@ class Server:
         responder: Responder,
         host: str = "127.0.0.1",
         port: int = 0,
-        abort_port: int = 0,
+        abort_port: int | None = 0,
         faults: FaultInjector | None = None,
     ) -> None:
-        """Bind the ports (0: any free one).
+        """Bind the ports (0: any free one; None for the second: the board's 5000 if it is free).
 
         Raises:
             AcceleratorError: an address is in use or not allowed.
@@ -103,16 +104,21 @@ class Server:
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
         self._connections: set[socket.socket] = set()
-        self._listeners = []
-        for number in (port, abort_port):
-            try:
-                listener = socket.create_server((host, number), backlog=0)
-            except OSError as error:
-                self.stop()
-                raise AcceleratorError(f"cannot listen on {host}:{number}: {error.strerror}") from error
-            self._listeners.append(listener)
+        self._listeners: list[socket.socket] = []
+        for numbers in ((port,), (BOARD_ABORT_PORT, 0) if abort_port is None else (abort_port,)):
+            self._listeners.append(self._bind(host, numbers))
         self.host = host
         self.port, self.abort_port = (listener.getsockname()[1] for listener in self._listeners)
+
+    def _bind(self, host: str, numbers: tuple[int, ...]) -> socket.socket:
+        """A listener on the first of these ports that can be had."""
+        for number in numbers:
+            try:
+                return socket.create_server((host, number), backlog=0)
+            except OSError as error:
+                reason = error.strerror
+        self.stop()
+        raise AcceleratorError(f"cannot listen on {host}:{numbers[-1]}: {reason}")
 
     def start(self) -> Server:
         """Serve in background threads."""
