@@ -1,7 +1,7 @@
-"""The same in situ learning written plainly with autograd, read by read: the yardstick for speed.
+"""The same in situ learning written plainly with torch autograd: the yardstick for speed.
 
-Nothing is batched over reads, weights are built in the published (inputs, outputs, devices) layout and
-torch differentiates them. Devices, marks and pulses are the simulated accelerator's, as in the fast version.
+Tensors of (inputs, outputs, devices) per layer as in the published code; every read of the devices is sampled,
+passed forward and differentiated on its own; predictions read the network once per sample. One CPU thread.
 """
 
 from __future__ import annotations
@@ -13,55 +13,96 @@ import numpy as np
 import numpy.typing as npt
 
 from memristor_bdnn.learners.msgld import MSGLD
-from memristor_bdnn.learners.msgld_update import choose_pulses, mark
 
 FloatArray = npt.NDArray[np.floating[Any]]
 
 
-def seconds_per_query(
-    learner: MSGLD, x: FloatArray, y: FloatArray, candidates: FloatArray, epochs: int, samples: int
-) -> float:
-    """CPU seconds of learning x (n, d), y (n,) for some epochs and predicting all candidates once."""
-    import torch
+class PlainAutograd:
+    """Devices and learning loop of one learner, copied into plain torch.
 
-    torch.set_num_threads(1)
-    network, chips, cfg = learner.network, learner.accelerator, learner.config
-    assert learner.scaler is not None
-    started = time.process_time()
-    rows = torch.tensor(learner.scaler(learner.features(x)))
-    truth = torch.tensor((y > 0.5).astype(np.int64))
-    for _ in range(epochs):
-        votes = []
+    Args:
+        learner: gives layout, options, scaler and the present device states.
+        reads: per gradient evaluation. The published method reads M = 10 times in every evaluation; our
+            implementation shares its 10 reads among the evaluations, that is 2 in each.
+    """
+
+    def __init__(self, learner: MSGLD, reads: int) -> None:
+        import torch
+
+        torch.set_num_threads(1)
+        self.torch, self.learner, self.reads = torch, learner, reads
+        flat = torch.tensor(learner.accelerator.read(20).mean(axis=0))
+        sizes = [i * o * d for i, o, d in learner.network.shapes]
+        self.states = [
+            part.reshape(shape)
+            for part, shape in zip(torch.split(flat, sizes), learner.network.shapes, strict=True)
+        ]
+        self.mean = [torch.zeros(i, o) for i, o, _ in learner.network.shapes]
+        self.square = [torch.zeros(i, o) for i, o, _ in learner.network.shapes]
+
+    def seconds_per_query(self, x: FloatArray, y: FloatArray, candidates: FloatArray, samples: int) -> float:
+        """CPU seconds to learn labels x (n, d), y (n,) and to predict all candidates (m, d) once."""
+        torch, learner = self.torch, self.learner
+        assert learner.scaler is not None
+        started = time.process_time()
+        rows = torch.tensor(learner.scaler(learner.features(x)))
+        truth = torch.tensor((y > 0.5).astype(np.int64))
+        for _ in range(learner.config.max_epochs):
+            self._step(rows, truth)
+        with torch.no_grad():
+            rows = torch.tensor(learner.scaler(learner.features(candidates)))
+            p = torch.stack([torch.softmax(self._logits(self._read(), rows), dim=1)[:, 1] for _ in range(samples)])
+            p.mean(dim=0), p.std(dim=0)
+        return time.process_time() - started
+
+    def _read(self) -> list[Any]:
+        torch, noise = self.torch, self.learner.accelerator.preset.read_noise
+        reads = []
+        for state in self.states:
+            scale = noise.constant_ua + noise.linear * state + noise.quadratic_per_ua * state**2
+            reads.append((state + torch.distributions.Laplace(0.0, scale).sample()).clamp(min=noise.floor_ua))
+        return reads
+
+    def _logits(self, currents: list[Any], rows: Any) -> Any:
+        torch, network = self.torch, self.learner.network
+        hidden = rows
+        for index, layer in enumerate(currents):
+            weight = (layer.sum(dim=2) - network.offset) / network.scale
+            hidden = torch.cat([hidden, torch.ones(len(hidden), 1)], dim=1) @ weight
+            if index < len(currents) - 1:
+                hidden = torch.sigmoid(hidden)
+        return hidden
+
+    def _step(self, rows: Any, truth: Any) -> None:
+        torch, cfg = self.torch, self.learner.config
+        votes = [torch.zeros_like(m) for m in self.mean]
+        total = [torch.zeros_like(m) for m in self.mean]
         for _ in range(cfg.evaluations):
-            total = np.zeros(network.n_weights, dtype=np.float32)
-            for _ in range(cfg.reads // cfg.evaluations):
-                currents = torch.tensor(chips.read(1)[0], requires_grad=True)
-                loss = torch.nn.functional.cross_entropy(
-                    _logits(torch, network, currents, rows), truth, reduction="sum"
-                )
-                loss.backward()
-                total += currents.grad.numpy().reshape(-1, network.devices).sum(axis=1)
-            votes.append(total)
-        gradient = np.stack(votes)
-        marked = mark(learner.trainer.scale.apply(gradient), cfg.mark_fraction, cfg.mark_votes)
-        for pulse in choose_pulses(
-            -np.sign(gradient.mean(axis=0)), marked, np.ones(network.n_weights), network.devices, 1, learner.rng
-        ):
-            chips.pulse(pulse)
-    with torch.no_grad():
-        all_rows = torch.tensor(learner.scaler(learner.features(candidates)))
-        for _ in range(samples):
-            torch.softmax(_logits(torch, network, torch.tensor(chips.read(1)[0]), all_rows), dim=1)
-    return time.process_time() - started
+            gradient = [torch.zeros_like(m) for m in self.mean]
+            for _ in range(self.reads):
+                currents = [layer.requires_grad_() for layer in self._read()]
+                loss = torch.nn.functional.cross_entropy(self._logits(currents, rows), truth, reduction="sum")
+                for sum_, layer in zip(gradient, torch.autograd.grad(loss, currents), strict=True):
+                    sum_ += layer.sum(dim=2) / self.reads
+            scaled = []
+            for g, mean, square in zip(gradient, self.mean, self.square, strict=True):
+                mean.mul_(cfg.rms_decay).add_(g, alpha=1 - cfg.rms_decay)
+                square.mul_(cfg.rms_decay).add_(g * g, alpha=1 - cfg.rms_decay)
+                scaled.append((g / (torch.sqrt((square - mean * mean).clamp(min=0.0)) + 1e-8)).abs())
+            every = torch.cat([s.flatten() for s in scaled])
+            threshold = torch.topk(every, max(1, round(cfg.mark_fraction * len(every)))).values.min()
+            for vote, sum_, s, g in zip(votes, total, scaled, gradient, strict=True):
+                vote += s >= threshold
+                sum_ += g
+        for state, vote, g in zip(self.states, votes, total, strict=True):
+            self._pulse(state, (vote >= cfg.mark_votes * cfg.evaluations).float() * -torch.sign(g))
 
-
-def _logits(torch: Any, network: Any, currents: Any, rows: Any) -> Any:
-    start, hidden = 0, rows
-    for index, (i, o, d) in enumerate(network.shapes):
-        cells = currents[start : start + i * o * d].reshape(i, o, d)
-        start += i * o * d
-        weight = (cells.sum(dim=2) - network.offset) / network.scale
-        hidden = torch.cat([hidden, torch.ones(len(hidden), 1)], dim=1) @ weight
-        if index < len(network.shapes) - 1:
-            hidden = torch.sigmoid(hidden)
-    return hidden
+    def _pulse(self, state: Any, direction: Any) -> None:
+        torch, preset = self.torch, self.learner.accelerator.preset
+        chosen = torch.nn.functional.one_hot(torch.randint(0, state.shape[2], direction.shape), state.shape[2])
+        move = direction.unsqueeze(2) * chosen
+        low, high = preset.window_ua
+        for pulse, sign, edge in ((preset.set_pulse, 1, high), (preset.reset_pulse, -1, low)):
+            sd = pulse.sd_constant_ua + pulse.sd_linear * state
+            after = state + pulse.fraction * (edge - state) + sd * torch.randn_like(state)
+            state.copy_(torch.where(move == sign, after.clamp(low, high), state))

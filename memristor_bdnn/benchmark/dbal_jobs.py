@@ -31,8 +31,8 @@ class Setting:
     prior: str
     prior_pool: str | None
 
-    def key(self) -> str:
-        """A short name of everything that decides a run's result: setting, data, recipes."""
+    def key(self, method: str) -> str:
+        """A short name of everything that decides a run's result: setting, data, and our recipes where used."""
         from memristor_bdnn.learners.msgld_recipes import RECIPES
 
         files = [Path(self.dataset).read_bytes()]
@@ -40,7 +40,10 @@ class Setting:
             from memristor_bdnn.pouring import pool
 
             files.append(Path(self.prior_pool or pool.SHIPPED).read_bytes())
-        text = json.dumps([__version__, dataclasses.asdict(self), RECIPES], sort_keys=True, default=str)
+        recipes = RECIPES if method.startswith("msgld") else {}
+        text = json.dumps(
+            [__version__, {**dataclasses.asdict(self), "dataset": "", "prior_pool": ""}, recipes], sort_keys=True
+        )
         digest = hashlib.sha256(text.encode())
         for content in files:
             digest.update(hashlib.sha256(content).digest())
@@ -70,12 +73,12 @@ def run_all(setting: Setting, jobs: list[Job], work: Path | None, workers: int) 
     """Results of all jobs, those found in ``work`` without running them again."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    key = setting.key()
+    keys = {method: setting.key(method) for method, _, _ in jobs}
     done: dict[Job, dict[str, Any]] = {}
     if work is not None:
         work.mkdir(parents=True, exist_ok=True)
         for job in jobs:
-            path = _path(work, key, job)
+            path = _path(work, keys[job[0]], job)
             if path.exists():
                 done[job] = json.loads(path.read_text())
     missing = [job for job in jobs if job not in done]
@@ -87,7 +90,7 @@ def run_all(setting: Setting, jobs: list[Job], work: Path | None, workers: int) 
         for job, result in _results(setting, missing, workers):
             done[job] = result
             if work is not None:
-                write_atomic(_path(work, key, job), json.dumps(result).encode())
+                write_atomic(_path(work, keys[job[0]], job), json.dumps(result).encode())
             bar.advance(task)
     return [done[job] for job in jobs]
 

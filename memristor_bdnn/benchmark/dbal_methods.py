@@ -36,8 +36,10 @@ class MemristorMethod:
         from memristor_bdnn.learners.msgld_recipes import recipe as options
 
         self.accelerator = accelerator.create("simulated", seed=seed)
-        self.learner = learners.create("msgld", self.accelerator, options(recipe, changes), seed)
+        self.learner: Any = learners.create("msgld", self.accelerator, options(recipe, changes), seed)
         self.prior = prior
+        # the published 20 reads; half of them where the kept trajectory speaks too
+        self.samples = SAMPLES // 2 if self.learner.config.memory_samples else SAMPLES
 
     def fit(self, x: FloatArray, score: FloatArray) -> None:
         """Ex situ on the prior's rows (else on the labels), deploy, then in situ on the labels."""
@@ -51,7 +53,7 @@ class MemristorMethod:
 
     def predict(self, x: FloatArray) -> Prediction:
         """From live reads and the kept trajectory."""
-        return self.learner.predict(x, SAMPLES)
+        return self.learner.predict(x, self.samples)
 
     def costs(self) -> dict[str, float]:
         """Programming pulses and device energy since the chips were made."""
@@ -111,13 +113,15 @@ class _Lazy(_Software):
 class GaussianProcess(_Lazy):
     """Matern 5/2 regression of the score, one length scale per input, refitted every 16 labels."""
 
+    model: Any = None
+
     def refit(self, x: FloatArray, score: FloatArray) -> None:
         """Fit; hyperparameters by marginal likelihood at every 16th label."""
         from sklearn.gaussian_process import GaussianProcessRegressor
         from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
         z = self.scaled(x)
-        fresh = len(x) % 16 == 0 or not hasattr(self, "model")
+        fresh = len(x) % 16 == 0 or self.model is None
         kernel = (
             ConstantKernel(1.0) * Matern(2.0 * np.ones(z.shape[1]), (0.1, 100.0), nu=2.5)
             + WhiteKernel(0.2, (1e-3, 10.0))
@@ -168,7 +172,7 @@ class _Networks(_Software):
         width = self.features(x[:1]).shape[1]
         self.network = BayesianNetwork(layer_shapes(width, (50, 50), devices=1), 0.0, 1.0)
         sizes = [(i, o) for i, o, _ in self.network.shapes]
-        self.flat = np.concatenate(
+        self.flat: FloatArray = np.concatenate(
             [self.rng.normal(0, 2.0 / np.sqrt(i), (self.members, i * o)) for i, o in sizes], axis=1
         ).astype(np.float32)
         self.adam = Adam(self.flat.size, 0.01)

@@ -17,10 +17,11 @@ RECIPES: dict[str, dict[str, Any]] = {
     # of the trajectory join the live ones, which is what makes the spread of the samples wide enough to ask with.
     "pouring": {
         "features": LIP,
-        "scale_ua": 4.0,
+        "scale_ua": 3.0,
+        "mark_fraction": 0.15,
         "stop_accuracy": 1.1,
         "max_epochs": 8,
-        "memory_samples": 48,
+        "memory_samples": 64,
         "ex_situ": {"epochs": 200, "learning_rate": 0.04},
     },
     # The same, fitted ex situ to simulated trials first: few, small steps in situ, and some simulated rows replayed,

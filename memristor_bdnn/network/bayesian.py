@@ -23,7 +23,7 @@ Shape = tuple[int, int, int]
 POURING_SHAPES: tuple[Shape, ...] = ((12, 50, 3), (51, 50, 3), (51, 2, 3))
 """(inputs + bias row, outputs, devices per weight) of each layer, source paper and its chip files."""
 
-_BLOCK = 128  # rows per block of a large forward pass: activations of 20 reads stay in the cache
+_BLOCK = 256  # rows per block of a large forward pass: activations of 20 reads stay in the cache
 
 
 @dataclass(frozen=True)
@@ -115,21 +115,28 @@ class BayesianNetwork:
 
     def forward_flat(self, x: FloatArray, flat: FloatArray) -> FloatArray:
         """As :meth:`forward`, from flat weights (S, n_weights)."""
-        x = self._augmented(x)
-        weights = self.split(flat)
-        out = np.empty((len(flat), len(x)), dtype=np.float32)
-        for start in range(0, len(x), _BLOCK):
-            part = x[start : start + _BLOCK]
-            logits = self._activations(part, weights)[-1]
+        columns = self._augmented(x)
+        weights = _tanh_form(self.split(flat))
+        n = columns.shape[1]
+        out = np.empty((len(flat), n), dtype=np.float32)
+        for start in range(0, n, _BLOCK):
+            values: FloatArray = columns[:, start : start + _BLOCK]
+            for weight in weights[:-1]:
+                above = np.empty((len(flat), weight.shape[2] + 1, values.shape[-1]), dtype=np.float32)
+                above[:, -1] = 1.0
+                np.matmul(weight.transpose(0, 2, 1), values, out=above[:, :-1])
+                np.tanh(above[:, :-1], out=above[:, :-1])
+                values = above
+            logits = np.matmul(weights[-1].transpose(0, 2, 1), values)
             if self.n_classes == 2:
-                out[:, start : start + _BLOCK] = _sigmoid(logits[..., 1] - logits[..., 0])
+                out[:, start : start + _BLOCK] = _sigmoid(logits[:, 0])
             else:
-                out[:, start : start + _BLOCK] = softmax(logits)[..., 1]
+                out[:, start : start + _BLOCK] = softmax(logits.transpose(0, 2, 1))[..., 1]
         return out
 
     def class_probabilities(self, x: FloatArray, flat: FloatArray) -> FloatArray:
         """Softmax outputs of flat weights (S, n_weights); shape (S, n, classes)."""
-        return softmax(self._activations(self._augmented(x), self.split(flat))[-1])
+        return softmax(self._activations(self._augmented(x), self.split(flat))[-1].transpose(0, 2, 1))
 
     def gradient(
         self,
@@ -152,48 +159,47 @@ class BayesianNetwork:
         samples = len(flat)
         if samples % groups:
             raise ConfigError(f"{samples} reads cannot be shared by {groups} groups")
-        x = self._augmented(x)
+        columns = self._augmented(x)
         weights = self.split(flat)
-        activations = self._activations(x, weights)
+        activations = self._activations(columns, weights)
         probability, delta, loss = _output_error(activations[-1], np.asarray(y, dtype=np.float32), sample_weight)
-        per_group = samples // groups
         parts: list[FloatArray] = []
         for index in range(len(weights) - 1, -1, -1):
             below = activations[index]
-            if index == 0:
-                error = delta.reshape(groups, per_group, *delta.shape[1:]).sum(axis=1)
-                part = np.matmul(x.T, error)
+            if index == 0:  # the inputs are the same for every read
+                error = delta.reshape(groups, samples // groups, *delta.shape[1:]).sum(axis=1)
+                part = np.matmul(below, error.transpose(0, 2, 1))
             else:
-                width = below.shape[-1]
-                left = below.reshape(groups, -1, width).transpose(0, 2, 1)
-                part = np.matmul(left, delta.reshape(groups, -1, delta.shape[-1]))
-                hidden = below[..., :-1]
-                back = np.matmul(delta, weights[index][:, :-1, :].transpose(0, 2, 1))
-                back *= hidden
-                back *= 1.0 - hidden
-                delta = back
+                part = np.matmul(below, delta.transpose(0, 2, 1))
+                part = part.reshape(groups, samples // groups, -1).sum(axis=1)
+                hidden = below[:, :-1]
+                delta = np.matmul(weights[index][:, :-1], delta)
+                delta *= hidden
+                delta *= 1.0 - hidden
             parts.append(part.reshape(groups, -1))
         gradient = np.concatenate(parts[::-1], axis=1)
-        gradient /= np.float32(per_group)
+        gradient /= np.float32(samples // groups)
         return LossGradient(loss / samples, gradient, probability)
 
     def _augmented(self, x: FloatArray) -> FloatArray:
+        """Inputs as columns with a row of ones below, (n_inputs + 1, n): the last layout axis is the batch,
+        so that every elementwise step runs over long contiguous stretches."""
         x = np.asarray(x, dtype=np.float32)
         if x.ndim != 2 or x.shape[1] != self.n_inputs:
             raise ConfigError(f"x has shape {x.shape}: expected (n, {self.n_inputs})")
-        return np.concatenate([x, np.ones((len(x), 1), dtype=np.float32)], axis=1)
+        return np.concatenate([x.T, np.ones((1, len(x)), dtype=np.float32)])
 
-    def _activations(self, x: FloatArray, weights: list[FloatArray]) -> list[FloatArray]:
-        """Inputs of every layer (a column of ones last), and the logits (S, n, classes)."""
-        values: list[FloatArray] = [x]
+    def _activations(self, columns: FloatArray, weights: list[FloatArray]) -> list[FloatArray]:
+        """Inputs of every layer (S, units + 1, n), a row of ones last, and the logits (S, classes, n)."""
+        values: list[FloatArray] = [columns]
         for weight in weights[:-1]:
-            out = np.empty((weight.shape[0], len(x), weight.shape[2] + 1), dtype=np.float32)
-            out[..., -1] = 1.0
-            hidden = out[..., :-1]
-            np.matmul(values[-1], weight, out=hidden)
+            out = np.empty((weight.shape[0], weight.shape[2] + 1, columns.shape[1]), dtype=np.float32)
+            out[:, -1] = 1.0
+            hidden = out[:, :-1]
+            np.matmul(weight.transpose(0, 2, 1), values[-1], out=hidden)
             _sigmoid(hidden, out=hidden)
             values.append(out)
-        values.append(np.matmul(values[-1], weights[-1]))
+        values.append(np.matmul(weights[-1].transpose(0, 2, 1), values[-1]))
         return values
 
 
@@ -220,13 +226,31 @@ def _sigmoid(z: FloatArray, out: FloatArray | None = None) -> FloatArray:
     return out
 
 
+def _tanh_form(weights: list[FloatArray]) -> list[FloatArray]:
+    """Weights of the same network with tanh units: sigmoid(z) = (1 + tanh(z / 2)) / 2, folded into the layers.
+
+    With two classes the last layer is reduced to the difference of its two logits.
+    """
+    made = []
+    for index, weight in enumerate(weights):
+        weight = weight.copy()
+        last = index == len(weights) - 1
+        if last and weight.shape[2] == 2:
+            weight = weight[..., 1:] - weight[..., :1]
+        if index:
+            weight[:, :-1] *= np.float32(0.5)
+            weight[:, -1] += weight[:, :-1].sum(axis=1)
+        made.append(weight if last else weight * np.float32(0.5))
+    return made
+
+
 def _output_error(
     logits: FloatArray, y: FloatArray, sample_weight: FloatArray | None
 ) -> tuple[FloatArray, FloatArray, float]:
-    """Mean P(class 1) (n,), d loss / d logits (S, n, classes) and the loss summed over reads and rows."""
+    """Mean probability, d loss / d logits (S, classes, n) and the loss summed over reads and rows."""
     weight = None if sample_weight is None else np.asarray(sample_weight, dtype=np.float32)
-    if logits.shape[-1] == 2 and y.ndim == 1:
-        z = logits[..., 1] - logits[..., 0]
+    if logits.shape[1] == 2 and y.ndim == 1:
+        z = logits[:, 1] - logits[:, 0]
         p = _sigmoid(z)
         # log(1 + e^z) - y z, stable for any z
         cost = np.logaddexp(np.float32(0.0), z) - y * z
@@ -234,9 +258,8 @@ def _output_error(
         if weight is not None:
             error *= weight
             cost = cost * weight
-        delta = np.stack([-error, error], axis=-1)
-        return p.mean(axis=0), delta, float(cost.sum())
-    probabilities = softmax(logits)
+        return p.mean(axis=0), np.stack([-error, error], axis=1), float(cost.sum())
+    probabilities = softmax(logits.transpose(0, 2, 1))
     delta = probabilities - y
     cost = -(y * np.log(np.maximum(probabilities, np.float32(1e-30)))).sum(axis=-1)
     if weight is not None:
@@ -245,4 +268,4 @@ def _output_error(
     total = float(cost.sum())
     if not math.isfinite(total):
         raise ConfigError("the cross entropy is not finite: check inputs and currents for NaN")
-    return probabilities.mean(axis=0), delta, total
+    return probabilities.mean(axis=0), np.ascontiguousarray(delta.transpose(0, 2, 1)), total
