@@ -242,6 +242,64 @@ def test_a_table_replaces_the_formula_and_is_interpolated():
     assert ks((cells.state_ua.astype(float) - 1.75) / 0.075, normal) < 1.95
 
 
+# --- write-verify's own distributions
+
+
+def test_small_pulses_have_gamma_steps_of_the_given_mean_and_spread():
+    preset = override(
+        load("tsinghua_taox_hfox"), {"write_verify": {"step_ua": 0.3, "step_cv": 0.5, "step_linear": 0.1}}
+    )
+    rng, n = np.random.default_rng(20), 100_000
+    cells = array_at(preset, 3.0, n, rng)
+    up = np.arange(n) % 2 == 0
+    cells.small_pulse(np.arange(n), up, rng)
+    step = np.where(up, 1, -1) * (cells.state_ua.astype(float) - 3.0)
+    assert step.min() > 0 and step.mean() == pytest.approx(0.6, rel=0.01)
+    assert step.std() == pytest.approx(0.3, rel=0.02)
+    # A gamma distribution of shape 4 is the sum of four exponentials.
+    x = np.clip(step / 0.15, 0, None)
+    assert ks(x, lambda z: 1 - np.exp(-z) * (1 + z + z**2 / 2 + z**3 / 6)) < 1.95
+
+
+def test_relaxation_has_a_core_and_a_tail_of_the_given_shares():
+    changes = {"mean_constant_ua": 0.1, "mean_linear": 0.05, "sd_constant_ua": 0.04, "sd_linear": 0.01}
+    changes |= {"tail_constant": 0.02, "tail_linear_per_ua": 0.04, "tail_quadratic_per_ua2": 0.0}
+    changes |= {"tail_scale_ua": 0.5, "tail_down": 0.75}
+    preset = override(load("tsinghua_taox_hfox"), {"relaxation": changes, "write_verify": {"reach_ua": [0.0, 99.0]}})
+    rng, n = np.random.default_rng(21), 200_000
+    cells = array_at(preset, 2.0, n, rng)
+    cells.relax(np.arange(n), rng)
+    change = cells.state_ua.astype(float) - 2.0 + 0.2
+    sd = 0.06
+
+    def expected(z):
+        # Numerical convolution of the core with the jumps.
+        core = normal(z)
+        jumps = np.linspace(0.0025, 8, 3200)
+        weight = np.exp(-jumps / 0.5)
+        weight /= weight.sum()
+        down = np.array([np.sum(weight * normal(v + jumps / sd)) for v in np.atleast_1d(z)])
+        up = np.array([np.sum(weight * normal(v - jumps / sd)) for v in np.atleast_1d(z)])
+        tail = 0.75 * down + 0.25 * up
+        return 0.9 * core + 0.1 * tail
+
+    # 0.02 + 0.04 x 2 = 10 % of the cells jump; states are kept above 0, which few jumps reach.
+    grid = np.array([-3, -2, -1, -0.5, 0, 0.5, 1, 2, 3.0])
+    found = np.array([(change / sd < z).mean() for z in grid])
+    assert found == pytest.approx(expected(grid), abs=0.004)
+    assert (change < -0.5).mean() == pytest.approx(0.1 * 0.75 * math.exp(-1), rel=0.06)
+    assert (change > 0.5).mean() == pytest.approx(0.1 * 0.25 * math.exp(-1), rel=0.1)
+
+
+def test_fresh_cells_are_normal_above_the_lowest_state():
+    cells = CellArray(override(load("tsinghua_taox_hfox"), NO_FAULTS), 50_000, np.random.default_rng(22))
+    state = cells.state_ua.astype(float)
+    assert state.min() == pytest.approx(0.1) and np.median(state) == pytest.approx(0.381, abs=0.005)
+    above = state[state > 0.1001]
+    cut = float(normal(np.array([(0.1001 - 0.381) / 0.159]))[0])
+    assert ks(above, lambda z: (normal((z - 0.381) / 0.159) - cut) / (1 - cut)) < 1.95
+
+
 # --- faults, wear, drift, blind writes
 
 
@@ -272,6 +330,7 @@ def test_drift_follows_the_logarithm_of_the_age_with_common_mean_and_spread():
     moved = 2.0 - cells.state_ua.astype(float)
     assert moved.mean() == pytest.approx(0.05 * decades, rel=0.01)
     assert moved.std() == pytest.approx(0.02 * decades, rel=0.02)
+    assert ks((moved / decades - 0.05) / 0.02, normal) < 1.95
     cells.pulse_masked(np.ones(n, np.int8), rng)
     before = cells.state_ua.astype(float)
     cells.wait(slice(None), 90.0)

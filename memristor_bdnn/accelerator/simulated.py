@@ -21,7 +21,6 @@ from memristor_bdnn.device.presets import DevicePreset
 from memristor_bdnn.errors import ConfigError
 from memristor_bdnn.state import pack_json, pack_rng, restore_rng, unpack_json
 
-
 _CACHED_RANGES = 4096
 """Ranges of cells whose access counts are remembered."""
 
@@ -79,12 +78,13 @@ class SimulatedAccelerator:
             raise ConfigError(f"read(samples={samples}): at least one")
         reads = self._converted(self.cells.read(start, stop, samples, self._rng))
         key = (start, stop)
-        if key not in self._current_sum_ua:
-            self._current_sum_ua[key] = float(self.cells.state_ua[start:stop].sum(dtype=np.float64))
         if key not in self._accesses:
             if len(self._accesses) >= _CACHED_RANGES:
                 self._accesses.clear()
+                self._current_sum_ua.clear()
             self._accesses[key] = self.placement.accesses(start, stop)
+        if key not in self._current_sum_ua:
+            self._current_sum_ua[key] = float(self.cells.state_ua[start:stop].sum(dtype=np.float64))
         self.ledger.count_reads(stop - start, self._current_sum_ua[key], self._accesses[key], samples)
         return reads
 
