@@ -3,7 +3,7 @@
 A private PyBullet world without dynamics. All pairs that must not touch are one collision filter; a configuration
 is tested by placing the bodies, one collision pass and a look at the contacts of arm and cup, which is some ten
 times faster than asking pair by pair. Two things make contacts show gaps as well as overlaps, for padding: a wide
-contact breaking threshold, and a held cup whose boxes are grown by the padding.
+contact breaking threshold for the arm's own links, and boxes (table, obstacles, cup) grown by the padding.
 """
 
 from __future__ import annotations
@@ -82,7 +82,9 @@ class CollisionModel:
         self._overhang: dict[tuple[int, int], float] = {}
         self._pairs: tuple[list[tuple[int, int]], npt.NDArray[np.intp], npt.NDArray[np.intp]] | None = None
         self._p: Any = BulletClient(pybullet.DIRECT)
-        self._p.setPhysicsEngineParameter(contactBreakingThreshold=0.05)
+        # the engine scales this by the size of the smaller body; a fingertip's is 0.04 m
+        self._gap = 0.02 + padding / 0.04
+        self._p.setPhysicsEngineParameter(contactBreakingThreshold=self._gap)
         # the client looks a function up at every call; these four are called for every configuration
         world = {"physicsClientId": self._p._client}
         self._set_joints = partial(pybullet.resetJointStatesMultiDof, **world)
@@ -106,7 +108,7 @@ class CollisionModel:
         self._table: int | None = None
         if table:
             slab = self._p.createCollisionShape(pybullet.GEOM_BOX, halfExtents=(2.0, 2.0, 0.05))
-            self._table = self._p.createMultiBody(0.0, slab, basePosition=(0, 0, -0.05))
+            self._table = self._p.createMultiBody(0.0, slab, basePosition=(0, 0, padding - 0.05))
             self._names[self._table, -1] = "table"
             for name in (arm.base_link, *self._first_links()):
                 self._allow(self._link_index[name], self._table)
@@ -134,7 +136,7 @@ class CollisionModel:
             overhang: how far (m) corners of held body and obstacle stick out of the round things they stand for;
                 only deeper overlaps of those two count.
         """
-        body = self._body(boxes, 0.0, position, quaternion)
+        body = self._body(boxes, 0.0, position, quaternion, self.padding)
         self._obstacles.append(body)
         self._overhangs[body] = overhang
         self._pairs = None
@@ -183,7 +185,7 @@ class CollisionModel:
             path: configurations.
             order: indices in the order to test them, to meet likely collisions early.
         """
-        poses = self._cup_poses(path)
+        poses = self._begin(path)
         for i in range(len(path)) if order is None else order:
             self._place(path[i], None if poses is None else poses[i])
             found = self._touching(stop=True)
@@ -193,7 +195,7 @@ class CollisionModel:
 
     def all_contacts(self, path: FloatArray) -> list[tuple[int, Contact]]:
         """Every configuration of a path (n, dof) that touches something, with one of its contacts."""
-        poses = self._cup_poses(path)
+        poses = self._begin(path)
         result = []
         for i in range(len(path)):
             self._place(path[i], None if poses is None else poses[i])
@@ -204,13 +206,13 @@ class CollisionModel:
 
     def contacts(self, q: FloatArray) -> list[Contact]:
         """Everything that touches in one configuration (dof,)."""
-        poses = self._cup_poses(q[None])
+        poses = self._begin(q[None])
         self._place(q, None if poses is None else poses[0])
         return self._touching(stop=False)
 
     def near(self, q: FloatArray, reach: float) -> list[Contact]:
         """All pairs closer than reach (m) in one configuration (dof,), measured pair by pair: exact and slow."""
-        poses = self._cup_poses(q[None])
+        poses = self._begin(q[None])
         self._place(q, None if poses is None else poses[0])
         return self._measure(reach)
 
@@ -292,6 +294,11 @@ class CollisionModel:
             moved[i] = moved[parent] | ({i} if i in self._joints else frozenset())
         return moved
 
+    def _begin(self, path: FloatArray) -> list[tuple[Any, Any]] | None:
+        """Poses of the cup along a path; also sets the contact threshold, which all worlds of a process share."""
+        self._p.setPhysicsEngineParameter(contactBreakingThreshold=self._gap)
+        return self._cup_poses(path)
+
     def _cup_poses(self, path: FloatArray) -> list[tuple[Any, Any]] | None:
         if self._cup is None:
             return None
@@ -316,7 +323,7 @@ class CollisionModel:
         bodies = (self._robot,) if self._cup is None else (self._robot, self._cup)
         for body in bodies:
             for c in self._contacts_of(body):
-                grown = self.padding if self._cup in (c[1], c[2]) else 0.0
+                grown = self._grown(c[1], c[2])
                 limit = -self._overhang.get((c[1], c[2]), -self.padding)
                 if c[8] + grown >= limit or c[1:5] in seen:
                     continue
@@ -328,9 +335,13 @@ class CollisionModel:
                         return found
         return found
 
+    def _grown(self, first: int, second: int) -> float:
+        """By how much (m) two bodies are nearer here than in reality: all but the arm are grown by the padding."""
+        return self.padding * ((first != self._robot) + (second != self._robot))
+
     def _distance(self, a: tuple[int, int], b: tuple[int, int], reach: float) -> float:
         """Exact distance of two parts (body, link), infinite beyond reach (m)."""
-        grown = self.padding if self._cup in (a[0], b[0]) else 0.0
+        grown = self._grown(a[0], b[0])
         points = self._p.getClosestPoints(a[0], b[0], reach, a[1], b[1])
         return float(min((point[8] for point in points), default=np.inf) + grown)
 

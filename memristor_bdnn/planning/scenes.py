@@ -57,24 +57,32 @@ def random_scene(model: CollisionModel, rng: np.random.Generator, boxes: int = 5
 
 
 def random_query(model: CollisionModel, solver: IKSolver, rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
-    """Two free configurations at random tool poses over the table, the second at least 0.3 m from the first."""
+    """Two free configurations at random tool poses over the table, the second at least 0.3 m from the first.
+
+    Of the second pose's solutions the one nearest to the first configuration is taken, as a user would.
+    """
     first = random_configuration(model, solver, rng)
     for _ in range(1000):
-        second = random_configuration(model, solver, rng)
+        second = random_configuration(model, solver, rng, near=first)
         ends = model.chain.fk(np.stack([first, second]))[:, :3, 3]
         if np.linalg.norm(ends[1] - ends[0]) > 0.3:
             return first, second
     raise PlanningError("no_ik", "no second free configuration 0.3 m away from the first in 1000 tries")
 
 
-def random_configuration(model: CollisionModel, solver: IKSolver, rng: np.random.Generator) -> FloatArray:
+def random_configuration(model: CollisionModel, solver: IKSolver, rng: np.random.Generator,
+                         near: FloatArray | None = None) -> FloatArray:
     """A free configuration whose tool is over the table, pointing between sideways and down."""
     for _ in range(1000):
         heading, dip = rng.uniform(-np.pi, np.pi), rng.uniform(0.0, np.pi / 2)
         turn = rotation((0, 0, 1), heading) @ rotation((0, 1, 0), np.pi / 2 + dip)
         pose = transform(turn @ rotation((0, 0, 1), rng.uniform(-np.pi, np.pi)), rng.uniform(LOW, HIGH))
-        q, valid = solver.solve(pose[None], np.array([rng.uniform(*solver.free_range)]))
-        for found in q[valid]:
+        free = rng.uniform(*solver.free_range, 1 if near is None else 16)
+        q, valid = solver.solve(np.repeat(pose[None], len(free), axis=0), free)
+        solutions = q[valid]
+        if near is not None:
+            solutions = solutions[np.argsort(np.linalg.norm(solutions - near, axis=1))]
+        for found in solutions:
             if model.free(found):
                 return np.asarray(found)
     raise PlanningError("collision", "no free configuration over the table in 1000 tries")
