@@ -12,12 +12,13 @@ from memristor_bdnn.accelerator.escim.client import NotExecuted
 from memristor_bdnn.accelerator.escim.commands import Command
 from memristor_bdnn.accelerator.escim.emulator import EmulatedBoard, EmulatorConfig
 from memristor_bdnn.accelerator.escim.faults import FaultConfig, FaultInjector, Plan
+from memristor_bdnn.accelerator.escim.layouts import Block, MapParameters
 from memristor_bdnn.accelerator.escim.recording import load
 from memristor_bdnn.accelerator.escim.safety import Guard, SafetyError, SafetyLimits
 from memristor_bdnn.accelerator.escim.server import BoardResponder, Server
 from memristor_bdnn.accelerator.protocol import Accelerator
 from memristor_bdnn.device.tables import read_table
-from memristor_bdnn.errors import AcceleratorError, CapacityError, ConfigError, UnsupportedError
+from memristor_bdnn.errors import AcceleratorError, Cancelled, CapacityError, ConfigError, UnsupportedError
 
 CELLS = 9756
 
@@ -377,3 +378,19 @@ def test_recording_of_a_driver_is_plain_json(setup, tmp_path):
     board.close()
     kinds = [json.loads(line)["kind"] for line in path.read_text().splitlines()]
     assert kinds.count("tx") == kinds.count("rx") == 6 and kinds[0] == "event"
+
+
+@pytest.mark.parametrize("blocking", [True, False])
+def test_a_deployment_reports_progress_and_can_be_cancelled(setup, blocking):
+    server = setup.board(timing=True, blocking_map=blocking)
+    board = setup.driver(server, map_stall_s=20.0).board
+    block, targets, quick = Block(1, 0, 128, 0, 32), np.full(4096, 2.0), MapParameters(relax_us=500)
+    seen = []
+    board.map_block(block, targets, quick, progress=lambda done, total: seen.append((done, total)))
+    assert seen and all(0 <= done <= 4096 and total == 4096 for done, total in seen)
+    assert sorted(seen) == seen and not server.emulated.job_running
+    with pytest.raises(Cancelled, match="aborted on the board"):
+        board.map_block(block, targets, quick, cancelled=lambda: True)
+    assert not server.emulated.job_running and board.progress() < 4096
+    with pytest.raises(SafetyError, match="400 write-verify pulses"):
+        board.map_block(block, targets, MapParameters(max_pulses=400))

@@ -316,11 +316,11 @@ class Board:
                     set_bl=p.set_bl, reset_wl=p.reset_wl, reset_sl=p.reset_sl, tolerance_ua=p.tolerance_high_ua,
                     max_pulses=p.max_pulses).request()  # fmt: skip
             self._send_pulses(request, block.chip, cells.tolist(), p.max_pulses)
-            if not self.dry_run and not watcher.aborted:
-                self._sleep(POLL_S)
-                self.wait_for_map(block.cells, progress, cancelled)
         if watcher.aborted:
             raise Cancelled("the write-verify job was aborted on the board")
+        if not self.dry_run:
+            self._sleep(POLL_S)
+            self.wait_for_map(block.cells, progress, cancelled)
 
     def check_map(self, p: MapParameters) -> None:
         """Refuse write-verify parameters beyond the limits.
