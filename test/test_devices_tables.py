@@ -34,13 +34,13 @@ def write(tmp_path, text, name="table.csv"):
             ["largest current is 2e-06 uA.*microampere, not ampere"],
         ),
         (STATISTICS + "set,1,1.5,0.2\nset,nan,2.2,0.2\n", ["row 3: state_ua = nan is not finite"]),
-        (STATISTICS + "set,1,1.5,0.2\nset,2,2.2\n", ["row 3: 3 fields, expected 4"]),
+        (STATISTICS + "set,1,1.5,0.2\nset,2,2.2\n", ["row 3: not as many fields as the header has"]),
         (STATISTICS + "set,1,1.5,0.2\npush,2,2.2,0.1\n", ["row 3: operation 'push', choose set, reset"]),
         (STATISTICS + "set,1,1.5,0.2\n", ["row 2: one state only"]),
         (STATISTICS + "\n".join(f"set,{s},{s},0.1" for s in (0.5, 0.6, 0.7, 0.8, 3.5)), ["row 6: gap of 2.7 uA"]),
         (STATISTICS, ["no rows below the header"]),
         ("", ["is empty"]),
-        ("a,b\n1,2\n", ["header 'a,b': expected 'operation,state_ua,next_ua'"]),
+        ("a,b\n1,2\n", ["header 'a,b' has no operation, state_ua.*: expected 'operation,state_ua,next_ua'"]),
         (PULSES + "set,1,x\nset,2,-1\n", ["row 2: next_ua = 'x' is not a number", "row 3: next_ua = -1 is negative"]),
     ],
 )
@@ -78,6 +78,12 @@ def test_good_tables_with_comments_blank_lines_and_spaces(tmp_path):
         tmp_path, "\ufeff# measured today\nOperation, state_ua, mean_ua, sd_ua\n\nset, 1, 1.5, 0.2\nset, 2, 2.2, 0.1\n"
     )
     assert tables.read_table(path) == tables.Statistics(((1.0, 1.5, 0.2), (2.0, 2.2, 0.1)), ())
+
+
+def test_columns_come_in_any_order_and_others_are_ignored(tmp_path):
+    path = write(tmp_path, "device,next_ua,state_ua,operation\n17,1.5,1.0,set\n18,0.8,1.0,reset\n")
+    data = tables.read_table(path)
+    assert data.set_ua.tolist() == [[1.0, 1.5]] and data.reset_ua.tolist() == [[1.0, 0.8]]
 
 
 def test_a_preset_takes_the_table_of_one_pulse_from_a_file_beside_it(tmp_path):
@@ -130,6 +136,14 @@ def test_fit_finds_the_parameters_that_made_the_data():
     assert [q.operation for q in result.quality] == ["set", "reset", "read"]
     for quality in result.quality:
         assert quality.r_squared > 0.8 and quality.ks_distance < 0.03 and quality.mean_rmse_ua < 0.02
+
+
+def test_fit_finds_the_window_by_itself():
+    truth = override(load("tsinghua_taox_hfox"), TRUTH)
+    fitted = fitting.fit_measurements(measured(truth, 20_000, np.random.default_rng(3)), truth, "mine").preset
+    assert fitted.window_ua == pytest.approx((0.4, 4.0), abs=0.1)
+    assert fitted.set_pulse.fraction == pytest.approx(0.18, abs=0.01)
+    assert fitted.reset_pulse.fraction == pytest.approx(0.3, abs=0.01)
 
 
 def test_fit_quality_exposes_a_model_that_does_not_fit():

@@ -15,6 +15,11 @@ from typing import Any
 
 from memristor_bdnn.errors import ConfigError
 
+FIT_EPILOG = """columns of a .csv, currents in microampere:
+  operation,state_ua,next_ua         one pulse (set, reset) or one noisy read (read) per row
+  operation,state_ua,mean_ua,sd_ua   statistics of pulses (set, reset), taken as tables
+"""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """One sub-parser per noun."""
@@ -25,6 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     show.add_argument("--out", metavar="DIR", default=".", help="folder for the figures (made if missing)")
     show.add_argument("--seed", type=int, default=0)
     fit = sub.add_parser("fit", help="a preset from measurements: CSV of pulses and reads, or NPZ of write-verify")
+    fit.formatter_class = argparse.RawDescriptionHelpFormatter
+    fit.epilog = FIT_EPILOG
     fit.add_argument("measurements", metavar="FILE", help=".csv (see docs/devices.md) or .npz (target_ua, read_ua)")
     fit.add_argument("--out", metavar="YAML", required=True, help="preset file to write")
     fit.add_argument("--base", default="tsinghua_taox_hfox", help="preset for everything that was not measured")

@@ -67,8 +67,8 @@ def fit_measurements(
         data: from :func:`memristor_bdnn.device.tables.read_table`.
         base: gives everything that the data do not.
         name: name of the new preset.
-        window_ua: lowest and highest state of the devices; default: the 0.5 and 99.5 % quantiles of the
-            measured states after pulses, or the base's window where there are none.
+        window_ua: lowest and highest state of the devices; default: where the mean change of RESET and SET
+            pulses vanishes.
         tables: describe the pulses by tables of (state, mean, SD) instead of the two-parameter formula.
 
     Raises:
@@ -126,11 +126,37 @@ def _require(operation: str, pairs: FloatArray) -> None:
 
 
 def _window(data: Measurements, base: DevicePreset) -> tuple[float, float]:
+    """Edges at which pulses stop moving the mean: zeros of a straight line through (state, change).
+
+    Where that line says nothing (no pulses of one kind, or an edge far from every measured state), the 0.5 or
+    99.5 % quantile of the measured states; without any pulses the base's window.
+    """
     states = np.concatenate([data.set_ua.ravel(), data.reset_ua.ravel()])
     if states.size == 0:
         return base.window_ua
-    low, high = np.quantile(states, (0.005, 0.995))
-    return round(float(low), 4), round(float(high), 4)
+    low, high = (float(q) for q in np.quantile(states, (0.005, 0.995)))
+    span = high - low
+    edges = [_still_point(data.reset_ua, low, high), _still_point(data.set_ua, low, high)]
+    if edges[0] is not None and low - 0.2 * span < edges[0] < low + 0.2 * span:
+        low = max(edges[0], 0.0)
+    if edges[1] is not None and high - 0.2 * span < edges[1] < high + 0.2 * span:
+        high = edges[1]
+    return round(low, 4), round(high, 4)
+
+
+def _still_point(pairs: FloatArray, low: float, high: float) -> float | None:
+    """Zero of the line through (state, change), from states whose next states are clear of the edges."""
+    if len(pairs) < MIN_ROWS:
+        return None
+    state, following = pairs.T
+    kept = np.ones(len(pairs), dtype=bool)
+    for _ in range(5):
+        intercept, slope = _line(state[kept], (following - state)[kept], np.ones(int(kept.sum())))
+        mean, sd = state + intercept + slope * state, (following - state - intercept - slope * state)[kept].std()
+        kept = (mean + 2 * sd < high) & (mean - 2 * sd > low)
+        if kept.sum() < MIN_ROWS:
+            return None
+    return -intercept / slope if slope < -0.01 else None
 
 
 def _fit_pulse(old: Pulse, pairs: FloatArray, edge: float, window: tuple[float, float]) -> Pulse:

@@ -1,6 +1,7 @@
 """Measured tables of a lab's own devices: read with every bad row refused by its number.
 
-Three kinds, told apart by their header; all currents are read currents in microampere:
+Three kinds, told apart by their columns (in any order, others are ignored); all currents are read currents in
+microampere:
 
 - pulses and reads one by one: ``operation,state_ua,next_ua`` with operation set, reset or read. The next value is
   the state after one pulse, or one noisy read of the state;
@@ -29,6 +30,8 @@ MAX_UA = 1000.0
 """Largest accepted current: above 1 mA the unit is taken to be wrong."""
 MIN_LARGEST_UA = 1e-3
 """Smallest accepted largest current of a table: below 1 nA the unit is taken to be wrong (ampere)."""
+_PULSES = ("operation", "state_ua", "next_ua")
+_STATISTICS = ("operation", "state_ua", "mean_ua", "sd_ua")
 _OPERATIONS = ("set", "reset", "read")
 _SHOWN = 10
 
@@ -58,27 +61,34 @@ def read_table(path: str | Path) -> Measurements | Statistics:
             row 1): gaps, text, NaN, negative values, currents above 1 mA, states that do not increase.
     """
     header, rows = _read(path)
-    if header == ["operation", "state_ua", "next_ua"]:
-        return _measurements(path, rows)
-    if header == ["operation", "state_ua", "mean_ua", "sd_ua"]:
-        parsed, bad = _parse(rows, 3, operations=("set", "reset"))
-        by_kind = [[row for row in parsed if row.operation == name] for name in ("set", "reset")]
-        _refuse(path, bad + [problem for group in by_kind for problem in _order_problems(group)], parsed)
-        return Statistics(_as_rows(by_kind[0]), _as_rows(by_kind[1]))
-    raise ConfigError(
-        f"{path}: header {','.join(header)!r}: expected 'operation,state_ua,next_ua' (single pulses) or"
-        " 'operation,state_ua,mean_ua,sd_ua' (statistics)"
-    )
+    if "next_ua" in header:
+        return _measurements(path, _select(path, header, rows, _PULSES))
+    parsed, bad = _parse(_select(path, header, rows, _STATISTICS), 3, operations=("set", "reset"))
+    by_kind = [[row for row in parsed if row.operation == name] for name in ("set", "reset")]
+    _refuse(path, bad + [problem for group in by_kind for problem in _order_problems(group)], parsed)
+    return Statistics(_as_rows(by_kind[0]), _as_rows(by_kind[1]))
 
 
 def read_pulse_table(path: str | Path) -> Rows:
-    """Read the statistics of one pulse, header ``state_ua,mean_ua,sd_ua``; errors as :func:`read_table`."""
+    """Read the statistics of one pulse, columns ``state_ua,mean_ua,sd_ua``; errors as :func:`read_table`."""
     header, rows = _read(path)
-    if header != ["state_ua", "mean_ua", "sd_ua"]:
-        raise ConfigError(f"{path}: header {','.join(header)!r}: expected 'state_ua,mean_ua,sd_ua'")
-    parsed, bad = _parse(rows, 3, operations=None)
+    parsed, bad = _parse(_select(path, header, rows, _STATISTICS[1:]), 3, operations=None)
     _refuse(path, bad + _order_problems(parsed), parsed)
     return _as_rows(parsed)
+
+
+def _select(
+    path: str | Path, header: list[str], rows: list[tuple[int, list[str]]], names: tuple[str, ...]
+) -> list[tuple[int, list[str]]]:
+    """The named columns, in this order; rows of another length than the header stay as they are, to be refused."""
+    missing = [name for name in names if name not in header]
+    if missing:
+        raise ConfigError(
+            f"{path}: header {','.join(header)!r} has no {', '.join(missing)}: expected {','.join(_PULSES)!r} (single"
+            f" pulses and reads), {','.join(_STATISTICS)!r} (statistics) or, in a preset, {','.join(_STATISTICS[1:])!r}"
+        )
+    order = [header.index(name) for name in names]
+    return [(line, [row[i] for i in order] if len(row) == len(header) else row[: len(names) - 1]) for line, row in rows]
 
 
 @dataclass(frozen=True)
@@ -128,7 +138,7 @@ def _parse(
     for line, row in rows:
         kind = row[0].lower() if operations is not None else ""
         if len(row) != width:
-            bad.append((line, f"{len(row)} fields, expected {width}"))
+            bad.append((line, "not as many fields as the header has"))
         elif operations is not None and kind not in operations:
             bad.append((line, f"operation {row[0]!r}, choose {', '.join(operations)}"))
         else:
