@@ -96,7 +96,7 @@ class RowArrays:
     def first(self, chain: Array, row: Array) -> Array:
         """SET rows with the lowest current of the gate table (a wide prior); returns g (a, p)."""
         lowest = np.zeros((len(chain), *self._pair.shape[2:]), np.intp)
-        return self._set(chain, row, lowest, None)
+        return self.store(chain, row, self._land(chain, row, lowest))
 
     def propose(self, chain: Array, source: Array, row: Array, share: float = 1.0) -> Array:
         """SET rows around the conductances read in other rows of the same arrays.
@@ -111,32 +111,41 @@ class RowArrays:
         Returns:
             (a, p) the new rows' parameters, uS.
         """
+        pair = self.draw(chain, source, row)
+        if share < 1.0:
+            keep = self.rng.random(pair.shape[:2]) >= share
+            pair = self._faulty(chain, row, np.where(keep[..., None], self._pair[chain, source], pair))
+        return self.store(chain, row, pair)
+
+    def draw(self, chain: Array, source: Array, row: Array) -> Array:
+        """Where devices of a row would land if SET around another row's, (a, p, 2) uS; nothing is written yet."""
         read = self._pair[chain, source]
         level = np.clip(np.rint((read - self._low) / self._step), 0, len(self._level) - 1).astype(np.intp)
-        keep = None
-        if share < 1.0:
-            keep = self.rng.random(read.shape[:2]) >= share
-        return self._set(chain, row, level, keep, read)
+        return self._land(chain, row, level)
+
+    def store(self, chain: Array, row: Array, pair: Array) -> Array:
+        """The rows now hold what :meth:`draw` gave; counts the SETs; returns g (a, p)."""
+        self._pair[chain, row] = pair
+        g = pair[..., 0] - pair[..., 1]
+        self.g[chain, row] = g
+        self.sets[chain] += 2 * self.g.shape[2]
+        return g
 
     def reset(self, chain: Array) -> None:
         """Count the RESET of one row of each of these arrays (a rejected proposal)."""
         self.resets[chain] += 2 * self.g.shape[2]
 
-    def _set(self, chain: Array, row: Array, level: Array, keep: Array | None, read: Array | None = None) -> Array:
-        mean = self._level[level] * self._factor[chain, row]
+    def _land(self, chain: Array, row: Array, level: Array) -> Array:
         # The spread belongs to the SET current that the gate allows, so it is the level's own.
-        pair = mean + self._sd[level] * self.rng.standard_normal(mean.shape, np.float32)
-        if keep is not None and read is not None:
-            pair = np.where(keep[..., None], read, pair)
-        np.maximum(pair, 0.0, out=pair)
-        if self._stuck is not None:
-            stuck = self._stuck[chain, row]
-            pair = np.where(np.isnan(stuck), pair, stuck)
-        self._pair[chain, row] = pair
-        g = pair[..., 0] - pair[..., 1]
-        self.g[chain, row] = g
-        self.sets[chain] += pair[0].size
-        return g
+        pair = self._level[level] * self._factor[chain, row]
+        pair += self._sd[level] * self.rng.standard_normal(pair.shape, np.float32)
+        return self._faulty(chain, row, np.maximum(pair, np.float32(0.0), out=pair))
+
+    def _faulty(self, chain: Array, row: Array, pair: Array) -> Array:
+        if self._stuck is None:
+            return pair
+        stuck = self._stuck[chain, row]
+        return np.where(np.isnan(stuck), pair, stuck)
 
 
 def _gate_table(preset: DevicePreset) -> tuple[Array, Array]:
