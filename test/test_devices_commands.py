@@ -114,6 +114,7 @@ def test_map_draws_measurements_and_saved_states(tmp_path, measurement):
         (["device", "fit", "absent.csv", "--out", "/nowhere/x.yaml"], "/nowhere"),
         (["device", "map", "absent.npz"], "absent.npz"),
         (["energy", "--queries", "0"], "--queries 0"),
+        (["energy", "--queries", "9", "--candidates", "5"], "raise --candidates"),
         (["energy", "--quick", "--host-power-w", "-3"], "host_power_w"),
     ],
 )
@@ -134,4 +135,6 @@ def test_energy_lists_costs_assumptions_and_the_published_claim(tmp_path, capsys
     assert chips["energy_ratio"] == pytest.approx(gpu["energy_j"] / chips["energy_j"])
     assert chips["speed_gain_percent"] == pytest.approx(100 * (gpu["time_s"] / chips["time_s"] - 1))
     assert record["ledger"]["queries"]["verify_reads"] == 0 < record["ledger"]["deployment"]["verify_reads"]
+    assert len(record["ledger_by_query"]) == 1
+    assert record["ledger_by_query"][0]["reads"] == record["ledger"]["queries"]["reads"] > 0
     assert any(row["source"] == "assumption" for row in record["assumptions"])

@@ -14,6 +14,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from memristor_bdnn.crossbar.ledger import Ledger
+from memristor_bdnn.crossbar.pricing import Work
+from memristor_bdnn.device.presets import DevicePreset
 from memristor_bdnn.errors import ConfigError
 
 FloatArray = npt.NDArray[np.floating[Any]]
@@ -57,13 +60,19 @@ def run(args: argparse.Namespace) -> int:
     assumptions = build(pricing.PlatformAssumptions, {name: getattr(args, name) for name in names})
     preset = presets.load(args.preset)
     x, y = _labelled(args.data, INITIAL_LABELS + args.candidates, args.seed)
-    work, accelerator, deployment = measure_task(preset, x, y, args.queries, args.seed)
-    costs = pricing.digital_costs(work, assumptions)
+    if len(x) < INITIAL_LABELS + args.queries:
+        raise ConfigError(
+            f"{len(x)} labelled rows: {INITIAL_LABELS} initial labels and --queries {args.queries} need"
+            f" {INITIAL_LABELS + args.queries}; raise --candidates"
+        )
+    task = measure_task(preset, x, y, args.queries, args.seed)
+    n_cells = task.ledger.wear.size
+    costs = pricing.digital_costs(task.work, assumptions)
     gpu = costs[-1]
-    costs += pricing.memristor_costs(work, accelerator.ledger, preset, accelerator.n_cells, assumptions)
+    costs += pricing.memristor_costs(task.work, task.ledger, preset, n_cells, assumptions)
     comparisons = [pricing.against(gpu, cost) for cost in costs]
-    break_even = pricing.break_even_read_time_s(accelerator.ledger, preset, accelerator.n_cells, gpu.time_s)
-    ledgers = {"queries": accelerator.ledger.summary(), "deployment": deployment.summary()}
+    break_even = pricing.break_even_read_time_s(task.ledger, preset, n_cells, gpu.time_s)
+    ledgers = {"queries": task.ledger.summary(), "deployment": task.deployment.summary()}
     title = f"{args.queries} queries of {args.candidates} candidates after {INITIAL_LABELS} labels, without deployment"
     _print_costs(title, comparisons)
     fields = ["reads", "verify_reads", "set_pulses", "reset_pulses", "device_energy_j", "system_energy_j", "latency_s"]
@@ -82,7 +91,8 @@ def run(args: argparse.Namespace) -> int:
         "platforms": {c.platform: dataclasses.asdict(c) for c in comparisons},
         "break_even_read_time_s": break_even,
         "ledger": ledgers,
-        "work": dataclasses.asdict(work),
+        "ledger_by_query": task.by_query,
+        "work": dataclasses.asdict(task.work),
         "published_speed_gain_percent": pricing.PUBLISHED_SPEED_GAIN_PERCENT,
         "published_energy_ratio": pricing.PUBLISHED_ENERGY_RATIO,
         "labels": "file" if args.data else "synthetic",
@@ -113,8 +123,18 @@ def _print_costs(title: str, comparisons: list[Any]) -> None:
     print_table(title, ["platform", "time (s)", "energy (J)", "faster than GPU", "less energy (x)", "basis"], rows)
 
 
-def measure_task(preset: Any, x: FloatArray, y: FloatArray, queries: int, seed: int) -> tuple[Any, Any, Any]:
-    """Active learning on labelled rows, timed: the :class:`Work`, the accelerator, and the deployment's ledger.
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """A measured learning task: its work, and the ledgers of the queries, of each query and of the deployment."""
+
+    work: Work
+    ledger: Ledger
+    deployment: Ledger
+    by_query: list[dict[str, float | int]]
+
+
+def measure_task(preset: DevicePreset, x: FloatArray, y: FloatArray, queries: int, seed: int) -> Task:
+    """Active learning on labelled rows, timed and counted.
 
     Args:
         preset: the devices.
@@ -125,33 +145,31 @@ def measure_task(preset: Any, x: FloatArray, y: FloatArray, queries: int, seed: 
     """
     from memristor_bdnn import accelerator, learners
     from memristor_bdnn.active.acquisition import STRATEGIES
-    from memristor_bdnn.crossbar.ledger import Ledger
-    from memristor_bdnn.crossbar.pricing import Work
 
     chips = TimedAccelerator(accelerator.create("simulated", preset=preset, seed=seed))
     learner = learners.create("msgld", chips, None, seed)
     rng = np.random.default_rng(seed)
     chosen = np.arange(INITIAL_LABELS)
-    started = time.process_time()
     learner.fit(x[chosen], y[chosen])
     # Ex situ training is the same on every platform: what is compared starts with the first query.
     deployment, chips.inner.ledger = chips.ledger, Ledger(preset, chips.n_cells)
     chips.seconds, started = 0.0, time.process_time()
-    steps, evaluations = 0, 0.0
+    steps, evaluations, by_query = 0, 0.0, []
     reads = getattr(learner.config, "reads", 10)
     for query in range(queries):
-        left = np.setdiff1d(np.arange(len(x)), chosen)
+        before, left = chips.ledger.snapshot(), np.setdiff1d(np.arange(len(x)), chosen)
         prediction = learner.predict(x[left])
         best = left[int(np.argmax(STRATEGIES["straddle"](prediction, rng)))]
         chosen = np.append(chosen, best)
         report = learner.learn(x[chosen], y[chosen])
         steps += report.epochs
         evaluations += len(left) * len(prediction.samples) + 3.0 * report.epochs * reads * len(chosen)
+        by_query.append(chips.ledger.since(before))
         print(f"query {query + 1}/{queries}: {report.epochs} epochs, accuracy {report.accuracy:.3f}", flush=True)
     total = time.process_time() - started
     devices_per_weight = getattr(learner.config, "devices_per_weight", 3)
     work = Work(steps, queries, evaluations * chips.n_cells / devices_per_weight, total - chips.seconds, chips.seconds)
-    return work, chips, deployment
+    return Task(work, chips.ledger, deployment, by_query)
 
 
 class TimedAccelerator:
