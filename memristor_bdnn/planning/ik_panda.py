@@ -21,6 +21,7 @@ Columns = tuple[FloatArray, FloatArray, FloatArray]
 
 # Beyond this the cosine of an angle is out of reach and not merely rounded.
 COSINE_SLACK = 1e-12
+STRAIGHT = 1e-11  # sine of q2 below which q1 is arbitrary
 
 
 class PandaIK:
@@ -120,10 +121,14 @@ def _turn_back(axes: Columns, cosine: FloatArray, sine: FloatArray) -> Columns:
 def _zyz(r3: Columns, q: FloatArray) -> None:
     """Both triples q1, q2, q3 with RotZ RotY RotZ = r3, written to q[:3] (3, n, 2, 2, 2).
 
-    q2 and q3 are taken after turning by -q1: when q2 is 0, q1 is arbitrary and must cancel exactly.
+    q2 and q3 are taken after turning by -q1, which must cancel exactly when q2 is near 0. At 0 only q1 + q3 is
+    given: half for each keeps both within their limits.
     """
     x3, y3, z3 = r3
     first = np.arctan2(z3[1], z3[0])
+    straight = np.abs(z3[0]) + np.abs(z3[1]) < STRAIGHT
+    if straight.any():
+        first = np.where(straight, 0.5 * np.arctan2(x3[1], x3[0]), first)
     c1, s1 = np.cos(first), np.sin(first)
     tilt = np.arctan2(c1 * z3[0] + s1 * z3[1], z3[2])
     last = np.arctan2(c1 * x3[1] - s1 * x3[0], c1 * y3[1] - s1 * y3[0])

@@ -112,6 +112,9 @@ def _arm_plane(reach: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
 def _zyz(r: FloatArray) -> FloatArray:
     """Both ZYZ triples (n, 2, 3) of rotations (n, 3, 3)."""
     first = np.arctan2(r[:, 1, 2], r[:, 0, 2])
+    # with the middle angle 0 only the sum of the others is given: half for each keeps both within their limits
+    straight = np.abs(r[:, 0, 2]) + np.abs(r[:, 1, 2]) < 1e-11
+    first = np.where(straight, 0.5 * np.arctan2(r[:, 1, 0], r[:, 0, 0]), first)
     c, s = np.cos(first), np.sin(first)
     tilt = np.arctan2(c * r[:, 0, 2] + s * r[:, 1, 2], r[:, 2, 2])
     last = np.arctan2(c * r[:, 1, 0] - s * r[:, 0, 0], c * r[:, 1, 1] - s * r[:, 0, 1])

@@ -382,12 +382,16 @@ class PourPlanner:
                     and self.model.first_contact(fine) is None)
 
     def _summary(self, search: _Search) -> PlanningError:
-        if not search.failures:
-            return PlanningError("no_ik", "no yaw of the pour and no angle of the hand bring the cup's first, middle "
-                                 "and last pose within reach")
+        """One error for all attempts: the most frequent reason, and what failed how often."""
+        tried = sum(search.failures.values())
+        out_of_reach = f"{search.hopeless} pairs of pour plane and hand angle were out of reach"
+        if not tried:
+            if search.hopeless:
+                return PlanningError("no_ik", f"{out_of_reach}, none was within reach")
+            return PlanningError("timeout", f"{self.config.budget} s passed before anything could be tried")
         reasons: Counter[str] = Counter()
         for (reason, _), count in search.failures.items():
             reasons[reason] += count
-        reason = reasons.most_common(1)[0][0]
         texts = "; ".join(f"{count} x {text}" for (_, text), count in search.failures.most_common(3))
-        return PlanningError(reason, f"no plan in {sum(reasons.values())} attempts: {texts}")
+        return PlanningError(reasons.most_common(1)[0][0], f"no plan in {tried} attempts within "
+                             f"{self.config.budget} s: {texts}; {out_of_reach}")

@@ -86,7 +86,9 @@ class JointSpace:
 def straight(start: FloatArray, end: FloatArray, resolution: float) -> FloatArray:
     """Configurations (n, dof) on a line, both ends included, no joint moving more than resolution a step."""
     n = max(int(np.ceil(np.abs(end - start).max() / resolution)), 1)
-    return start + (end - start) * np.linspace(0.0, 1.0, n + 1)[:, None]
+    line = start + (end - start) * np.linspace(0.0, 1.0, n + 1)[:, None]
+    line[-1] = end
+    return line
 
 
 def spread(n: int) -> npt.NDArray[np.intp]:
