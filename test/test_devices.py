@@ -79,6 +79,7 @@ def test_yaml_overrides_field_by_field(tmp_path):
         ("set_pulse: {fraction: 1.5}", r"1\.5.*allowed \[0, 1\]"),
         ("window_ua: [4.0, 0.4]", "below the upper"),
         ("window_ua: 4", "expected a list"),
+        ("name: a/b", "letters, digits"),
         ("base: unknown", "tsinghua_taox_hfox, leti_hfo2_oxram, eapu_180nm"),
         ("- 1", "expected a mapping"),
         ("a: [", "not valid YAML"),

@@ -1,5 +1,6 @@
 """`memristor-bdnn device`, `energy` and `benchmark device`: what is printed, written and refused."""
 
+import argparse
 import json
 
 import numpy as np
@@ -138,3 +139,45 @@ def test_energy_lists_costs_assumptions_and_the_published_claim(tmp_path, capsys
     assert len(record["ledger_by_query"]) == 1
     assert record["ledger_by_query"][0]["reads"] == record["ledger"]["queries"]["reads"] > 0
     assert any(row["source"] == "assumption" for row in record["assumptions"])
+
+
+def test_benchmark_records_rates_memory_and_methods(tmp_path, capsys):
+    from memristor_bdnn.benchmark import device
+
+    parser = argparse.ArgumentParser()
+    device.add_arguments(parser)
+    args = parser.parse_args([])
+    args.out, args.seeds, args.quick = str(tmp_path / "b.json"), 1, True
+    assert device.run(args) == 0
+    assert "over loop" in capsys.readouterr().out
+    record = json.loads((tmp_path / "b.json").read_text())
+    for kind in ("read", "pulse"):
+        assert min(record[f"{kind}s_per_s"], record[f"loop_{kind}s_per_s"], record[f"naive_{kind}s_per_s"]) > 0
+        assert record[f"{kind}_speedup_over_loop"] > 0 and record[f"{kind}_speedup_over_naive"] > 0
+    assert record["memory_operations"] == 10_000 and record["memory_growth_kib"] < 64
+    methods = record["programming"]
+    assert methods["two-pulse"]["pulses_small"] == 2 and methods["sign-based"]["pulses_small"] == 1
+    assert methods["memorial"]["pulses_any"] < 0.2 * methods["write-verify"]["pulses_any"]
+    assert methods["write-verify"]["pulses_any"] == pytest.approx(66, rel=0.1), "published: 66 on average"
+
+
+def test_the_comparisons_of_the_benchmark_do_the_same_physics():
+    from memristor_bdnn.benchmark.device import LoopChips, NaiveChips
+    from memristor_bdnn.crossbar.cells import CellArray
+
+    preset, n, rng = load("tsinghua_taox_hfox"), 4000, np.random.default_rng(3)
+    ours, loop, naive = CellArray(preset, n, rng), LoopChips(preset, n, 1), NaiveChips(preset, n, 2)
+    direction = np.where(np.arange(n) % 2 == 0, 1, -1).astype(np.int8)
+    for _ in range(3):
+        ours.pulse_masked(direction, rng)
+        loop.pulse(direction)
+        naive.pulse(direction)
+    for sign in (1, -1):
+        states = [s[direction == sign] for s in (ours.state_ua, loop.cells.state_ua, naive.state)]
+        assert np.ptp([s.mean() for s in states]) < 0.03 and np.ptp([s.std() for s in states]) < 0.03
+    noise = [
+        ours.read(0, n, 1, rng)[0] - ours.state_ua,
+        loop.read() - loop.cells.state_ua,
+        naive.read(1)[0] - naive.state,
+    ]
+    assert np.std(noise, axis=1) == pytest.approx(np.full(3, np.std(noise[0])), rel=0.15)

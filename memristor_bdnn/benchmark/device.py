@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from memristor_bdnn.errors import ConfigError
+
 CELLS = 12_288
 """All cells of the three chips."""
 PUBLISHED_WRITE_VERIFY_PULSES = 66
@@ -34,6 +36,8 @@ def run(args: argparse.Namespace) -> int:
 
     check_out(args.out)
     preset = presets.load(args.preset)
+    if args.seeds is not None and args.seeds < 1:
+        raise ConfigError(f"--seeds {args.seeds}: at least 1")
     seeds = list(range(args.seeds if args.seeds is not None else 3))
     reads, pulses = (100, 1_000_000) if args.quick else (1000, 10_000_000)
     rates = [_rates(preset, seed, reads, pulses) for seed in seeds]
@@ -229,8 +233,10 @@ class LoopChips:
             self.current_ua += state
             if cells.stuck[i]:
                 continue
-            pulse, edge = (preset.set_pulse, high) if direction[i] > 0 else (preset.reset_pulse, low)
-            mean = state + pulse.fraction * (edge - state)
+            if direction[i] > 0:
+                pulse, mean = preset.set_pulse, state + preset.set_pulse.fraction * max(high - state, 0.0)
+            else:
+                pulse, mean = preset.reset_pulse, state - preset.reset_pulse.fraction * max(state - low, 0.0)
             moved = self.rng.normal(mean, pulse.sd_constant_ua + pulse.sd_linear * state)
             cells.state_ua[i] = min(max(moved, min(low, state)), max(high, state))
 
@@ -242,8 +248,8 @@ class NaiveChips:
         """n cells of the preset."""
         from memristor_bdnn.crossbar.cells import CellArray
 
-        cells = CellArray(preset, n, np.random.default_rng(seed))
         self.preset, self.rng = preset, np.random.default_rng(seed)
+        cells = CellArray(preset, n, self.rng)
         self.state, self.low, self.high = (a.astype(np.float64) for a in (cells.state_ua, cells.low_ua, cells.high_ua))
         self.stuck, self.wear, self.current_ua = cells.stuck, np.zeros(n, dtype=np.int64), 0.0
 

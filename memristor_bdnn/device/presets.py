@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,6 +75,8 @@ class DevicePreset:
 
     def __post_init__(self) -> None:
         check(self)
+        if not re.fullmatch(r"[\w.+-]+", self.name):
+            raise ConfigError(f"DevicePreset.name = {self.name!r}: letters, digits and _ . + - only (it names files)")
         if self.window_ua[0] >= self.window_ua[1]:
             raise ConfigError(f"DevicePreset.window_ua = {self.window_ua}: the lower edge must be below the upper")
 
