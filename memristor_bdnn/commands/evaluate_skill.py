@@ -18,12 +18,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     source.add_argument("--pool", metavar="FILE", help="pool to learn from, actively and passively (default: shipped)")
     parser.add_argument("--checkpoint", metavar="FILE", help="learner state to load (default STORE.npz if there)")
     parser.add_argument("--learner", default="msgld", help="learner plugin (default msgld)")
+    parser.add_argument("--recipe", default="pouring", help="options of the msgld learner, as for `learn` (default "
+                        "pouring); --config's section learner changes single options")
     parser.add_argument("--accelerator", default="simulated", help="accelerator (default simulated)")
     parser.add_argument("--preset", default="tsinghua_taox_hfox", help="device preset or YAML file")
     parser.add_argument("--config", metavar="YAML", help="file with sections learner and skill, as for `learn`")
     parser.add_argument("--labels", type=int, default=128, help="labels from a pool (default 128)")
     parser.add_argument("--initial", type=int, default=64, help="of them at random, before the first query")
-    parser.add_argument("--per-round", type=int, default=4, help="queries between in situ learnings (default 4)")
+    parser.add_argument("--per-round", type=int, default=1, help="queries between in situ learnings (default 1)")
     parser.add_argument("--pairs", type=int, default=50, help="unseen bowl/cup pairs (default 50)")
     parser.add_argument("--candidates", type=int, default=1000, help="valid candidates per pair (default 1000)")
     parser.add_argument("--seed", type=int, default=0, help="of learner, devices and pairs")
@@ -98,6 +100,11 @@ def _learned(args: argparse.Namespace, options: Any, progress: Any) -> tuple[dic
     from memristor_bdnn import accelerator, learners
     from memristor_bdnn.pouring import evaluate as ev
     from memristor_bdnn.pouring.pool import load
+
+    if args.learner == "msgld":
+        from memristor_bdnn.learners.msgld_recipes import recipe
+
+        options = recipe(args.recipe, options)
 
     def fresh(seed: int) -> Any:
         chips = accelerator.create(args.accelerator, preset=args.preset, seed=seed)
