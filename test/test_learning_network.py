@@ -7,6 +7,7 @@ from memristor_bdnn.device import presets
 from memristor_bdnn.errors import ConfigError
 from memristor_bdnn.network import exsitu
 from memristor_bdnn.network.bayesian import POURING_SHAPES, BayesianNetwork, kl_to_prior, layer_shapes
+from memristor_bdnn.network.chains import Chains
 from memristor_bdnn.network.features import feature_map, feature_width
 from memristor_bdnn.network.scaling import InputScaler
 
@@ -79,12 +80,12 @@ def test_kl_of_the_prior_itself_is_zero_and_grows_with_the_mean():
 
 
 def test_kl_gradient_is_that_of_its_value():
-    network = BayesianNetwork(layer_shapes(3, (4,)))
+    network = Chains(layer_shapes(3, (4,)), 6.66, 1.1, 2)
     penalty = exsitu.gaussian_kl(network, "last", 0.19, 2.0)
     reads = np.random.default_rng(0).normal(0, 0.3, (10, network.n_weights)).astype(np.float64)
     _, gradient = penalty(reads)
     assert not gradient[network.layers[0]].any()
-    k = network.layers[-1].start + 1
+    k = network.layers[-1][-1]
     step = np.zeros(network.n_weights)
     step[k] = 1e-4
     numeric = (penalty(reads + step)[0] - penalty(reads - step)[0]) / 2e-4
@@ -103,7 +104,7 @@ def test_ex_situ_training_learns_and_stays_in_the_window():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(64, 5))
     y = (x[:, 0] + x[:, 1] > 0).astype(float)
-    network = BayesianNetwork(layer_shapes(5, (10,)), scale=4.0)
+    network = Chains(layer_shapes(5, (10,)), 6.66, 4.0, 2)
     config = exsitu.ExSituConfig(epochs=150, learning_rate=0.05)
     result = exsitu.train(network, preset, x, y, config, rng)
     assert result.accuracy >= 0.95
@@ -133,3 +134,23 @@ def test_lip_features_agree_with_the_pour_path():
     radius = pair.bowl_diameter / 2
     assert made["lip_x_final"] == pytest.approx(lip[0] / radius, abs=1e-6)
     assert made["lip_z_final"] == pytest.approx((lip[2] - pair.bowl_height) / radius, abs=1e-6)
+
+
+def test_chains_are_independent_networks():
+    rng = np.random.default_rng(0)
+    one, three = BayesianNetwork(layer_shapes(4, (5,))), Chains(layer_shapes(4, (5,)), 6.66, 1.1, 3)
+    currents = rng.uniform(0.4, 4.0, (6, three.n_cells))
+    x, y = rng.normal(size=(7, 4)), rng.random(7)
+    flat = three.flat_weights(currents)
+    got = three.gradient(x, y, flat, groups=2)
+    p = three.forward_flat(x, flat).reshape(6, 3, 7)
+    loss = 0.0
+    for chain in range(3):
+        own = one.flat_weights(currents[:, chain * one.n_cells : (chain + 1) * one.n_cells])
+        expected = one.gradient(x, y, own, groups=2)
+        part = slice(chain * one.n_weights, (chain + 1) * one.n_weights)
+        assert np.allclose(got.gradient[:, part], expected.gradient, atol=1e-6)
+        assert np.allclose(p[:, chain], one.forward_flat(x, own), atol=1e-6)
+        loss += expected.loss
+    assert got.loss == pytest.approx(loss, rel=1e-5)
+    assert [len(part) for part in three.layers] == [3 * 25, 3 * 12]

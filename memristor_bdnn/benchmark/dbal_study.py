@@ -94,7 +94,8 @@ def _run(data: Any, seed: int, options: dict[str, Any], chips: dict[str, Any], e
     from memristor_bdnn.config import build
     from memristor_bdnn.learners.msgld_config import MSGLDConfig
     from memristor_bdnn.learners.msgld_insitu import InSituTrainer
-    from memristor_bdnn.network.bayesian import BayesianNetwork, layer_shapes
+    from memristor_bdnn.network.bayesian import layer_shapes
+    from memristor_bdnn.network.chains import Chains
     from memristor_bdnn.network.exsitu import ExSituConfig, initial_states
     from memristor_bdnn.network.scaling import InputScaler
 
@@ -112,9 +113,7 @@ def _run(data: Any, seed: int, options: dict[str, Any], chips: dict[str, Any], e
     )
     rng = np.random.default_rng([seed, 11])
     board = accelerator.create("simulated", seed=seed, **chips)
-    network = BayesianNetwork(
-        layer_shapes(x_all.shape[1], hidden, classes, devices), config.offset_ua, config.scale_ua
-    )
+    network = Chains(layer_shapes(x_all.shape[1], hidden, classes, devices), config.offset_ua, config.scale_ua)
     board.allocate(network.n_cells)
     board.write_verify(initial_states(network, board.preset, ExSituConfig(), rng))
     rows = rng.choice(len(x_all), n, replace=False)

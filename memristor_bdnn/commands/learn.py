@@ -6,6 +6,7 @@ Every trial is on disk before it is used; run the same command again to go on af
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--store", default="pouring_trials.jsonl", metavar="FILE", help="trial store (resumed)")
     parser.add_argument("--checkpoint", metavar="FILE", help="learner state after every round; default STORE.npz")
     parser.add_argument("--learner", default="msgld", help="learner plugin (see `memristor-bdnn info`)")
+    parser.add_argument(
+        "--recipe",
+        default="pouring",
+        help="options of the msgld learner: pouring (recommended), paper (published), pouring_prior (fitted to "
+        "simulated trials first, then learned in situ); --config's learner section changes single options",
+    )
+    parser.add_argument("--prior-pool", metavar="FILE", help="pool for pouring_prior (default: the shipped one)")
     parser.add_argument("--accelerator", default="simulated", help="accelerator: simulated, escim")
     parser.add_argument("--host", help="board address (escim)")
     parser.add_argument("--port", type=int, help="board port (escim)")
@@ -43,6 +51,7 @@ def run(args: argparse.Namespace) -> int:
 
     check_out(args.out)
     loop_config, learner_options, skill_options, hardware = _configurations(args)
+    prior = args.learner == "msgld" and args.recipe == "pouring_prior"
     hardware.update({k: v for k, v in (("host", args.host), ("port", args.port)) if v is not None})
     chips = accelerator.create(args.accelerator, preset=args.preset, seed=args.seed, **hardware)
     skill = PouringSkill(skill_options) if skill_options is not None else PouringSkill()
@@ -50,6 +59,8 @@ def run(args: argparse.Namespace) -> int:
         learner = learners.create(args.learner, chips, learner_options, args.seed)
         checkpoint = args.checkpoint or f"{args.store}.npz"
         with TrialStore(args.store) as store:
+            if prior and not Path(checkpoint).exists():
+                _fit_prior(learner, args.prior_pool)
             if store.trials:
                 print(f"resuming {args.store}: {len(store.trials)} trials on disk")
             loop = ActiveLoop(
@@ -108,7 +119,23 @@ def _configurations(args: argparse.Namespace) -> tuple[Any, dict[str, Any], Any,
         from memristor_bdnn.pouring.skill import SkillConfig
 
         skill = build(SkillConfig, content["skill"])
-    return loop, dict(content.get("learner") or {}), skill, dict(content.get("accelerator") or {})
+    learner = dict(content.get("learner") or {})
+    if args.learner == "msgld":
+        from memristor_bdnn.learners.msgld_recipes import recipe
+
+        learner = recipe(args.recipe, learner)
+        if args.recipe == "pouring_prior":
+            loop = dataclasses.replace(loop, prior_fitted=True)
+    return loop, learner, skill, dict(content.get("accelerator") or {})
+
+
+def _fit_prior(learner: Any, pool: str | None) -> None:
+    """Train ex situ on simulated trials and deploy, before the first real one."""
+    from memristor_bdnn.pouring.pool import load
+
+    rows = load(pool)
+    print(f"prior: fitting to {len(rows.x)} simulated trials")
+    learner.fit(rows.x, (rows.score + 1.0) / 2.0)
 
 
 def _with_progress(loop: Any) -> Any:

@@ -25,7 +25,8 @@ from memristor_bdnn.learners.protocol import (
     ProgressCallback,
 )
 from memristor_bdnn.network import exsitu
-from memristor_bdnn.network.bayesian import BayesianNetwork, layer_shapes
+from memristor_bdnn.network.bayesian import layer_shapes
+from memristor_bdnn.network.chains import Chains
 from memristor_bdnn.network.features import feature_map, feature_width
 from memristor_bdnn.network.scaling import InputScaler
 from memristor_bdnn.state import load_npz, pack_json, pack_rng, restore_rng, save_npz, unpack_json
@@ -56,7 +57,7 @@ class MSGLD:
         self.features = feature_map(self.config.features)
         width = feature_width(self.features, self.n_inputs)
         shapes = layer_shapes(width, self.config.hidden, devices=self.config.devices_per_weight)
-        self.network = BayesianNetwork(shapes, self.config.offset_ua, self.config.scale_ua)
+        self.network = Chains(shapes, self.config.offset_ua, self.config.scale_ua, self.config.chains)
         accelerator.allocate(self.network.n_cells)
         self.rng = np.random.default_rng(seed)
         self.scaler: InputScaler | None = None

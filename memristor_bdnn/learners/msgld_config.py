@@ -18,6 +18,13 @@ class MSGLDConfig:
         "", "change of variables in front of the network, as module:function; empty for none", source="D"
     )
     hidden: tuple[int, ...] = option((50, 50), "units of the hidden layers", low=1, high=10_000, source="P")
+    chains: int = option(
+        1,
+        "independent networks side by side on the chips; their reads are samples of one posterior",
+        low=1,
+        high=1000,
+        source="D",
+    )
     devices_per_weight: int = option(
         3, "memristors whose currents add up to one weight", low=1, high=16, source="P"
     )

@@ -13,7 +13,7 @@ from memristor_bdnn.learners.msgld_config import MSGLDConfig
 from memristor_bdnn.learners.msgld_update import GradientScale, choose_pulses, mark
 from memristor_bdnn.learners.protocol import LearnReport
 from memristor_bdnn.network import exsitu
-from memristor_bdnn.network.bayesian import BayesianNetwork
+from memristor_bdnn.network.chains import Chains
 
 FloatArray = npt.NDArray[np.floating[Any]]
 OnEpoch = Callable[[int, float, float, int], bool]
@@ -35,7 +35,7 @@ class InSituTrainer:
 
     def __init__(
         self,
-        network: BayesianNetwork,
+        network: Chains,
         accelerator: Accelerator,
         config: MSGLDConfig,
         rng: np.random.Generator,

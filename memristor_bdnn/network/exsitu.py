@@ -15,7 +15,8 @@ import numpy.typing as npt
 
 from memristor_bdnn.config import check, option
 from memristor_bdnn.errors import ConfigError
-from memristor_bdnn.network.bayesian import BayesianNetwork, kl_to_prior
+from memristor_bdnn.network.bayesian import kl_to_prior
+from memristor_bdnn.network.chains import Chains
 
 if TYPE_CHECKING:
     from memristor_bdnn.device.presets import DevicePreset
@@ -85,23 +86,21 @@ class Adam:
 
 
 def initial_states(
-    network: BayesianNetwork, preset: DevicePreset, config: ExSituConfig, rng: np.random.Generator
+    network: Chains, preset: DevicePreset, config: ExSituConfig, rng: np.random.Generator
 ) -> FloatArray:
     """States (n_cells,) of random weights: independent devices spread over the window, scaled per layer."""
     low, high = preset.window_ua
     centre = np.clip(network.offset / network.devices, low, high)
-    parts = []
+    states = np.empty((network.n_weights, network.devices))
     for layer, part in enumerate(network.layers):
         sd = config.initial_output_sd if layer == len(network.layers) - 1 else config.initial_sd
-        per_device = sd * network.scale / np.sqrt(network.devices)
-        parts.append(
-            rng.uniform(-1.0, 1.0, (part.stop - part.start) * network.devices) * per_device * np.sqrt(3.0)
-        )
-    return np.clip(centre + np.concatenate(parts), low, high)
+        spread = sd * network.scale / np.sqrt(network.devices) * np.sqrt(3.0)
+        states[part] = centre + rng.uniform(-spread, spread, (len(part), network.devices))
+    return np.clip(states.ravel(), low, high)
 
 
 def train(
-    network: BayesianNetwork,
+    network: Chains,
     preset: DevicePreset,
     x: FloatArray,
     y: FloatArray,
@@ -168,7 +167,7 @@ def train(
 
 
 def gaussian_kl(
-    network: BayesianNetwork, layers: str, prior_sd: float, beta: float, anchor: FloatArray | None = None
+    network: Chains, layers: str, prior_sd: float, beta: float, anchor: FloatArray | None = None
 ) -> Callable[[FloatArray], tuple[float, FloatArray]] | None:
     """The penalty beta KL[q || N(anchor, prior_sd^2)] of the chosen layers ("last", "all"; "none" gives None).
 
@@ -176,7 +175,7 @@ def gaussian_kl(
     """
     if layers == "none" or beta == 0.0:
         return None
-    part = network.layers[-1] if layers == "last" else slice(0, network.n_weights)
+    part = network.layers[-1] if layers == "last" else np.arange(network.n_weights)
 
     def penalty(flat: FloatArray) -> tuple[float, FloatArray]:
         reads = flat[:, part]

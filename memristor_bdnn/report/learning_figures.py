@@ -156,11 +156,11 @@ def conductances(trials: Any, path: Path) -> Path:
     network = method.learner.network
     fig, axes = _axes(1, len(network.layers), (10, 3.2))
     for index, (axis, part) in enumerate(zip(axes, network.layers, strict=True)):
-        cells = slice(part.start * network.devices, part.stop * network.devices)
+        cells = (part[:, None] * network.devices + np.arange(network.devices)).ravel()
         bins = np.linspace(0.0, 22.0, 45)
         axis.hist(before[cells], bins, color=_COLOURS[0], alpha=0.55, label="after deployment")
         axis.hist(after[cells], bins, histtype="step", color=_COLOURS[1], lw=1.6, label="after in situ learning")
-        axis.set_title(f"layer {index + 1}: {cells.stop - cells.start} devices", fontsize=10)
+        axis.set_title(f"layer {index + 1}: {len(cells)} devices", fontsize=10)
         axis.set_xlabel("conductance, microsiemens")
     axes[0].set_ylabel("devices")
     axes[-1].legend(fontsize=8, frameon=False)
