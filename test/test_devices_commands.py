@@ -116,6 +116,7 @@ def test_map_draws_measurements_and_saved_states(tmp_path, measurement):
         (["device", "map", "absent.npz"], "absent.npz"),
         (["energy", "--queries", "0"], "--queries 0"),
         (["energy", "--queries", "9", "--candidates", "5"], "raise --candidates"),
+        (["energy", "--queries", "1", "--candidates", "50", "--torch-device", "tpu"], "cannot measure on 'tpu'"),
         (["energy", "--quick", "--host-power-w", "-3"], "host_power_w"),
     ],
 )
@@ -124,9 +125,11 @@ def test_wrong_usage_ends_with_a_plain_error(capsys, words, complaint):
     assert complaint in capsys.readouterr().err
 
 
-def test_energy_lists_costs_assumptions_and_the_published_claim(tmp_path, capsys):
+@pytest.mark.parametrize("options", [[], ["--torch-device", "cpu"]], ids=["assumed", "measured"])
+def test_energy_lists_costs_assumptions_and_the_published_claim(tmp_path, capsys, options):
     out = tmp_path / "energy.json"
-    assert main(["energy", "--queries", "1", "--candidates", "50", "--out", str(out)]) == 0
+    words = ["energy", "--queries", "1", "--candidates", "50", "--out", str(out), *options]
+    assert main(words) == 0
     printed = capsys.readouterr().out
     assert "published" in printed and "assumption" in printed
     record = json.loads(out.read_text())
@@ -136,6 +139,7 @@ def test_energy_lists_costs_assumptions_and_the_published_claim(tmp_path, capsys
     assert chips["energy_ratio"] == pytest.approx(gpu["energy_j"] / chips["energy_j"])
     assert chips["speed_gain_percent"] == pytest.approx(100 * (gpu["time_s"] / chips["time_s"] - 1))
     assert record["ledger"]["queries"]["verify_reads"] == 0 < record["ledger"]["deployment"]["verify_reads"]
+    assert ("measured with torch" in record["platforms"]["GPU"]["basis"]) == bool(options)
     assert len(record["ledger_by_query"]) == 1
     assert record["ledger_by_query"][0]["reads"] == record["ledger"]["queries"]["reads"] > 0
     assert any(row["source"] == "assumption" for row in record["assumptions"])

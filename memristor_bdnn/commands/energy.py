@@ -34,6 +34,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", metavar="JSON", help="write figures and assumptions as JSON")
     parser.add_argument("--quick", action="store_true", help="4 queries, 1,000 candidates")
+    parser.add_argument(
+        "--torch-device",
+        metavar="DEVICE",
+        help="measure the GPU's part with torch on this device (cuda) instead of assuming it",
+    )
     for field in dataclasses.fields(PlatformAssumptions):
         unit = f" ({field.metadata['unit']})" if field.metadata["unit"] else ""
         parser.add_argument(
@@ -65,9 +70,10 @@ def run(args: argparse.Namespace) -> int:
             f"{len(x)} labelled rows: {INITIAL_LABELS} initial labels and --queries {args.queries} need"
             f" {INITIAL_LABELS + args.queries}; raise --candidates"
         )
+    measured = _measured(args, preset)
     task = measure_task(preset, x, y, args.queries, args.seed)
     n_cells = task.ledger.wear.size
-    costs = pricing.digital_costs(task.work, assumptions)
+    costs = pricing.digital_costs(task.work, assumptions, measured)
     gpu = costs[-1]
     costs += pricing.memristor_costs(task.work, task.ledger, preset, n_cells, assumptions)
     comparisons = [pricing.against(gpu, cost) for cost in costs]
@@ -100,6 +106,18 @@ def run(args: argparse.Namespace) -> int:
     }
     write_record(args.out, record(figures, [args.seed]))
     return 0
+
+
+def _measured(args: argparse.Namespace, preset: DevicePreset) -> tuple[float, float] | None:
+    """Seconds of a step and of a prediction, measured where a torch device was named."""
+    if args.torch_device is None:
+        return None
+    from memristor_bdnn.benchmark.digital_platform import measure
+
+    labels = INITIAL_LABELS + args.queries // 2
+    times = measure(preset, args.torch_device, labels=labels, candidates=args.candidates)
+    print(f"{times.device}: {1e3 * times.step_s:.3f} ms a step, {1e3 * times.predict_s:.3f} ms a prediction")
+    return times.step_s, times.predict_s
 
 
 def _print_costs(title: str, comparisons: list[Any]) -> None:

@@ -109,15 +109,25 @@ def price_devices(ledger: Ledger, preset: DevicePreset, n_cells: int, scenario: 
     return ledger.priced(other, factor)
 
 
-def digital_costs(work: Work, assumptions: PlatformAssumptions) -> list[Cost]:
-    """The task on a CPU (measured time) and on a GPU (from launches and arithmetic)."""
+def digital_costs(
+    work: Work, assumptions: PlatformAssumptions, measured: tuple[float, float] | None = None
+) -> list[Cost]:
+    """The task on a CPU (measured time) and on a GPU.
+
+    Args:
+        work: the task.
+        assumptions: watts; without ``measured`` also the GPU's launches and arithmetic.
+        measured: seconds of one learning step and of one prediction on the GPU.
+    """
     a = assumptions
     cpu_s = work.host_s + work.devices_s
     launches = work.steps * a.gpu_step_kernels + work.predictions * a.gpu_predict_kernels
-    gpu_s = launches * a.gpu_launch_s + 2 * work.multiply_adds / a.gpu_flops
+    gpu_s, basis = launches * a.gpu_launch_s + 2 * work.multiply_adds / a.gpu_flops, f"{launches} kernel launches"
+    if measured is not None:
+        gpu_s, basis = work.steps * measured[0] + work.predictions * measured[1], "measured with torch"
     return [
         Cost("CPU", cpu_s, cpu_s * a.host_power_w, "measured CPU time"),
-        Cost("GPU", gpu_s, gpu_s * a.gpu_power_w, f"{launches} kernel launches"),
+        Cost("GPU", gpu_s, gpu_s * a.gpu_power_w, basis),
     ]
 
 
