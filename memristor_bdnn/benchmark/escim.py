@@ -108,7 +108,9 @@ def _rates(quick: bool, show: Callable[..., None]) -> dict[str, Any]:
         [[text, figures[key], figures[f"{key}_limit"], figures[f"{key}_of_limit"]] for key, text in names.items()],
     )
     show("what a learner sees", ["operation", "value"],
-         [["one sample of the weights (three chips), ms", figures["three_chips_ms"]],
+         [["processor time of the driver for a chip read, us", figures["chip_reads_driver_cpu_us"]],
+          ["processor time of the driver for a pulse, us", figures["pulses_driver_cpu_us"]],
+          ["one sample of the weights (three chips), ms", figures["three_chips_ms"]],
           *[[f"masked update of {figures['update_cells']} cells, {way}, ms", figures[f"update_{way}_ms"]]
             for way in ("cell", "row", "column", "reset_target")]])  # fmt: skip
     return figures

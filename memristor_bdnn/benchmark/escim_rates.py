@@ -30,6 +30,9 @@ def measure(rounds: int) -> dict[str, Any]:
             for key, request, answer in (("chip_reads_per_s", read, 8201), ("pulses_per_s", pulse, 7)):
                 bare = echo.connect(len(request.encode()), answer)
                 protocol, limit = partial(client.request, request), _ping(bare, request.encode(), answer)
+                start = time.process_time()
+                _rate(protocol, 200)
+                figures[key.replace("_per_s", "_driver_cpu_us")] = 1e6 * (time.process_time() - start) / 200
                 pairs = [(_rate(protocol, 100), _rate(limit, 100)) for _ in range(rounds)]
                 bare.close()
                 figures[key] = float(np.median([a for a, _ in pairs]))
