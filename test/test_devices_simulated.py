@@ -4,6 +4,8 @@ import resource
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from memristor_bdnn import accelerator
 from memristor_bdnn.accelerator.protocol import Accelerator
@@ -119,6 +121,38 @@ def test_read_noise_factor_scales_the_noise_and_zero_switches_it_off():
         hardware.write_verify(np.full(2000, 2.0))
     ratio = (np.diff(loud.read(50), axis=0)).std() / np.diff(usual.read(50), axis=0).std()
     assert ratio == pytest.approx(3, rel=0.03)
+
+
+OPERATIONS = st.sampled_from(["read", "pulse", "dense", "write_verify", "program", "wait"])
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.sampled_from(presets.NAMES), st.lists(OPERATIONS, max_size=12), st.integers(0, 2**32 - 1))
+def test_books_balance_and_states_stay_physical_whatever_is_done(name, operations, seed):
+    changes = {"faults": {"stuck_low": 0.05, "stuck_high": 0.05}, "wear": {"endurance": 30, "failure_probability": 0.2}}
+    changes["retention"] = {"rate_ua_per_decade": 0.05, "rate_sd_ua_per_decade": 0.05}
+    hardware, rng = chips(60, override(load(name), changes), seed), np.random.default_rng(seed)
+    low, high = hardware.preset.window_ua
+    before = hardware.ledger.summary()
+    for operation in operations:
+        mask, target = rng.random(60) < 0.2, rng.uniform(low, high, 60)
+        if operation == "read":
+            assert np.isfinite(hardware.read(2)).all()
+        elif operation in ("pulse", "dense"):
+            chosen = mask if operation == "pulse" else ~mask
+            hardware.pulse((chosen * rng.choice([-1, 1], 60)).astype(np.int8))
+        elif operation == "wait":
+            hardware.wait(float(rng.exponential(1e4)))
+        else:
+            getattr(hardware, operation)(target, mask)
+        after = hardware.ledger.summary()
+        assert all(after[key] >= before[key] for key in after), "nothing is ever given back"
+        assert hardware.ledger.wear.sum() == after["set_pulses"] + after["reset_pulses"]
+        assert after["adc_conversions"] == after["reads"] + after["verify_reads"]
+        assert 0 <= after["device_energy_j"] <= after["system_energy_j"]
+        state = hardware.cells.state_ua[:60]
+        assert np.isfinite(state).all() and (state >= 0).all() and (state < 3 * high).all()
+        before = after
 
 
 # --- write-verify
