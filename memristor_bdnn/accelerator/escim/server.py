@@ -157,6 +157,9 @@ class Server:
                 self._serve(connection)
             except OSError as error:
                 _LOG.debug("client %s lost: %s", address, error)
+            except Exception:
+                # A defect in answering one client must not take the board away from the next.
+                _LOG.exception("client %s: its connection is closed", address)
             finally:
                 connection.close()
                 self._connections.discard(connection)
