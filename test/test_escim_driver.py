@@ -15,7 +15,7 @@ from memristor_bdnn.accelerator.escim.faults import FaultConfig, FaultInjector, 
 from memristor_bdnn.accelerator.escim.layouts import Block, MapParameters
 from memristor_bdnn.accelerator.escim.recording import load
 from memristor_bdnn.accelerator.escim.safety import Guard, SafetyError, SafetyLimits
-from memristor_bdnn.accelerator.escim.server import BoardResponder, Server
+from memristor_bdnn.accelerator.escim.server import BoardResponder, ReplayResponder, Server
 from memristor_bdnn.accelerator.protocol import Accelerator
 from memristor_bdnn.device.tables import read_table
 from memristor_bdnn.errors import AcceleratorError, Cancelled, CapacityError, ConfigError, UnsupportedError
@@ -394,3 +394,21 @@ def test_a_deployment_reports_progress_and_can_be_cancelled(setup, blocking):
     assert not server.emulated.job_running and board.progress() < 4096
     with pytest.raises(SafetyError, match="400 write-verify pulses"):
         board.map_block(block, targets, MapParameters(max_pulses=400))
+
+
+def test_a_whole_session_is_replayed_without_its_board(setup, tmp_path):
+    path = tmp_path / "lab.jsonl"
+
+    def work(server, **options):
+        board = setup.driver(server, cells=300, **options)
+        report = board.write_verify(np.linspace(0.5, 3.5, 300))
+        board.pulse(directions(np.random.default_rng(4), 0.2, 300))
+        reads = board.read(3)
+        board.close()
+        return report, reads
+
+    report, reads = work(setup.board(), record=str(path))
+    replay = ReplayResponder(path)
+    again, replayed = work(setup.board(responder=lambda board: replay))
+    assert again == report and replay.mismatch is None and replay.position == len(replay.pairs)
+    np.testing.assert_array_equal(replayed, reads)
