@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -64,6 +64,7 @@ class SimulatedArm:
         self._offset = np.asarray(description.tool_offset)
         self._width = description.max_grasp_width
         self._trajectory: JointTrajectory | None = None
+        self._targets: list[tuple[list[float], list[float]]] = []
         self._start_time = 0.0
         self.set_joints(np.asarray(description.home))
 
@@ -120,13 +121,20 @@ class SimulatedArm:
             raise ArmError("start_mismatch", f"{self.description.joint_names[worst]} is {gap[worst]:.3f} rad away "
                            f"from where the trajectory starts (allowed {self._tolerance} rad)")
         self._trajectory, self._start_time = trajectory, now
+        # The clock ticks in whole steps: every target is known now.
+        steps = np.arange(1, int(trajectory.duration / self._step) + 3) * self._step
+        self._targets = [(q.tolist(), v.tolist()) for q, v in zip(*trajectory.sample(steps), strict=True)]
 
     def update(self, t: float) -> bool:
         """Command the motors for the coming step at clock time t; returns True while the trajectory runs."""
         if self._trajectory is None:
             return False
         elapsed = t - self._start_time
-        self._command(*self._trajectory.sample(elapsed + self._step))
+        tick = round(elapsed / self._step)
+        if 0 <= tick < len(self._targets) and abs(elapsed - tick * self._step) < 1e-6:
+            self._command(*self._targets[tick])
+        else:
+            self._command(*self._trajectory.sample(elapsed + self._step))
         return elapsed < self._trajectory.duration
 
     def tracking_error(self, t: float) -> FloatArray:
@@ -140,13 +148,12 @@ class SimulatedArm:
         self._trajectory = None
         self._command(self.joint_positions(), np.zeros(self.description.dof))
 
-    def _command(self, position: FloatArray, velocity: FloatArray) -> None:
-        arm = self.description
+    def _command(self, position: Sequence[float] | FloatArray, velocity: Sequence[float] | FloatArray) -> None:
+        arm, control, mode = self.description, self._bullet.setJointMotorControl2, self._bullet.POSITION_CONTROL
         rows = zip(self.joints, position, velocity, arm.effort, arm.velocity, strict=True)
         for index, q, v, force, fastest in rows:
-            self._bullet.setJointMotorControl2(
-                self.body, index, self._bullet.POSITION_CONTROL, targetPosition=float(q), targetVelocity=float(v),
-                force=force, positionGain=0.5, velocityGain=1.0, maxVelocity=1.5 * fastest)
+            control(self.body, index, mode, targetPosition=float(q), targetVelocity=float(v), force=force,
+                    positionGain=0.5, velocityGain=1.0, maxVelocity=1.5 * fastest)
 
 
 class SimulatedPort:

@@ -26,6 +26,9 @@ class WorldConfig:
     settle: float = option(0.1, "time for the beads to settle before the tilt", low=0.0, high=5.0, unit="s")
     wait: float = option(1.25, "longest wait at the final pitch", low=0.1, high=10.0, unit="s")
     arm: str = option("", "arm that carries the cup: a built-in name or a YAML file; empty for none")
+    whole_motion: bool = option(
+        False, "with an arm: execute the plan to its end even when the outcome can no longer change (for films)"
+    )
     weld_wide_cups: bool = option(True, "weld a cup that is too wide for the hand, instead of refusing it")
     audit: bool = option(False, "look for beads that went through a wall or a floor, every step (slow)")
 

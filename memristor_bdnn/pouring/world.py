@@ -150,8 +150,10 @@ class PouringWorld:
             for _ in range(round(self.config.settle / self.config.time_step)):
                 tick("settle", 0.0)
             offered = scene.in_cup(scene.bead_positions())
-            for phase in ("approach", "pour", "retreat"):
-                worst = max(worst, self._follow(getattr(plan, phase), phase, tick))
+            worst = self._follow(plan.approach, "approach", tick)
+            worst = max(worst, self._follow(plan.pour, "pour", tick, plan.tilt_time))
+            if self.config.whole_motion:
+                worst = max(worst, self._follow(plan.retreat, "retreat", tick))
         except Cancelled:
             self.arm.hold()
             raise
@@ -175,8 +177,12 @@ class PouringWorld:
                               f"{1000 * widest:.1f} mm; choose a narrower cup or set weld_wide_cups")
         return "weld"
 
-    def _follow(self, trajectory: Any, phase: str, tick: _Ticker) -> float:
-        """Execute one part of a plan; returns the largest joint tracking error, radians."""
+    def _follow(self, trajectory: Any, phase: str, tick: _Ticker, tilted_after: float = math.inf) -> float:
+        """Execute one part of a plan; returns the largest joint tracking error, radians.
+
+        From ``tilted_after`` seconds on it ends as soon as the cup is empty and every bead rests or has left,
+        unless ``config.whole_motion`` asks for the rest.
+        """
         begin, worst = self.time, 0.0
         self.arm.start(trajectory, self.time)
         length = max(trajectory.duration, 1e-9)
@@ -184,20 +190,28 @@ class PouringWorld:
             tick(phase, min(1.0, (self.time - begin) / length))
             if tick.steps % _CHECK_EVERY == 0:
                 worst = max(worst, float(np.abs(self.arm.tracking_error(self.time)).max()))
+                late = self.time - begin > tilted_after and not self.config.whole_motion
+                if late and self._settled(cup_must_be_empty=True):
+                    break
         return worst
 
     def _wait(self, tick: _Ticker) -> None:
         """Step until every bead rests or has left, at most ``config.wait``."""
         steps = round(self.config.wait / self.config.time_step)
-        scene = self._ready()
-        low = 0.8 * self.setup.context.bowl_height
         for k in range(steps):
             tick("wait", k / steps)
-            if k % _CHECK_EVERY == 0 and k >= 4 * _CHECK_EVERY:
-                points = scene.bead_positions()
-                gone = ~scene.in_cup(points) & ~scene.in_bowl(points) & (points[:, 2] < low)
-                if (gone | (scene.bead_speeds() < 0.05)).all():
-                    break
+            if k % _CHECK_EVERY == 0 and k >= 4 * _CHECK_EVERY and self._settled():
+                break
+
+    def _settled(self, cup_must_be_empty: bool = False) -> bool:
+        """Whether every bead rests or has left the vessels for good."""
+        scene = self._ready()
+        points = scene.bead_positions()
+        in_cup = scene.in_cup(points)
+        if cup_must_be_empty and in_cup.any():
+            return False
+        gone = ~in_cup & ~scene.in_bowl(points) & (points[:, 2] < 0.8 * self.setup.context.bowl_height)
+        return bool((gone | (scene.bead_speeds() < 0.05)).all())
 
     def _outcome(self, offered: npt.NDArray[np.bool_], tick: _Ticker, details: dict[str, Any]) -> PourOutcome:
         scene = self._ready()
@@ -288,7 +302,7 @@ class PouringWorld:
         """A picture of the scene now, uint8 (height, width, 3); no display needed.
 
         Args:
-            view: ``side``, ``front``, or ``arm`` (from above the arm's base).
+            view: ``side``, ``front``, or ``arm`` (from beside the arm's shoulder).
             width, height: pixels.
             supersample: 1 is fast (about 0.1 s), 2 has smooth edges.
 
@@ -347,6 +361,8 @@ class _Ticker:
         self._world.time += self._world.config.time_step
         if self.audit is not None:
             self.audit.look()
+        if self._world._gui and self.steps % 8 == 0:
+            self._world.show()
         if self.steps % _CHECK_EVERY == 0:
             if self._cancelled is not None and self._cancelled():
                 raise Cancelled(f"trial stopped during {phase} by the caller")

@@ -185,7 +185,7 @@ def animate_pour(trial: Trial, arm: str, folder: Path) -> str | None:
     context, parameters = PourContext.from_array(trial.context), PourParameters.from_array(trial.parameters)
     planner = PourPlanner(arms.load(arm))
     try:
-        with PouringWorld(WorldConfig(arm=arm)) as world:
+        with PouringWorld(WorldConfig(arm=arm, whole_motion=True)) as world:
             world.reset(trial.seed, context)
             plan = planner.plan(context, parameters, seed=trial.seed)
             frames, _, _ = record_pour(world, functools.partial(world.pour_with_arm, plan), every=2)
