@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -30,6 +31,8 @@ FloatArray = npt.NDArray[np.float64]
 # polynomial degrees that smooth the free joint along the pour
 DEGREES = (3, 5, 8)
 WORKSPACE = ((-0.2, -0.7, 0.05), (0.8, 0.7, 0.7))  # of the tool between start and pour, m
+BATCHES = 20
+"""Batches of candidates drawn before a search is called hopeless."""
 ANGLES = 48  # angles of the hand around the cup that are told apart
 HEIGHTS = (0.0, -0.5, 0.5, -1.0)  # where the hand holds the cup, as shares of its half height
 FINGER = 0.012  # half of a fingertip's width, m
@@ -58,7 +61,10 @@ class PlannerConfig:
     free_samples: int = option(28, "values of the free joint on the ladder", low=2, high=512)
     refine: int = option(6, "fine poses for each ladder step", low=1, high=50)
     candidates: int = option(48, "yaws and grasp angles weighed up at a time", low=1, high=10_000)
-    budget: float = option(3.0, "give up after this time", low=0.01, high=600.0, unit="s")
+    attempts: int = option(60, "whole attempts before a search is given up; unlike time, the same on any machine",
+                           low=1, high=100_000)
+    approach_iterations: int = option(300, "extensions of one approach's search", low=1, high=10_000_000)
+    budget: float = option(4.0, "give up after this time", low=0.01, high=600.0, unit="s")
     approach_budget: float = option(0.4, "give up one approach after this time", low=0.01, high=600.0, unit="s")
     time_step: float = option(0.02, "spacing of trajectory samples", low=0.001, high=0.1, unit="s")
 
@@ -169,7 +175,7 @@ class PourPlanner:
         if contact:
             raise PlanningError("collision", f"the start touches something: {contact[0].first} with "
                                 f"{contact[0].second}")
-        for yaw, angle in self._candidates(search):
+        for yaw, angle in itertools.islice(self._candidates(search), self.config.attempts):
             if time.perf_counter() > search.deadline:
                 break
             try:
@@ -217,7 +223,7 @@ class PourPlanner:
         angles = np.linspace(-np.pi, np.pi, ANGLES, endpoint=False)
         n = self.config.candidates
         free = np.linspace(*self.solver.free_range, 14)[1:-1]
-        while True:
+        for _ in range(BATCHES):
             yaw = (search.rng.permutation(n) + search.rng.random(n)) * 2 * np.pi / n
             angle = search.rng.choice(angles, n, p=search.weights / search.weights.sum())
             poses = np.array([pour_path(search.context, search.parameters, y, 3) @ invert(search.held.at(a))
@@ -363,7 +369,7 @@ class PourPlanner:
         space = UprightSpace(self.model, self.solver, *WORKSPACE)
         # the timed motion is checked finely below, so the path need not be
         found = plan(space, search.start, goal, search.rng, RRTConfig(
-            timeout=min(remaining, config.approach_budget), resolution=0.06, fine_resolution=0.06, shortcuts=10))
+            timeout=min(remaining, config.approach_budget), iterations=config.approach_iterations, resolution=0.06, fine_resolution=0.06, shortcuts=10))
         limits = (np.concatenate([config.speed * self._velocity, np.full(3, config.cup_speed)]),
                   np.concatenate([config.push * self._acceleration, np.full(3, config.cup_acceleration)]))
         for spacing in (0.15, 0.07, 0.03):
@@ -386,9 +392,10 @@ class PourPlanner:
         tried = sum(search.failures.values())
         out_of_reach = f"{search.hopeless} pairs of pour plane and hand angle were out of reach"
         if not tried:
-            if search.hopeless:
+            if search.hopeless >= 2 * self.config.candidates:
                 return PlanningError("no_ik", f"{out_of_reach}, none was within reach")
-            return PlanningError("timeout", f"{self.config.budget} s passed before anything could be tried")
+            return PlanningError("timeout", f"{self.config.budget} s passed before anything could be tried; "
+                                 f"{out_of_reach}")
         reasons: Counter[str] = Counter()
         for (reason, _), count in search.failures.items():
             reasons[reason] += count

@@ -31,6 +31,8 @@ class RRTConfig:
                                unit="rad")
     fine_resolution: float = option(0.01, "the same for the final re-check", low=0.001, high=0.1, unit="rad")
     shortcuts: int = option(30, "attempts to cut corners off a path", low=0, high=10_000)
+    iterations: int = option(100_000, "give up after so many extensions: unlike time, the same on any machine", low=1,
+                             high=100_000_000)
     timeout: float = option(2.0, "give up after this time", low=0.001, high=600.0, unit="s")
 
     def __post_init__(self) -> None:
@@ -166,9 +168,10 @@ def _search(space: Space, start: FloatArray, goal: FloatArray, rng: np.random.Ge
         return [start, goal]
     near, far = _Tree(start), _Tree(goal)
     swapped = False
-    while True:
-        if time.perf_counter() > deadline:
-            raise PlanningError("timeout", f"no path in {config.timeout} s, {len(near.parent) + len(far.parent)} "
+    for iteration in itertools.count():
+        if iteration == config.iterations or time.perf_counter() > deadline:
+            limit = f"{iteration} extensions" if iteration == config.iterations else f"{config.timeout} s"
+            raise PlanningError("timeout", f"no path in {limit}, {len(near.parent) + len(far.parent)} "
                                 f"configurations tried{_worst(space)}")
         reached = _extend(space, near, space.sample(rng), config.reach, resolution)
         if reached is not None:
@@ -181,6 +184,7 @@ def _search(space: Space, start: FloatArray, goal: FloatArray, rng: np.random.Ge
                     path = near.branch(reached) + far.branch(node)[-2::-1]
                     return path[::-1] if swapped else path
         near, far, swapped = far, near, not swapped
+    raise AssertionError("unreachable: the loop above ends by returning or raising")
 
 
 def _extend(space: Space, tree: _Tree, target: FloatArray, reach: float, resolution: float) -> int | None:
