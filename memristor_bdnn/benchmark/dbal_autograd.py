@@ -31,14 +31,14 @@ class PlainAutograd:
 
         torch.set_num_threads(1)
         self.torch, self.learner, self.reads = torch, learner, reads
-        flat = torch.tensor(learner.accelerator.read(20).mean(axis=0))
-        sizes = [i * o * d for i, o, d in learner.network.shapes]
-        self.states = [
-            part.reshape(shape)
-            for part, shape in zip(torch.split(flat, sizes), learner.network.shapes, strict=True)
-        ]
-        self.mean = [torch.zeros(i, o) for i, o, _ in learner.network.shapes]
-        self.square = [torch.zeros(i, o) for i, o, _ in learner.network.shapes]
+        network = learner.network
+        sizes = [i * o * d for i, o, d in network.shapes]
+        self.chains = []
+        for cells in np.split(learner.accelerator.read(20).mean(axis=0), network.count):
+            parts = torch.split(torch.tensor(cells), sizes)
+            self.chains.append([part.reshape(shape) for part, shape in zip(parts, network.shapes, strict=True)])
+        self.mean = [[torch.zeros(layer.shape[:2]) for layer in chain] for chain in self.chains]
+        self.square = [[torch.zeros(layer.shape[:2]) for layer in chain] for chain in self.chains]
 
     def seconds_per_query(self, x: FloatArray, y: FloatArray, candidates: FloatArray, samples: int) -> float:
         """CPU seconds to learn labels x (n, d), y (n,) and to predict all candidates (m, d) once."""
@@ -51,14 +51,20 @@ class PlainAutograd:
             self._step(rows, truth)
         with torch.no_grad():
             rows = torch.tensor(learner.scaler(learner.features(candidates)))
-            p = torch.stack([torch.softmax(self._logits(self._read(), rows), dim=1)[:, 1] for _ in range(samples)])
+            p = torch.stack(
+                [
+                    torch.softmax(self._logits(self._read(chain), rows), dim=1)[:, 1]
+                    for _ in range(samples)
+                    for chain in self.chains
+                ]
+            )
             p.mean(dim=0), p.std(dim=0)
         return time.process_time() - started
 
-    def _read(self) -> list[Any]:
+    def _read(self, states: list[Any]) -> list[Any]:
         torch, noise = self.torch, self.learner.accelerator.preset.read_noise
         reads = []
-        for state in self.states:
+        for state in states:
             scale = noise.constant_ua + noise.linear * state + noise.quadratic_per_ua * state**2
             reads.append((state + torch.distributions.Laplace(0.0, scale).sample()).clamp(min=noise.floor_ua))
         return reads
@@ -75,27 +81,32 @@ class PlainAutograd:
 
     def _step(self, rows: Any, truth: Any) -> None:
         torch, cfg = self.torch, self.learner.config
-        votes = [torch.zeros_like(m) for m in self.mean]
-        total = [torch.zeros_like(m) for m in self.mean]
+        votes = [[torch.zeros_like(m) for m in chain] for chain in self.mean]
+        total = [[torch.zeros_like(m) for m in chain] for chain in self.mean]
         for _ in range(cfg.evaluations):
-            gradient = [torch.zeros_like(m) for m in self.mean]
-            for _ in range(self.reads):
-                currents = [layer.requires_grad_() for layer in self._read()]
-                loss = torch.nn.functional.cross_entropy(self._logits(currents, rows), truth, reduction="sum")
-                for sum_, layer in zip(gradient, torch.autograd.grad(loss, currents), strict=True):
-                    sum_ += layer.sum(dim=2) / self.reads
-            scaled = []
-            for g, mean, square in zip(gradient, self.mean, self.square, strict=True):
-                mean.mul_(cfg.rms_decay).add_(g, alpha=1 - cfg.rms_decay)
-                square.mul_(cfg.rms_decay).add_(g * g, alpha=1 - cfg.rms_decay)
-                scaled.append((g / (torch.sqrt((square - mean * mean).clamp(min=0.0)) + 1e-8)).abs())
+            gradients, scaled = [], []
+            for states, means, squares in zip(self.chains, self.mean, self.square, strict=True):
+                gradient = [torch.zeros_like(m) for m in means]
+                for _ in range(self.reads):
+                    currents = [layer.requires_grad_() for layer in self._read(states)]
+                    loss = torch.nn.functional.cross_entropy(self._logits(currents, rows), truth, reduction="sum")
+                    for sum_, layer in zip(gradient, torch.autograd.grad(loss, currents), strict=True):
+                        sum_ += layer.sum(dim=2) / self.reads
+                for g, mean, square in zip(gradient, means, squares, strict=True):
+                    mean.mul_(cfg.rms_decay).add_(g, alpha=1 - cfg.rms_decay)
+                    square.mul_(cfg.rms_decay).add_(g * g, alpha=1 - cfg.rms_decay)
+                    scaled.append((g / (torch.sqrt((square - mean * mean).clamp(min=0.0)) + 1e-8)).abs())
+                gradients.append(gradient)
             every = torch.cat([s.flatten() for s in scaled])
             threshold = torch.topk(every, max(1, round(cfg.mark_fraction * len(every)))).values.min()
-            for vote, sum_, s, g in zip(votes, total, scaled, gradient, strict=True):
-                vote += s >= threshold
-                sum_ += g
-        for state, vote, g in zip(self.states, votes, total, strict=True):
-            self._pulse(state, (vote >= cfg.mark_votes * cfg.evaluations).float() * -torch.sign(g))
+            marks = iter(scaled)
+            for vote_c, total_c, gradient in zip(votes, total, gradients, strict=True):
+                for vote, sum_, g in zip(vote_c, total_c, gradient, strict=True):
+                    vote += next(marks) >= threshold
+                    sum_ += g
+        for states, vote_c, total_c in zip(self.chains, votes, total, strict=True):
+            for state, vote, g in zip(states, vote_c, total_c, strict=True):
+                self._pulse(state, (vote >= cfg.mark_votes * cfg.evaluations).float() * -torch.sign(g))
 
     def _pulse(self, state: Any, direction: Any) -> None:
         torch, preset = self.torch, self.learner.accelerator.preset

@@ -12,31 +12,36 @@ LIP = "memristor_bdnn.pouring.lip:lip_features"
 RECIPES: dict[str, dict[str, Any]] = {
     # The source paper's method: raw inputs, bits as labels, up to 110 epochs until 98 % of the labels are right.
     "paper": {},
-    # Lip features instead of raw inputs; weights of a third of the published size, so that the deployment's write
-    # error does not destroy the network; a fixed number of epochs per label instead of memorising; the last reads
-    # of the trajectory join the live ones, which is what makes the spread of the samples wide enough to ask with.
+    # Lip features instead of raw inputs; four small networks side by side on the chips, whose disagreement is the
+    # doubt to ask with; weights of half the published size, so that the deployment's write error does not destroy
+    # the network; a fixed number of epochs per label instead of memorising; the last reads of the trajectory join
+    # the live ones.
     "pouring": {
         "features": LIP,
-        "scale_ua": 3.0,
-        "mark_fraction": 0.15,
+        "chains": 4,
+        "hidden": [24, 24],
+        "scale_ua": 2.0,
+        "mark_fraction": 0.12,
         "stop_accuracy": 1.1,
         "max_epochs": 8,
-        "memory_samples": 64,
+        "memory_samples": 16,
         "ex_situ": {"epochs": 200, "learning_rate": 0.04},
     },
     # The same, fitted ex situ to simulated trials first: few, small steps in situ, and some simulated rows replayed,
     # so that the labels correct the prior instead of erasing it.
     "pouring_prior": {
         "features": LIP,
-        "scale_ua": 4.0,
+        "chains": 4,
+        "hidden": [24, 24],
+        "scale_ua": 3.0,
+        "mark_fraction": 0.01,
         "stop_accuracy": 1.1,
         "max_epochs": 8,
-        "memory_samples": 48,
-        "mark_fraction": 0.005,
+        "memory_samples": 16,
         "softness": 0.25,
         "replay_rows": 256,
         "replay_weight": 0.3,
-        "ex_situ": {"epochs": 40, "learning_rate": 0.03, "batch": 128},
+        "ex_situ": {"epochs": 25, "learning_rate": 0.03, "batch": 128},
     },
 }
 
