@@ -58,8 +58,8 @@ class PlannerNode(SkillNode):
         from memristor_bdnn.planning.pour import PlannerConfig, PourPlanner
 
         self._arm = arms.load(self.config.arm)
-        # The number of candidates, not the clock, ends a search here: a busy machine must not change a plan.
-        self.declare_section(PlannerConfig, "planner", {"budget": 30.0, "approach_budget": 10.0})
+        # Attempts and iterations, not the clock, end a search here: a busy machine must not change a plan.
+        self.declare_section(PlannerConfig, "planner", {"budget": 30.0, "approach_budget": 30.0})
         self._planner = PourPlanner(self._arm, build(PlannerConfig, self.read_section("planner")))
 
     def teardown(self) -> None:

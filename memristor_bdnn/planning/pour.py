@@ -369,7 +369,8 @@ class PourPlanner:
         space = UprightSpace(self.model, self.solver, *WORKSPACE)
         # the timed motion is checked finely below, so the path need not be
         found = plan(space, search.start, goal, search.rng, RRTConfig(
-            timeout=min(remaining, config.approach_budget), iterations=config.approach_iterations, resolution=0.06, fine_resolution=0.06, shortcuts=10))
+            timeout=min(remaining, config.approach_budget), iterations=config.approach_iterations,
+            resolution=0.06, fine_resolution=0.06, shortcuts=10))
         limits = (np.concatenate([config.speed * self._velocity, np.full(3, config.cup_speed)]),
                   np.concatenate([config.push * self._acceleration, np.full(3, config.cup_acceleration)]))
         for spacing in (0.15, 0.07, 0.03):
