@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 
 FAULTS = "drop=0.05,corrupt=0.01,delay=0.005,delay_max_s=2"
+QUICK_FAULTS = "drop=0.05,corrupt=0.01,delay=0.001,delay_max_s=2"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options beyond --out, --seeds, --quick."""
-    parser.add_argument("--faults", default=FAULTS, help="faults per request of the third part (default: %(default)s)")
+    parser.add_argument("--faults", help=f"faults per request of the third part (default: {FAULTS})")
     parser.add_argument("--fuzz", type=int, help="random inputs for the codec (default: 1000000, quick 20000)")
 
 
@@ -29,13 +30,14 @@ def run(args: argparse.Namespace) -> int:
     from memristor_bdnn.benchmark.common import check_out, print_table, record, write_record
 
     check_out(args.out)
-    FaultConfig.parse(args.faults)
+    faults = args.faults if args.faults is not None else (QUICK_FAULTS if args.quick else FAULTS)
+    FaultConfig.parse(faults)
     seeds = list(range(args.seeds if args.seeds is not None else (1 if args.quick else 3)))
-    initial, queries = (10, 2) if args.quick else (24, 8)
+    initial, queries = (8, 1) if args.quick else (24, 8)
     figures: dict[str, Any] = {"initial_trials": initial, "queries": queries}
     known: dict[int, dict[bytes, Any]] = {seed: {} for seed in seeds}
     figures.update(_parity(known, initial, queries, print_table))
-    figures.update(_faults(known, initial, queries, args.faults, print_table))
+    figures.update(_faults(known, initial, queries, faults, print_table))
     figures.update(_rates(args.quick, print_table))
     figures.update(_fuzz(args.fuzz if args.fuzz is not None else (20_000 if args.quick else 1_000_000), print_table))
     figures["ok"] = (
