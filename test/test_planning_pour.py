@@ -177,7 +177,7 @@ def test_the_second_arm_pours_through_the_same_description():
 def test_an_executed_plan_stays_within_two_hundredths_of_a_radian(plan):
     from memristor_bdnn.pouring.world import PouringWorld, WorldConfig
 
-    with PouringWorld(WorldConfig(arm="panda")) as world:
+    with PouringWorld(WorldConfig(arm="panda", whole_motion=True)) as world:
         world.reset(0, CONTEXT)
         outcome = world.pour_with_arm(plan)
     assert outcome.details["tracking_error_rad"] < 0.02

@@ -215,7 +215,7 @@ def executed(arm: Any, plans: list[tuple[int, Any, Any]]) -> dict[str, Any]:
     if not plans:
         return {"executed": 0}
     errors = []
-    with PouringWorld(WorldConfig(arm=arm.name)) as world:
+    with PouringWorld(WorldConfig(arm=arm.name, whole_motion=True)) as world:
         for i, context, plan in plans:
             world.reset(i, context)
             errors.append(float(world.pour_with_arm(plan).details["tracking_error_rad"]))
