@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,9 +107,14 @@ class Stage:
         setup: the scene.
         description: the arm to show, or None.
         gui: show a window instead of rendering in memory.
+
+    Raises:
+        ConfigError: a window is wanted and there is no display.
     """
 
     def __init__(self, setup: TrialSetup, description: Any = None, gui: bool = False) -> None:
+        if gui and not os.environ.get("DISPLAY"):
+            raise ConfigError("gui needs a display, and DISPLAY is not set: leave gui off, or use the camera")
         self._bullet = BulletClient(connection_mode=pybullet.GUI if gui else pybullet.DIRECT)
         self._setup = setup
         bullet = self._bullet
@@ -196,8 +202,9 @@ def camera_for(view: str, setup: TrialSetup, arm: bool) -> Camera:
     x, y, _ = BOWL_POSITION
     size = setup.context.bowl_diameter / 2 + setup.context.bowl_height + 2 * setup.context.cup_height + 0.06
     if view == "arm":
-        return Camera((x - 0.42, y - 0.05, 0.55), (x + 0.03, y, 0.06), 45.0)
-    direction = (0.25, -1.0, 0.42) if view == "side" else (1.0, -0.12, 0.35)
+        # Beside the shoulder, where the arm itself is seldom in the way.
+        return Camera((x - 0.42, y + 0.45, 0.62), (x + 0.02, y, 0.07), 36.0)
+    direction = (0.25, -1.0, 0.42 if arm else 0.62) if view == "side" else (1.0, -0.12, 0.35)
     reach = max(size, 0.24) * 1.9
     unit = np.array(direction) / np.linalg.norm(direction)
     target = np.array([x - (0.2 if arm else -0.02), y, 0.29 if arm else 0.35 * size])

@@ -114,8 +114,6 @@ def final_poses(context: PourContext, parameters: FloatArray, confidence: FloatA
     from matplotlib.collections import LineCollection
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(6.4, 4.6), dpi=160, layout="constrained")
-    axes = figure.add_subplot()
     cup, bowl = _silhouette(cup_of(context)), _outline(bowl_of(context))
     order = np.argsort(confidence)
     shapes = []
@@ -127,16 +125,20 @@ def final_poses(context: PourContext, parameters: FloatArray, confidence: FloatA
     # that no colour hides another.
     rank = np.arange(len(order)) / max(len(order) - 1, 1)
     mixed = np.random.default_rng(0).permutation(len(order))
-    cups = LineCollection([100 * shapes[k] for k in mixed], array=rank[mixed], cmap="plasma", linewidths=0.7,
+    cups = LineCollection([100 * shapes[k] for k in mixed], array=rank[mixed], cmap="plasma", linewidths=0.6,
                           alpha=0.6, joinstyle="round")
+    everything = 100 * np.concatenate([*shapes, bowl])
+    low, high = everything.min(axis=0) - 1.5, everything.max(axis=0) + 1.5
+    low[1] = -0.8
+    wide, tall = high - low
+    figure = Figure(figsize=(3.9 * wide / tall + 1.9, 4.6), dpi=160, layout="constrained")
+    axes = figure.add_subplot()
     axes.add_collection(cups)
     axes.fill(*(100 * bowl).T, color="#8fa3ad", zorder=5, linewidth=0)
     axes.axhline(0.0, color=GREY, linewidth=1.0, zorder=0)
-    everything = 100 * np.concatenate([*shapes, bowl])
-    low, high = everything.min(axis=0) - 1.5, everything.max(axis=0) + 1.5
-    axes.set(xlim=(low[0], high[0]), ylim=(min(low[1], -0.8), high[1]), aspect="equal",
+    axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), aspect="equal",
              xlabel="across the bowl (cm)", ylabel="height above the table (cm)")
-    axes.set_title(f"Final cup poses of {len(shapes)} confident pours, one bowl and cup", fontsize=10, color=INK,
+    axes.set_title(f"{len(shapes)} confident pours for one pair", fontsize=10, color=INK,
                    loc="left")
     bar = figure.colorbar(cups, ax=axes, shrink=0.8, pad=0.02)
     bar.set_ticks([0, 0.5, 1], labels=[f"{np.quantile(confidence, q):.1f}" for q in (0, 0.5, 1)])
