@@ -21,7 +21,7 @@ class Plan:
 
     runs: int = 100
     rows: int = 256
-    patience: int = 100
+    patience: int = 300
     faults_runs: int = 30
     network_runs: int = 10
     network_proposals: int = 30_000

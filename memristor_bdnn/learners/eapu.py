@@ -24,7 +24,8 @@ from memristor_bdnn.learners.protocol import (
     ProgressCallback,
 )
 from memristor_bdnn.network import exsitu
-from memristor_bdnn.network.bayesian import BayesianNetwork, layer_shapes
+from memristor_bdnn.network.bayesian import layer_shapes
+from memristor_bdnn.network.chains import Chains
 from memristor_bdnn.network.features import feature_map, feature_width
 from memristor_bdnn.network.scaling import InputScaler
 from memristor_bdnn.state import pack_rng, restore_rng
@@ -39,8 +40,11 @@ class EaPUConfig:
 
     n_inputs: int = option(11, "width of x", low=1, high=100_000)
     features: str = option("", "change of variables in front of the network, as module:function; empty for none")
-    hidden: tuple[int, ...] = option((50, 50), "units of the hidden layers", low=1, high=10_000)
+    hidden: tuple[int, ...] = option((24,), "units of the hidden layers", low=1, high=10_000, source="D")
     devices_per_weight: int = option(3, "memristors whose currents add up to one weight", low=1, high=16)
+    networks: int = option(
+        6, "independent networks side by side, whose disagreement joins the read noise", low=1, high=1000, source="D"
+    )
     offset_ua: float | None = option(
         None, "sum of a weight's currents that means 0; empty: the middle of the window", low=0.0, unit="uA"
     )
@@ -65,7 +69,7 @@ class EaPUConfig:
         0, "rounds of learning whose last reads join the live reads in predictions", low=0, high=1000
     )
     memory_reads: int = option(2, "reads kept per round", low=1, high=100)
-    ex_situ: exsitu.ExSituConfig = field(default_factory=exsitu.ExSituConfig)
+    ex_situ: exsitu.ExSituConfig = field(default_factory=lambda: exsitu.ExSituConfig(initial_sd=0.8))
 
     def __post_init__(self) -> None:
         """Validate every field."""
@@ -77,8 +81,8 @@ class EaPUConfig:
 class EaPULearner:
     """Error-aware probabilistic update: Adam in place, writing few cells, none by less than its writing error.
 
-    Works on any accelerator that offers write-verify. The predictive spread is the read noise, and
-    the reads kept from earlier rounds where ``memory_rounds`` asks for them.
+    Works on any accelerator that offers write-verify. The predictive spread is the read noise and the
+    disagreement of ``networks`` trained side by side, since the noise alone is too quiet to ask questions by.
 
     Args:
         accelerator: the network's cells are allocated on it here.
@@ -102,7 +106,7 @@ class EaPULearner:
         offset = devices * (low + high) / 2 if cfg.offset_ua is None else cfg.offset_ua
         scale = devices * (high - low) / (2 * 4.91) if cfg.scale_ua is None else cfg.scale_ua
         width = feature_width(self.features, self.n_inputs)
-        self.network = BayesianNetwork(layer_shapes(width, cfg.hidden, devices=devices), offset, scale)
+        self.network = Chains(layer_shapes(width, cfg.hidden, devices=devices), offset, scale, cfg.networks)
         accelerator.allocate(self.network.n_cells)
         self.rng = np.random.default_rng(seed)
         self.scaler: InputScaler | None = None

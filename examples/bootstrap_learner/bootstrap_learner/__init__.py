@@ -1,0 +1,1 @@
+"""Example learner plugin; see docs/writing_a_learner.md of memristor_bdnn."""
