@@ -51,9 +51,9 @@ def with_arm(folder: Path) -> None:
         save_image(np.concatenate(views, axis=1), folder / "arm_views.png")
         world.reset(5, PAIR)
         frames, _, _ = record_pour(world, lambda progress: world.pour_with_arm(plan, progress=progress),
-                                   width=480, height=400, every=4)
-        animation(frames, folder / "arm_pour.gif", frames_per_s=12)
-        animation(frames, folder / "arm_pour.mp4", frames_per_s=12)
+                                   width=400, height=340, every=6)
+        animation(frames, folder / "arm_pour.gif", frames_per_s=10)
+        animation(frames, folder / "arm_pour.mp4", frames_per_s=10)
     planner.close()
 
 

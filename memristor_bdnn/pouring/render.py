@@ -121,9 +121,9 @@ class Stage:
         if gui:
             bullet.configureDebugVisualizer(bullet.COV_ENABLE_GUI, 0)
             bullet.resetDebugVisualizerCamera(0.75, 40, -25, [0.45, 0.0, 0.1])
-        self._body(bullet.createVisualShape(bullet.GEOM_BOX, halfExtents=[1.3, 1.3, 0.02],
-                                            rgbaColor=[*_TABLE, 1], specularColor=[0.1, 0.1, 0.1]),
-                   (0.45, 0.0, -0.0205))
+        self._table = self._body(
+            bullet.createVisualShape(bullet.GEOM_BOX, halfExtents=[1.3, 1.3, 0.02], rgbaColor=[*_TABLE, 1],
+                                     specularColor=[0.1, 0.1, 0.1]), (0.45, 0.0, -0.0205))
         self._bowl = self._vessel(bowl_of(setup.context), COLOURS[setup.bowl_name])
         self._cup = self._vessel(cup_of(setup.context), COLOURS[setup.cup_name])
         self._beads = []
@@ -171,8 +171,13 @@ class Stage:
             lightColor=(1.0, 0.99, 0.96), lightDistance=3.5, shadow=1, lightAmbientCoeff=0.62,
             lightDiffuseCoeff=0.42, lightSpecularCoeff=0.12)
         image = np.reshape(pixels, (h, w, 4))[:, :, :3].astype(np.float32)
-        empty = np.reshape(segments, (h, w)) < 0
-        image[empty] = 255 * _backdrop(h)[np.nonzero(empty)[0]]
+        bodies = np.reshape(segments, (h, w))
+        backdrop = np.broadcast_to(255 * _backdrop(h)[:, None], image.shape)
+        image[bodies < 0] = backdrop[bodies < 0]
+        # The table fades into the backdrop, which also hides where the renderer's shadow map ends.
+        table = bodies == self._table
+        fade = _fade(camera, w, h)[table][:, None]
+        image[table] = (1 - fade) * image[table] + fade * backdrop[table]
         image = image.reshape(height, supersample, width, supersample, 3).mean(axis=(1, 3))
         return np.clip(image, 0, 255).astype(np.uint8)
 
@@ -216,3 +221,20 @@ def _backdrop(h: int) -> npt.NDArray[np.float32]:
     """A soft vertical gradient behind the scene, (h, 3)."""
     t = np.linspace(0, 1, h)[:, None]
     return (_SKY * (1 - 0.10 * t)).astype(np.float32)
+
+
+def _fade(camera: Camera, w: int, h: int) -> npt.NDArray[np.float32]:
+    """How far each pixel (h, w) of the table plane is blended into the backdrop, 0 near the bowl to 1."""
+    eye, target = np.array(camera.eye), np.array(camera.target)
+    forward = (target - eye) / np.linalg.norm(target - eye)
+    right = np.cross(forward, (0.0, 0.0, 1.0))
+    right /= np.linalg.norm(right)
+    up = np.cross(right, forward)
+    scale = math.tan(math.radians(camera.field_of_view) / 2)
+    x = (np.arange(w) + 0.5 - w / 2) * 2 * scale / h
+    y = (h / 2 - np.arange(h) - 0.5) * 2 * scale / h
+    ray = forward + x[None, :, None] * right + y[:, None, None] * up
+    distance = eye[2] / np.maximum(-ray[..., 2], 1e-3)
+    ground = eye[:2] + distance[..., None] * ray[..., :2]
+    t = np.clip((np.linalg.norm(ground - (0.35, 0.0), axis=-1) - 0.45) / 0.45, 0, 1)
+    return np.asarray(t * t * (3 - 2 * t), dtype=np.float32)
