@@ -34,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--accelerator", default="simulated", help="accelerator")
     parser.add_argument("--host", default="127.0.0.1", help="address of the board, for --accelerator escim")
     parser.add_argument("--port", type=int, default=7, help="port of the board, for --accelerator escim")
+    parser.add_argument("--accelerator-options", default="", help="more accelerator options as a YAML mapping")
     parser.add_argument("--arm", default="panda", help="arm: a name or a YAML file")
     parser.add_argument("--seed", type=int, default=0, help="seed of everything random")
     parser.add_argument("--resume", action="store_true", help="go on from the trials in the results folder")
@@ -86,6 +87,7 @@ def _commands(args: argparse.Namespace) -> list[Any]:
         "use_respawn": str(args.respawn).lower(),
         "log_level": "info",
         "record": str(args.record).lower(),
+        "accelerator_options": args.accelerator_options,
         "test_data": "shipped" if pool.SHIPPED.is_file() else "",
     }
     if args.accelerator == "escim":

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import yaml
 from rclpy.action.server import ServerGoalHandle
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_msgs.msg import String
@@ -35,6 +36,9 @@ class AcceleratorNodeConfig:
     preset: str = option("tsinghua_taox_hfox", "device preset by name, or a YAML file")
     host: str = option("192.168.1.10", "address of the board, for accelerator: escim")
     port: int = option(7, "command port of the board", low=1, high=65535)
+    options: str = option(
+        "", "more options of the accelerator as a YAML mapping, such as '{adc: true}' or '{reset_by: cfg_reg}'"
+    )
     seed: int = option(0, "seed of the simulated devices and of the learner", low=0)
     samples: int = option(20, "posterior samples of a prediction when the request says 0", low=1, high=10000)
 
@@ -78,7 +82,8 @@ class AcceleratorNode(SkillNode):
         config = self.config
         learner_class = learners.learner_class(config.learner)
         self.declare_section(learner_class.config_type, config.learner)
-        options = {"host": config.host, "port": config.port} if config.accelerator == "escim" else {}
+        options: dict[str, Any] = {"host": config.host, "port": config.port} if config.accelerator == "escim" else {}
+        options |= parse_options(config.options)
         self._accelerator = accelerator.create(config.accelerator, preset=config.preset, seed=config.seed, **options)
         self._learner = learners.create(
             config.learner, self._accelerator, self.read_section(config.learner), seed=config.seed
@@ -271,12 +276,24 @@ class AcceleratorNode(SkillNode):
             reset_pulses=int(ledger["reset_pulses"]),
             reads=int(ledger["reads"]),
             energy_j=float(ledger["device_energy_j"]),
+            system_energy_j=float(ledger["system_energy_j"]),
             latency_s=float(ledger["latency_s"]),
             max_wear=int(ledger["max_wear"]),
         )
         message.header.stamp = self.get_clock().now().to_msg()
         self._status.publish(message)
         return message
+
+
+def parse_options(text: str) -> dict[str, Any]:
+    """A YAML mapping given as one parameter. Raises ConfigError when it is none."""
+    try:
+        value = yaml.safe_load(text) if text.strip() else {}
+    except yaml.YAMLError as error:
+        raise ConfigError(f"options = {text!r} is not YAML: {error}") from error
+    if not isinstance(value, dict):
+        raise ConfigError(f"options = {text!r}: expected a mapping such as '{{adc: true}}'")
+    return {str(key): item for key, item in value.items()}
 
 
 def _no_labels() -> tuple[FloatArray, FloatArray]:

@@ -230,6 +230,7 @@ class CoordinatorNode(SkillNode):
             "reset_pulses": status.reset_pulses,
             "reads": status.reads,
             "energy_j": status.energy_j,
+            "system_energy_j": status.system_energy_j,
             "latency_s": status.latency_s,
             "max_wear": status.max_wear,
             "wall_s": round(wall_s, 3),

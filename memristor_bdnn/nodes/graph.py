@@ -153,6 +153,12 @@ ARGUMENTS = (
     Argument("learner", "msgld", "learner plugin", choices=_learners, targets=("accelerator.learner",)),
     Argument("accelerator", "simulated", "accelerator", choices=_accelerators, targets=("accelerator.accelerator",)),
     Argument("host", "192.168.1.10", "address of the ESCIM board", targets=("accelerator.host",)),
+    Argument(
+        "accelerator_options",
+        "",
+        "more accelerator options as a YAML mapping: '{adc: true}'",
+        targets=("accelerator.options",),
+    ),
     Argument("port", "7", "port of the ESCIM board", int, targets=("accelerator.port",)),
     Argument(
         "arm",

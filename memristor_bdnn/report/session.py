@@ -88,6 +88,7 @@ def summarise(
         "pulses": last["set_pulses"] + last["reset_pulses"] if last else None,
         "reads": last.get("reads"),
         "energy_j": last.get("energy_j"),
+        "system_energy_j": last.get("system_energy_j"),
         "latency_s": last.get("latency_s"),
         "max_wear": last.get("max_wear"),
         "median_planning_s": last.get("median_planning_s"),
