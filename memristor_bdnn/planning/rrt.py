@@ -150,13 +150,14 @@ def plan(space: Space, start: FloatArray, goal: FloatArray, rng: np.random.Gener
             raise PlanningError("collision", f"the {name} of the motion touches something: {hit}")
     resolution = config.resolution
     while True:
-        path = _draw(space, _search(space, start, goal, rng, config, resolution, deadline), resolution)
+        path, _ = _draw(space, _search(space, start, goal, rng, config, resolution, deadline), resolution)
         if path is not None:
             path = shortcut(space, path, rng, config.shortcuts, resolution, deadline)
             if resolution <= config.fine_resolution:
                 return path
-            fine = _draw(space, path, config.fine_resolution)
-            if fine is not None and space.blocked(fine) is None:
+            fine, between = _draw(space, path, config.fine_resolution)
+            # the coarse configurations have been tested already
+            if fine is not None and between is not None and space.blocked(between) is None:
                 return fine
         # something thin was stepped over: search again with smaller steps
         resolution = max(resolution / 2, config.fine_resolution)
@@ -228,14 +229,17 @@ def _passable(space: Space, start: FloatArray, end: FloatArray, resolution: floa
     return edge is not None and space.blocked(edge) is None
 
 
-def _draw(space: Space, corners: Sequence[FloatArray] | FloatArray, resolution: float) -> FloatArray | None:
-    parts = [corners[0][None]]
+def _draw(space: Space, corners: Sequence[FloatArray] | FloatArray, resolution: float
+          ) -> tuple[FloatArray, FloatArray] | tuple[None, None]:
+    """The path through corners, and those of its configurations that are no corners; (None, None) if it tears."""
+    parts, between = [corners[0][None]], []
     for a, b in itertools.pairwise(corners):
         edge = space.edge(a, b, resolution)
         if edge is None:
-            return None
+            return None, None
         parts.append(edge[1:])
-    return np.concatenate(parts)
+        between.append(edge[1:-1])
+    return np.concatenate(parts), np.concatenate(between)
 
 
 def _worst(space: Space) -> str:

@@ -141,7 +141,11 @@ def along(points: FloatArray, velocity: npt.ArrayLike, acceleration: npt.ArrayLi
         return JointTrajectory(np.zeros(1), points[:1, :dof], still, still)
     knots = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(points[:, :dof], axis=0), axis=1))])
     path = Spline(knots, points)
-    return follow(path, fastest(path, velocity, acceleration), dof, step)
+    profile = fastest(path, velocity, acceleration, grid=max(200, 12 * len(knots)))
+    timed = follow(path, profile, dof, step)
+    # sharp turns can hide between the points of the profile: slow down by what the samples show
+    over = excess(timed, np.asarray(velocity)[:dof], np.asarray(acceleration)[:dof])
+    return timed if over <= 1.0 else timed.scaled(0.999 / over)
 
 
 def ramped(path: Spline, rate: float, acceleration: float, dof: int, step: float = 0.02) -> JointTrajectory:
