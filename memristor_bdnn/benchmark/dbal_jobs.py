@@ -33,16 +33,17 @@ class Setting:
 
     def key(self, method: str) -> str:
         """A short name of everything that decides a run's result: setting, data, and our recipes where used."""
-        from memristor_bdnn.learners.msgld_recipes import RECIPES
+        from memristor_bdnn.learners.msgld_recipes import recipe
 
         files = [Path(self.dataset).read_bytes()]
         if self.prior == "simulator":
             from memristor_bdnn.pouring import pool
 
             files.append(Path(self.prior_pool or pool.SHIPPED).read_bytes())
-        recipes = RECIPES if method.startswith("msgld") else {}
+        name = dbal_methods.recipe_name(method, self.prior != "none")
+        options = recipe(name) if name else {}
         text = json.dumps(
-            [__version__, {**dataclasses.asdict(self), "dataset": "", "prior_pool": ""}, recipes], sort_keys=True
+            [__version__, {**dataclasses.asdict(self), "dataset": "", "prior_pool": ""}, options], sort_keys=True
         )
         digest = hashlib.sha256(text.encode())
         for content in files:

@@ -250,15 +250,21 @@ METHODS: dict[str, str] = {
 NEED_SKLEARN = ("gp", "random_forest", "gp_lip", "random_forest_lip")
 
 
+def recipe_name(method: str, prior: bool) -> str:
+    """The recipe behind an mSGLD contender; "" for software."""
+    if method == "msgld":
+        return "pouring_prior" if prior else "pouring"
+    return "paper" if method == "msgld_paper" else ""
+
+
 def make(name: str, seed: int, prior: tuple[FloatArray, FloatArray] | None = None) -> Any:
     """A fresh contender; raises ConfigError listing the names."""
     from memristor_bdnn.learners.msgld_recipes import LIP
 
     if name not in METHODS:
         raise ConfigError(f"--learner {name}: choose from {', '.join(METHODS)}")
-    if name == "msgld":
-        return MemristorMethod("pouring" if prior is None else "pouring_prior", seed, prior)
-    if name == "msgld_paper":
-        return MemristorMethod("paper", seed, prior)
+    recipe = recipe_name(name, prior is not None)
+    if recipe:
+        return MemristorMethod(recipe, seed, prior)
     base, lip = (name[:-4], LIP) if name.endswith("_lip") else (name, "")
     return BASELINES[base](seed, lip)

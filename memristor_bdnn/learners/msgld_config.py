@@ -64,7 +64,7 @@ class MSGLDConfig:
         source="P",
     )
     sgd_rate: float = option(
-        0.3, "plain SGD: pulses per unit of RMS-free gradient", low=0.0, high=1e3, source="assumption"
+        0.03, "plain SGD: pulses per unit of gradient", low=0.0, high=1e3, source="assumption"
     )
     max_pulses: int = option(
         5, "largest number of pulses per device and step (magnitude, sgd)", low=1, high=100, source="assumption"

@@ -14,8 +14,8 @@ RECIPES: dict[str, dict[str, Any]] = {
     "paper": {},
     # Lip features instead of raw inputs; four small networks side by side on the chips, whose disagreement is the
     # doubt to ask with; weights of half the published size, so that the deployment's write error does not destroy
-    # the network; a fixed number of epochs per label instead of memorising; the last reads of the trajectory join
-    # the live ones.
+    # them; more marks, and a fixed number of epochs per label instead of memorising; the last reads of the
+    # trajectory join the live ones.
     "pouring": {
         "features": LIP,
         "chains": 4,
@@ -27,17 +27,16 @@ RECIPES: dict[str, dict[str, Any]] = {
         "memory_samples": 16,
         "ex_situ": {"epochs": 200, "learning_rate": 0.04},
     },
-    # The same, fitted ex situ to simulated trials first: few, small steps in situ, and some simulated rows replayed,
-    # so that the labels correct the prior instead of erasing it.
+    # One published-size network fitted ex situ to simulated trials first: few steps in situ, and some simulated rows
+    # replayed, so that the labels correct the prior instead of erasing it.
     "pouring_prior": {
         "features": LIP,
-        "chains": 4,
-        "hidden": [24, 24],
         "scale_ua": 3.0,
         "mark_fraction": 0.01,
         "stop_accuracy": 1.1,
         "max_epochs": 8,
-        "memory_samples": 16,
+        "memory_samples": 32,
+        "memory_every": 2,
         "softness": 0.25,
         "replay_rows": 256,
         "replay_weight": 0.3,
