@@ -30,7 +30,7 @@ class Plan:
     cartpole_rows: int = 512
     episodes: int = 100
     agents: int = 3
-    dqn_steps: int = 15_000
+    dqn_steps: int = 20_000
 
 
 QUICK = Plan(
