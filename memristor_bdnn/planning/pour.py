@@ -16,7 +16,8 @@ from memristor_bdnn.config import check, option
 from memristor_bdnn.errors import PlanningError
 from memristor_bdnn.planning import ik, timing
 from memristor_bdnn.planning.collision import CollisionModel
-from memristor_bdnn.planning.grasp import Grasp, grasp
+from memristor_bdnn.planning.grasp import Grasp
+from memristor_bdnn.planning.holds import ANGLES, Hold, holds
 from memristor_bdnn.planning.kinematics import invert
 from memristor_bdnn.planning.ladder import Ladder, climb
 from memristor_bdnn.planning.rrt import RRTConfig, plan
@@ -24,7 +25,7 @@ from memristor_bdnn.planning.trajectory import JointTrajectory
 from memristor_bdnn.planning.upright import UprightSpace, tilt_of, upright_pose
 from memristor_bdnn.pouring.context import PourContext, PourParameters
 from memristor_bdnn.pouring.geometry import BOWL_POSITION, is_valid, pour_path
-from memristor_bdnn.pouring.vessels import N_SLATS, Vessel, bowl_of, cup_of, slats
+from memristor_bdnn.pouring.vessels import N_SLATS, bowl_of, cup_of, slats
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -33,9 +34,6 @@ DEGREES = (3, 5, 8)
 WORKSPACE = ((-0.2, -0.7, 0.05), (0.8, 0.7, 0.7))  # of the tool between start and pour, m
 BATCHES = 20
 """Batches of candidates drawn before a search is called hopeless."""
-ANGLES = 48  # angles of the hand around the cup that are told apart
-HEIGHTS = (0.0, -0.5, 0.5, -1.0)  # where the hand holds the cup, as shares of its half height
-FINGER = 0.012  # half of a fingertip's width, m
 
 
 @dataclass(frozen=True)
@@ -60,11 +58,11 @@ class PlannerConfig:
     waypoints: int = option(16, "cup poses on the ladder", low=4, high=200)
     free_samples: int = option(28, "values of the free joint on the ladder", low=2, high=512)
     refine: int = option(6, "fine poses for each ladder step", low=1, high=50)
-    candidates: int = option(48, "yaws and grasp angles weighed up at a time", low=1, high=10_000)
-    attempts: int = option(60, "whole attempts before a search is given up; unlike time, the same on any machine",
+    candidates: int = option(40, "yaws and grasp angles weighed up at a time", low=1, high=10_000)
+    attempts: int = option(100, "whole attempts before a search is given up; unlike time, the same on any machine",
                            low=1, high=100_000)
     approach_iterations: int = option(300, "extensions of one approach's search", low=1, high=10_000_000)
-    budget: float = option(4.0, "give up after this time", low=0.01, high=600.0, unit="s")
+    budget: float = option(6.0, "give up after this time", low=0.01, high=600.0, unit="s")
     approach_budget: float = option(0.4, "give up one approach after this time", low=0.01, high=600.0, unit="s")
     time_step: float = option(0.02, "spacing of trajectory samples", low=0.001, high=0.1, unit="s")
 
@@ -115,8 +113,7 @@ class _Search:
     start: FloatArray
     rng: np.random.Generator
     deadline: float
-    held: Grasp = field(init=False)
-    weights: FloatArray = field(init=False)
+    holds: list[Hold] = field(default_factory=list)
     failures: Counter[tuple[str, str]] = field(default_factory=Counter)
     hopeless: int = 0
 
@@ -169,17 +166,17 @@ class PourPlanner:
             raise PlanningError("collision", "the tilting cup itself hits bowl or table; these control parameters are "
                                 "not valid for this bowl and cup")
         search = _Search(context, parameters, q0, np.random.default_rng(seed), begun + self.config.budget)
-        search.held, search.weights = self._choose_height(search)
+        search.holds = holds(self.model, self._aligned, context, parameters, everywhere=False)
         self._set_scene(search)
         contact = self.model.contacts(q0)
         if contact:
             raise PlanningError("collision", f"the start touches something: {contact[0].first} with "
                                 f"{contact[0].second}")
-        for yaw, angle in itertools.islice(self._candidates(search), self.config.attempts):
+        for yaw, held, angle in itertools.islice(self._candidates(search), self.config.attempts):
             if time.perf_counter() > search.deadline:
                 break
             try:
-                return self._attempt(search, yaw, angle, begun)
+                return self._attempt(search, yaw, held, angle, begun)
             except PlanningError as error:
                 search.failures[error.reason, str(error)] += 1
         raise self._summary(search)
@@ -215,84 +212,42 @@ class PourPlanner:
         overhang = excess * (bowl.top_diameter + max(cup.top_diameter, cup.base_diameter)) / 2 + 0.002
         self.model.clear_obstacles()
         self.model.add_obstacle("bowl", slats(bowl), BOWL_POSITION, overhang=overhang)
-        self.model.open_fingers(search.held.width)
-        self.model.hold(slats(cup), search.held.at(0.0))
+        first = search.holds[0].grasp
+        self.model.open_fingers(first.width)
+        self.model.hold(slats(cup), first.at(0.0))
 
-    def _candidates(self, search: _Search) -> Iterator[tuple[float, float]]:
-        """Yaws of the pour and angles of the hand, batch after batch, those with the most solutions first."""
-        angles = np.linspace(-np.pi, np.pi, ANGLES, endpoint=False)
+    def _candidates(self, search: _Search) -> Iterator[tuple[float, Grasp, float]]:
+        """Yaws of the pour, grasps and angles of the hand, batch after batch, those with the most solutions first.
+
+        The first batch holds the cup at one good height, the others anywhere.
+        """
         n = self.config.candidates
         free = np.linspace(*self.solver.free_range, 14)[1:-1]
-        for _ in range(BATCHES):
-            yaw = (search.rng.permutation(n) + search.rng.random(n)) * 2 * np.pi / n
-            angle = search.rng.choice(angles, n, p=search.weights / search.weights.sum())
-            poses = np.array([pour_path(search.context, search.parameters, y, 3) @ invert(search.held.at(a))
-                              for y, a in zip(yaw, angle, strict=True)])
+        choices = search.holds
+        for batch in range(BATCHES):
+            if batch == 1:
+                choices = holds(self.model, self._aligned, search.context, search.parameters, everywhere=True)
+            weights = np.concatenate([choice.weights for choice in choices])
+            picked = search.rng.choice(len(weights), n, p=weights / weights.sum())
+            yaws = (search.rng.permutation(n) + search.rng.random(n)) * 2 * np.pi / n
+            grasps, angles = [choices[i // len(ANGLES)].grasp for i in picked], ANGLES[picked % len(ANGLES)]
+            poses = np.array([pour_path(search.context, search.parameters, yaw, 3) @ invert(held.at(angle))
+                              for yaw, held, angle in zip(yaws, grasps, angles, strict=True)])
             _, valid = self.solver.solve(np.repeat(poses.reshape(-1, 4, 4), len(free), axis=0), np.tile(free, 3 * n))
             room = valid.reshape(n, 3, -1).sum(axis=2).min(axis=1)
             search.hopeless += int((room == 0).sum())
             for i in np.argsort(-room, kind="stable")[: int((room > 0).sum())]:
-                yield float(yaw[i]), float(angle[i])
+                yield float(yaws[i]), grasps[i], float(angles[i])
             if time.perf_counter() > search.deadline:
                 return
 
-    def _choose_height(self, search: _Search) -> tuple[Grasp, FloatArray]:
-        """Where along the cup to hold it, and weights of the hand's angles (ANGLES,) there.
-
-        The middle is taken if a quarter of the angles let the hand pass bowl and table, else the best height.
-        Angles near the tilt axis weigh more: there the wrist's last joint can do most of the tilt.
-        """
-        cup = cup_of(search.context)
-        bowl = bowl_of(search.context)
-        angles = np.linspace(-np.pi, np.pi, ANGLES, endpoint=False)
-        path = np.asarray(pour_path(search.context, search.parameters, 0.0, 9), dtype=np.float64)
-        preference = 0.15 + np.exp(-((np.abs(np.sin(angles)) - 1) ** 2) / 0.05)
-        best: tuple[Grasp, FloatArray] | None = None
-        for height in np.array(HEIGHTS) * max(cup.height / 2 - FINGER, 0.0):
-            held = grasp(self.arm, cup, float(height))
-            self.model.open_fingers(held.width)
-            points = self.model.hand_points(self._aligned) if self._aligned is not None else np.zeros((1, 3))
-            for wall_only in (False, True):
-                clear = self._hand_clears(path, held, angles, points, bowl, wall_only)
-                if clear.mean() >= 0.25 or (best is None and clear.any()):
-                    break
-            if best is None or clear.sum() > np.count_nonzero(best[1]):
-                best = held, clear * preference
-            if clear.mean() >= 0.25:
-                break
-        assert best is not None
-        if not best[1].any():
-            raise PlanningError("collision", "the hand hits bowl or table at every angle around and height along the "
-                                "cup")
-        return best
-
-    def _hand_clears(self, path: FloatArray, held: Grasp, angles: FloatArray, points: FloatArray, bowl: Vessel,
-                     wall_only: bool) -> npt.NDArray[np.bool_]:
-        """At which angles (k,) points of the hand (m, 3) stay above the table and out of the bowl along a pour.
-
-        Args:
-            path: cup poses (p, 4, 4).
-            held: the grasp.
-            angles: of the hand around the cup.
-            points: in the tool frame.
-            bowl: stands at BOWL_POSITION.
-            wall_only: whether the hand may dip into the bowl's hollow.
-        """
-        tools = path[:, None] @ np.array([invert(held.at(a)) for a in angles])
-        world = (tools[..., :3, :3] @ points.T + tools[..., :3, 3:]).swapaxes(-1, -2) - BOWL_POSITION
-        radius, z = np.hypot(world[..., 0], world[..., 1]), world[..., 2]
-        low = z < bowl.height
-        hit = low & (radius < bowl.outer_radius(z))
-        if wall_only:
-            hit &= (radius > bowl.inner_radius(z)) | (z < bowl.wall)
-        return ~np.asarray((hit | (z < self.config.padding)).any(axis=(0, 2)))
-
-    def _attempt(self, search: _Search, yaw: float, angle: float, begun: float) -> PourPlan:
-        held = search.held.at(angle)
+    def _attempt(self, search: _Search, yaw: float, chosen: Grasp, angle: float, begun: float) -> PourPlan:
+        held = chosen.at(angle)
+        self.model.open_fingers(chosen.width)
         self.model.hold(slats(cup_of(search.context)), held)
         pour, rate, tilt_time = self._pour(search, yaw, held)
         approach, retreat = self._approach(search, pour.start, held)
-        return PourPlan(approach, pour, retreat, held, yaw, search.held.weld, search.held.width, rate, tilt_time,
+        return PourPlan(approach, pour, retreat, held, yaw, chosen.weld, chosen.width, rate, tilt_time,
                         time.perf_counter() - begun)
 
     def _pour(self, search: _Search, yaw: float, held: FloatArray) -> tuple[JointTrajectory, float, float]:
