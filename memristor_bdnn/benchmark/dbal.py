@@ -67,15 +67,20 @@ def run(args: argparse.Namespace) -> int:
     check_out(args.out)
     if args.initial < 4 or args.queries < 0:
         raise ConfigError(f"--initial {args.initial} --queries {args.queries}: at least 4 and 0 are needed")
+    learners = _learners(names, args)
     trials = load_trials(args.dataset, max(64, args.initial + args.queries))
     seeds = list(range(args.seeds if args.seeds is not None else (2 if args.quick else 10)))
     if args.study:
         from memristor_bdnn.benchmark.dbal_study import study
 
-        figures = study(trials, seeds[:2] if args.quick else seeds, args.quick)
+        figures = study(trials, seeds, args.quick)
+        if args.figures:
+            from memristor_bdnn.report.learning_figures import study as draw
+
+            Path(args.figures).mkdir(parents=True, exist_ok=True)
+            print(f"wrote {draw(figures, Path(args.figures) / 'dbal_study.png')}")
         write_record(args.out, record(figures, seeds))
         return 0
-    learners = _learners(names, args)
     setting = Setting(
         dataset=str(Path(args.dataset).resolve()),
         init=args.init,
@@ -90,7 +95,9 @@ def run(args: argparse.Namespace) -> int:
     runs = run_all(setting, jobs, work, args.workers or os.cpu_count() or 1)
     figures = dbal_report.summary(runs, setting)
     if "msgld" in learners:
-        figures |= dbal_report.passive_labels(trials, figures, seeds[: 2 if args.quick else 5], setting, work)
+        figures |= dbal_report.passive_labels(
+            trials, figures, seeds[:5], setting, work, 512 if args.quick else 2048
+        )
         figures |= dbal_report.speed(trials, setting)
     dbal_report.print_tables(figures)
     if args.figures:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from memristor_bdnn.benchmark.dbal_data import Trials
 from memristor_bdnn.benchmark.dbal_jobs import Setting, prior_rows
 from memristor_bdnn.benchmark.dbal_methods import MemristorMethod, make
 from memristor_bdnn.benchmark.dbal_run import Protocol64, run
+from memristor_bdnn.state import write_atomic
 
 PASSIVE_SIZES = (64, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048)
 _MEDIANS = (
@@ -103,15 +106,17 @@ def _last(result: dict[str, Any]) -> dict[str, Any]:
 
 
 def passive_labels(
-    trials: Trials, figures: dict[str, Any], seeds: list[int], setting: Setting, work: Path | None
+    trials: Trials,
+    figures: dict[str, Any],
+    seeds: list[int],
+    setting: Setting,
+    work: Path | None,
+    largest: int = 2048,
 ) -> dict[str, Any]:
     """Accuracy of the recipe without prior on more and more random labels, and how many equal the active result."""
-    import json
-
-    from memristor_bdnn.state import write_atomic
-
-    sizes = [n for n in PASSIVE_SIZES if n <= len(trials.x_pool)]
-    path = None if work is None else work / f"{setting.key('msgld')}-passive-{len(seeds)}.json"
+    sizes = [n for n in PASSIVE_SIZES if n <= min(largest, len(trials.x_pool))]
+    plain = dataclasses.replace(setting, prior="none", prior_pool=None)
+    path = None if work is None else work / f"{plain.key('msgld')}-passive-{len(seeds)}-{max(sizes)}.json"
     if path is not None and path.exists():
         curve = json.loads(path.read_text())
     else:
