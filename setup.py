@@ -164,7 +164,9 @@ setup(
         ],
         "baselines": ["scikit-learn>=1.4", "gymnasium>=0.29"],
         "test": ["pytest>=8", "pytest-xdist", "hypothesis>=6", "ruff", "mypy", "types-PyYAML"],
-        "cluster": ["dask", "distributed"],
+        "cluster": ["distributed"],
+        "record": ["mcap>=1.1"],
+        "planning": ["ompl>=1.7", "toppra>=0.6"],
     },
     entry_points={"console_scripts": ["memristor-bdnn = memristor_bdnn.cli:main"]},
 )
