@@ -113,14 +113,14 @@ def _learners(names: list[str], args: argparse.Namespace) -> list[str]:
     """The contenders asked for, without those whose package is missing (said so)."""
     import importlib.util
 
-    from memristor_bdnn.benchmark.dbal_methods import METHODS, NEED_SKLEARN
+    from memristor_bdnn.benchmark.dbal_methods import METHODS, NEED_SKLEARN, plugins
     from memristor_bdnn.errors import ConfigError
 
     default = ("msgld",) if args.quick or args.prior == "simulator" else DEFAULT_LEARNERS
     chosen = names or list(default)
     for name in chosen:
-        if name not in METHODS:
-            raise ConfigError(f"--learner {name}: choose from {', '.join(METHODS)}")
+        if name not in METHODS and name not in plugins():
+            raise ConfigError(f"--learner {name}: choose from {', '.join([*METHODS, *plugins()])}")
         if args.prior == "simulator" and not name.startswith("msgld"):
             raise ConfigError(f"--learner {name} cannot use --prior simulator: only msgld and msgld_paper can")
     if importlib.util.find_spec("sklearn") is None:

@@ -65,6 +65,24 @@ class MemristorMethod:
         }
 
 
+class PluginMethod(MemristorMethod):
+    """Any registered learner with its default options, on freshly made simulated chips.
+
+    Args:
+        name: in the registry of :mod:`memristor_bdnn.learners`.
+        seed: of chips and learner.
+        features: change of variables in front of it, if it has such an option; "" for none.
+    """
+
+    def __init__(self, name: str, seed: int, features: str = "") -> None:
+        from memristor_bdnn import accelerator, learners
+
+        self.accelerator = accelerator.create("simulated", seed=seed)
+        options = {"features": features} if features else {}
+        self.learner = learners.create(name, self.accelerator, options, seed)
+        self.prior, self.samples = None, SAMPLES
+
+
 class _Software:
     """Standardised inputs (or features) and no costs."""
 
@@ -238,6 +256,10 @@ BASELINES: dict[str, Callable[..., Any]] = {
 METHODS: dict[str, str] = {
     "msgld": "our recipe: lip features, wide weights kept small, trajectory samples (with --prior: its prior form)",
     "msgld_paper": "the published method on the raw inputs",
+    "eapu": "error-aware probabilistic update, raw inputs",
+    "mcmc": "Metropolis-Hastings on rows, raw inputs and their squares",
+    "eapu_lip": "as eapu, on the lip features",
+    "mcmc_lip": "as mcmc, on the lip features and their squares",
     "gp": "Gaussian process on the score, raw inputs",
     "mc_dropout": "Monte Carlo dropout, raw inputs",
     "deep_ensemble": "five networks, raw inputs",
@@ -261,10 +283,19 @@ def make(name: str, seed: int, prior: tuple[FloatArray, FloatArray] | None = Non
     """A fresh contender; raises ConfigError listing the names."""
     from memristor_bdnn.learners.msgld_recipes import LIP
 
-    if name not in METHODS:
-        raise ConfigError(f"--learner {name}: choose from {', '.join(METHODS)}")
+    if name not in METHODS and name not in plugins():
+        raise ConfigError(f"--learner {name}: choose from {', '.join([*METHODS, *plugins()])}")
     recipe = recipe_name(name, prior is not None)
     if recipe:
         return MemristorMethod(recipe, seed, prior)
-    base, lip = (name[:-4], LIP) if name.endswith("_lip") else (name, "")
+    base, lip = (name[:-4], LIP) if name.endswith("_lip") and name in METHODS else (name, "")
+    if base not in BASELINES:
+        return PluginMethod(base, seed, lip)
     return BASELINES[base](seed, lip)
+
+
+def plugins() -> list[str]:
+    """Registered learners that are no contender of their own here: other packages' plugins."""
+    from memristor_bdnn import learners
+
+    return [name for name in learners.names() if name not in METHODS]

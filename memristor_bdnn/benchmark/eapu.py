@@ -13,7 +13,7 @@ from memristor_bdnn.benchmark.common import check_out, print_table, record, writ
 if TYPE_CHECKING:
     from memristor_bdnn.learners.eapu_cells import EapuDevice
 
-SWEEP_US = (0.0, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0)
+SWEEP_US = (0.0, 1.0, 2.0, 4.0, 8.0, 12.0, 16.0)
 SWEEP_QUICK_US = (0.0, 2.0, 8.0, 16.0)
 
 
@@ -24,13 +24,16 @@ class Plan:
     seeds: int = 5
     epochs: int = 100
     sweep_us: tuple[float, ...] = SWEEP_US
-    sweep_seeds: int = 3
+    sweep_seeds: int = 2
+    faults_seeds: int = 3
     images_seeds: int = 3
     batches: int = 1100
-    methods_seeds: int = 2
+    methods_seeds: int = 1
 
 
-QUICK = Plan(seeds=2, epochs=40, sweep_us=SWEEP_QUICK_US, sweep_seeds=1, images_seeds=1, batches=250, methods_seeds=1)
+QUICK = Plan(
+    seeds=2, epochs=25, sweep_us=SWEEP_QUICK_US, sweep_seeds=1, faults_seeds=1, images_seeds=1, batches=200
+)  # fmt: skip
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -133,10 +136,10 @@ def faults_part(plan: Plan, device: EapuDevice) -> dict[str, Any]:
     rows = []
     for low, high in ((0.0, 0.0), (0.05, 0.01), (0.10, 0.02), (0.20, 0.04)):
         cell = replace(device, stuck_off=low, stuck_on=high)
-        runs = [train_digits(s, on(EaPU, cell, s), plan.epochs) for s in range(plan.seeds)]
+        runs = [train_digits(s, on(EaPU, cell, s), plan.epochs) for s in range(plan.faults_seeds)]
         rows.append((f"{low:.0%} off, {high:.0%} on", median([t.score for t in runs]), low, high))
     print_table(
-        "Stuck cells (published: 10 % off and 2 % on still train to 85 %, training accuracy, ResNet34)",
+        f"Stuck cells, median of {plan.faults_seeds} (published, ResNet34: training accuracy 85 % at 10 % off, 2 % on)",
         ("faults", "EaPU accuracy"),
         [row[:2] for row in rows],
     )

@@ -177,8 +177,8 @@ class DeepQ:
         who, lengths, record = np.arange(n)[:, None], np.zeros((n, 10)), np.zeros(n)
         for step in range(steps):
             with torch.no_grad():
-                greedy = self.values(torch.tensor(state[:, None], dtype=torch.float32), self.parameters)
-                greedy = greedy[:, 0].argmax(1).numpy()
+                value = self.values(torch.tensor(state[:, None], dtype=torch.float32), self.parameters)
+                greedy = value[:, 0].argmax(1).numpy()
             explore = self.rng.random(n) < 0.01 + 0.99 * np.exp(-0.001 * step)
             action = np.where(explore, self.rng.integers(0, 2, n), greedy)
             new, fallen = cartpole.step(state, action == 1)
