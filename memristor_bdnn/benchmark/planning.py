@@ -209,17 +209,31 @@ def pours(arm: Any, seed: int, rows: int, data: str | None, execute: int) -> dic
 
 
 def executed(arm: Any, plans: list[tuple[int, Any, Any]]) -> dict[str, Any]:
-    """Joint errors of plans executed in the simulated world, with beads."""
+    """Joint errors and unwanted contacts of plans executed in the simulated world, with beads."""
     from memristor_bdnn.pouring.world import PouringWorld, WorldConfig
 
     if not plans:
         return {"executed": 0}
-    errors = []
+    errors, arm_touches, cup_touches = [], 0, 0
     with PouringWorld(WorldConfig(arm=arm.name, whole_motion=True)) as world:
         for i, context, plan in plans:
             world.reset(i, context)
-            errors.append(float(world.pour_with_arm(plan).details["tracking_error_rad"]))
-    return {"executed": len(errors), "executed_max_joint_error_rad": max(errors)}
+            seen: set[str] = set()
+
+            def look(phase: str, done: float, seen: set[str] = seen) -> None:
+                scene, bullet = world._scene, world._bullet
+                if scene is None or world.arm is None:
+                    return
+                for other in (scene.bowl, scene.table):
+                    seen.update("arm" for c in bullet.getContactPoints(world.arm.body, other)
+                                if c[8] < 0.0 and c[3] >= 0)  # the base stands on the table
+                    seen.update("cup" for c in bullet.getContactPoints(scene.cup, other) if c[8] < 0.0)
+
+            errors.append(float(world.pour_with_arm(plan, progress=look).details["tracking_error_rad"]))
+            arm_touches += "arm" in seen
+            cup_touches += "cup" in seen
+    return {"executed": len(errors), "executed_max_joint_error_rad": max(errors),
+            "executed_with_arm_contact": arm_touches, "executed_with_cup_contact": cup_touches}
 
 
 def show(f: dict[str, Any]) -> None:
@@ -251,7 +265,10 @@ def show(f: dict[str, Any]) -> None:
         ("pour: at the full tilt rate", f["pour_full_rate_share"], ""),
     ]
     if f["executed"]:
-        rows.append((f"executed {f['executed']}: worst joint error (rad)", f["executed_max_joint_error_rad"], "< 0.02"))
+        rows += [
+            (f"executed {f['executed']}: worst joint error (rad)", f["executed_max_joint_error_rad"], "< 0.02"),
+            ("executed: trials in which the arm touched bowl or table", f["executed_with_arm_contact"], "0"),
+            ("executed: trials in which the cup touched bowl or table", f["executed_with_cup_contact"], "0")]
     common.print_table(f"planning, {f['arm']}", ("figure", "value", "wanted"), rows)
     if f["pour_failures"]:
         print("pours without a plan, by reason:", f["pour_failures"])

@@ -40,11 +40,11 @@ BATCHES = 20
 class PlannerConfig:
     """How pours are planned and how fast they are."""
 
-    tilt_rate: float = option(1.0, "speed of the tilt; learned labels depend on it", low=0.05, high=5.0, unit="rad/s",
-                              source="POURING: 1 rad/s")
-    tilt_acceleration: float = option(6.0, "of the tilt at both ends", low=0.1, high=100.0, unit="rad/s^2",
+    tilt_rate: float = option(1.6, "speed of the tilt; learned labels depend on it", low=0.05, high=5.0, unit="rad/s",
+                              source="the simulated world's tilt_speed, fitted to the published labels")
+    tilt_acceleration: float = option(8.0, "of the tilt at both ends", low=0.1, high=100.0, unit="rad/s^2",
                                       source="assumption")
-    slowest_tilt: float = option(0.8, "smallest share of tilt_rate that is accepted", low=0.05, high=1.0)
+    slowest_tilt: float = option(0.6, "smallest share of tilt_rate that is accepted", low=0.05, high=1.0)
     wait: float = option(1.25, "rest at the final pitch", low=0.0, high=60.0, unit="s", source="POURING: 1 to 1.5 s")
     speed: float = option(0.6, "share of the joint speed limits used in approach and retreat", low=0.01, high=1.0,
                           source="assumption")
@@ -259,7 +259,8 @@ class PourPlanner:
         to_tool = invert(held)
         coarse = pour_path(search.context, search.parameters, yaw, config.waypoints) @ to_tool
         free = np.linspace(*self.solver.free_range, config.free_samples)
-        step = abs(search.parameters.pitch) / (config.waypoints - 1) / config.tilt_rate
+        slowest = config.slowest_tilt * config.tilt_rate
+        step = abs(search.parameters.pitch) / (config.waypoints - 1) / slowest
         rough = climb(Ladder.build(self.solver, coarse, free), 0.95 * self._velocity * step, self.model)
         n = (config.waypoints - 1) * config.refine + 1
         fine = pour_path(search.context, search.parameters, yaw, n) @ to_tool
