@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
 import pytest
 
 from memristor_bdnn import learners
@@ -92,3 +93,34 @@ def test_a_learner_that_breaks_the_protocol_fails_the_suite(tmp_path):
 
     with pytest.raises(AssertionError):
         Broken().test_checkpoint_restores_bit_exactly(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("eapu", {"n_inputs": 2, "networks": 1, "hidden": [8], "max_epochs": 6}),
+        ("mcmc", {"n_inputs": 2, "rows": 12, "burn_in": 6, "rows_per_round": 4, "spare_rows": 4, "weight_span": 6.0,
+                  "max_proposals": 200}),
+    ],
+)  # fmt: skip
+def test_eapu_and_mcmc_run_on_an_emulated_board(name, options):
+    from memristor_bdnn import accelerator
+    from memristor_bdnn.accelerator.escim.emulator import EmulatedBoard, EmulatorConfig
+    from memristor_bdnn.accelerator.escim.faults import FaultConfig, FaultInjector
+    from memristor_bdnn.accelerator.escim.server import BoardResponder, Server
+
+    faults = FaultInjector(FaultConfig(), 3)
+    server = Server(BoardResponder(EmulatedBoard(EmulatorConfig(seed=5)), faults), faults=faults)
+    running = server.start()
+    board = accelerator.create("escim", host=server.host, port=server.port, abort_port=server.abort_port, seed=5)
+    try:
+        learner = learners.create(name, board, options, 0)
+        x = np.random.default_rng(0).uniform(-1, 1, (60, 2))
+        y = (x[:, 0] > 0).astype(float)
+        learner.fit(x, y)
+        learner.learn(x, y)
+        assert ((learner.predict(x).mean > 0.5) == y).mean() > 0.75
+        assert board.ledger.set_pulses + board.ledger.reset_pulses > 0
+    finally:
+        board.close()
+        running.stop()
