@@ -33,7 +33,7 @@ def cup_alone(folder: Path) -> None:
 
 
 def with_arm(folder: Path) -> None:
-    """The arm pouring, from the side and from above its base."""
+    """The arm pouring: a picture and a film."""
     from memristor_bdnn.arms import load
     from memristor_bdnn.planning.pour import PourPlanner
 
@@ -45,10 +45,10 @@ def with_arm(folder: Path) -> None:
 
         def look(phase: str, fraction: float) -> None:
             if phase == "pour" and 0.27 < fraction < 0.4 and not views:
-                views.extend([world.render("side", 640, 480), world.render("arm", 640, 480)])
+                views.append(world.render("side", 640, 480))
 
         print("arm:", world.pour_with_arm(plan, progress=look).fraction_in_bowl)
-        save_image(np.concatenate(views, axis=1), folder / "arm_views.png")
+        save_image(views[0], folder / "arm.png")
         world.reset(5, PAIR)
         frames, _, _ = record_pour(world, lambda progress: world.pour_with_arm(plan, progress=progress),
                                    width=400, height=340, every=6)

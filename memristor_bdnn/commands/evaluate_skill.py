@@ -162,6 +162,10 @@ def _draw_poses(args: argparse.Namespace, skill: Any, learner: Any) -> None:
     context = skill.sample_context(rng)
     candidates = skill.sample_candidates(context, 10 * args.candidates, rng)
     sure = confident(learner.predict(encode(context, candidates)))
-    best = np.argsort(-sure, kind="stable")[:500]
-    final_poses(PourContext.from_array(context), candidates[best], sure[best], args.poses)
+    # Confident: success is at least one standard deviation away from the decision boundary.
+    chosen = np.flatnonzero(sure > 1.0)
+    if len(chosen) < 2:
+        chosen = np.argsort(-sure, kind="stable")[:500]
+    chosen = rng.permutation(chosen)[:500]
+    final_poses(PourContext.from_array(context), candidates[chosen], sure[chosen], args.poses)
     print(f"wrote {args.poses}")

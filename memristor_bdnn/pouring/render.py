@@ -207,8 +207,8 @@ def camera_for(view: str, setup: TrialSetup, arm: bool) -> Camera:
     x, y, _ = BOWL_POSITION
     size = setup.context.bowl_diameter / 2 + setup.context.bowl_height + 2 * setup.context.cup_height + 0.06
     if view == "arm":
-        # Beside the shoulder, where the arm itself is seldom in the way.
-        return Camera((x - 0.42, y + 0.45, 0.62), (x + 0.02, y, 0.07), 36.0)
+        # To the left of the arm, where its elbow is seldom in the way.
+        return Camera((x - 0.25, y + 0.75, 0.6), (x + 0.02, y, 0.1), 34.0)
     direction = (0.25, -1.0, 0.42 if arm else 0.62) if view == "side" else (1.0, -0.12, 0.35)
     reach = max(size, 0.24) * 1.9
     unit = np.array(direction) / np.linalg.norm(direction)

@@ -302,7 +302,7 @@ class PouringWorld:
         """A picture of the scene now, uint8 (height, width, 3); no display needed.
 
         Args:
-            view: ``side``, ``front``, or ``arm`` (from beside the arm's shoulder).
+            view: ``side``, ``front``, or ``arm`` (from the arm's left).
             width, height: pixels.
             supersample: 1 is fast (about 0.1 s), 2 has smooth edges.
 

@@ -85,7 +85,7 @@ def animation(frames: Sequence[Image], path: str | Path, frames_per_s: float = 2
         from PIL import Image as Pillow
 
         # One palette for all frames, so that colours do not flicker.
-        palette = Pillow.fromarray(np.concatenate(list(frames[:: max(1, len(frames) // 6)]), axis=1)).quantize(160)
+        palette = Pillow.fromarray(np.concatenate(list(frames[:: max(1, len(frames) // 6)]), axis=1)).quantize(256)
         images = [Pillow.fromarray(f).quantize(palette=palette, dither=Pillow.Dither.NONE) for f in frames]
         images[0].save(path, save_all=True, append_images=images[1:], duration=round(1000 / frames_per_s), loop=0,
                        optimize=True)
@@ -125,7 +125,7 @@ def final_poses(context: PourContext, parameters: FloatArray, confidence: FloatA
     # that no colour hides another.
     rank = np.arange(len(order)) / max(len(order) - 1, 1)
     mixed = np.random.default_rng(0).permutation(len(order))
-    cups = LineCollection([100 * shapes[k] for k in mixed], array=rank[mixed], cmap="plasma", linewidths=0.6,
+    cups = LineCollection([100 * shapes[k] for k in mixed], array=rank[mixed], cmap="plasma", linewidths=0.5,
                           alpha=0.6, joinstyle="round")
     everything = 100 * np.concatenate([*shapes, bowl])
     low, high = everything.min(axis=0) - 1.5, everything.max(axis=0) + 1.5
