@@ -32,7 +32,7 @@ RowArray = npt.NDArray[np.void]
 
 SCHEMA = 1
 SHIPPED = Path(__file__).with_name("pool.npz")
-"""The pool of 10,000 trials that comes with the package."""
+"""The pool that comes with the package; its own record says how many trials and by which command."""
 
 ROW = np.dtype([
     ("seed", "<u8"),  # randomisation of the scene
