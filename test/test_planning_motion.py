@@ -259,6 +259,38 @@ def test_a_blocked_end_and_an_impossible_goal_are_told_apart(model, solver):
     model.clear_obstacles()
 
 
+def test_a_space_whose_edges_creep_ends_in_an_error_and_not_in_a_loop():
+    start, goal = np.zeros(2), np.ones(2)
+
+    class Creeping:
+        def sample(self, rng):
+            return rng.uniform(-1, 1, 2)
+
+        def edge(self, a, b, resolution):
+            return None if a is start else np.stack([a, a + 1e-4 * (b - a)])
+
+        def blocked(self, edge):
+            return None
+
+    with pytest.raises(PlanningError) as error:
+        rrt.plan(Creeping(), start, goal, np.random.default_rng(0), rrt.RRTConfig(iterations=20, timeout=30.0))
+    assert error.value.reason == "timeout"
+
+
+def test_ompl_paths_pass_the_same_checks(model, solver):
+    pytest.importorskip("ompl.geometric", reason="OMPL is not installed: its back end is not tested")
+    from memristor_bdnn.planning import ompl_backend
+
+    rng = np.random.default_rng(2)
+    scenes.hard_scene(model)
+    start, goal = scenes.random_query(model, solver, rng)
+    path = ompl_backend.plan(rrt.JointSpace(model), start, goal, rng, rrt.RRTConfig(timeout=30.0))
+    np.testing.assert_allclose(path[[0, -1]], [start, goal], atol=1e-9)
+    assert np.abs(np.diff(path, axis=0)).max() <= 0.01 + 1e-9
+    assert model.first_contact(path) is None
+    model.clear_obstacles()
+
+
 def test_spread_visits_every_index_once_and_the_end_first():
     for n in (0, 1, 2, 7, 64, 100):
         assert sorted(rrt.spread(n)) == list(range(n))

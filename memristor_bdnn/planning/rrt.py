@@ -21,6 +21,9 @@ from memristor_bdnn.planning.collision import CollisionModel
 
 FloatArray = npt.NDArray[np.float64]
 
+# Share of an edge's length by which its end must come nearer to the target.
+PROGRESS = 0.1
+
 
 @dataclass(frozen=True)
 class RRTConfig:
@@ -189,7 +192,10 @@ def _search(space: Space, start: FloatArray, goal: FloatArray, rng: np.random.Ge
 
 
 def _extend(space: Space, tree: _Tree, target: FloatArray, reach: float, resolution: float) -> int | None:
-    """Grow one edge towards the target; the new node, or None when blocked."""
+    """Grow one edge towards the target; the new node, or None when blocked or when it hardly comes nearer.
+
+    A projected edge may end elsewhere than asked; without the second condition it could creep for ever.
+    """
     parent = tree.nearest(target)
     origin = tree.q[parent].copy()
     gap = target - origin
@@ -198,9 +204,9 @@ def _extend(space: Space, tree: _Tree, target: FloatArray, reach: float, resolut
         return parent
     end = target if distance <= reach else origin + gap * (reach / distance)
     edge = space.edge(origin, end, resolution)
-    if edge is None or space.blocked(edge[1:]) is not None:
+    if edge is None or float(np.linalg.norm(target - edge[-1])) > distance - PROGRESS * min(reach, distance):
         return None
-    return tree.add(target if distance <= reach else edge[-1], parent)
+    return None if space.blocked(edge[1:]) is not None else tree.add(edge[-1], parent)
 
 
 def shortcut(space: Space, path: FloatArray, rng: np.random.Generator, attempts: int, resolution: float,
