@@ -6,6 +6,10 @@ import numpy as np
 
 from memristor_bdnn.pouring.scene import Scene
 
+UNDER = 0.02
+"""How deep a bead must be to count as under the table, metres. A bead that falls at 2 m/s moves 9 mm a step, so
+it may dip into the table for one step before it bounces."""
+
 
 class LeakAudit:
     """Watches every bead at every step.
@@ -40,4 +44,4 @@ class LeakAudit:
             within = (radius < vessel.inner_radius(level)) & (level > 0)
             deep.append(within & (level < vessel.height - 0.012))
             outside.append((radius > vessel.outer_radius(level)) | (level < 0))
-        return np.array(deep), np.array(outside), points[:, 2] < -0.002
+        return np.array(deep), np.array(outside), points[:, 2] < -UNDER
