@@ -105,7 +105,9 @@ class DeviceOptimizer(torch.optim.Optimizer):
     def _write(self, index: Array, change: Array) -> None:
         """Program cells (k,) to their weights plus a change, and keep what they hold afterwards."""
         d = self.device
-        present = self._held[index] / d.r_wg + d.g_zero_us
+        present = self._held.take(index)
+        present /= d.r_wg
+        present += d.g_zero_us
         landed = self.programmer.write(index, present, present + change / d.r_wg)
         self._held[index] = (landed - d.g_zero_us) * d.r_wg
 

@@ -33,7 +33,7 @@ def probabilistic_update(delta: Array, threshold: float, rng: np.random.Generato
         index = delta.nonzero()[0]
         return index, delta[index]
     index = _draw(delta, threshold, rng)
-    step = delta[index]
+    step = delta.take(index)
     return index, np.where(np.abs(step) >= threshold, step, np.copysign(delta.dtype.type(threshold), step))
 
 
@@ -50,8 +50,10 @@ def _draw(delta: Array, threshold: float, rng: np.random.Generator) -> Array:
     if largest == 0:
         return np.empty(0, np.int64)
     candidates = _bernoulli(rng, delta.size, largest)
-    uniform = rng.random(candidates.size, delta.dtype)
-    return candidates[np.abs(delta[candidates]) > (threshold * largest) * uniform]
+    limit = rng.random(candidates.size, delta.dtype)
+    limit *= threshold * largest
+    size = delta.take(candidates)
+    return candidates[np.abs(size, out=size) > limit]
 
 
 def _bernoulli(rng: np.random.Generator, n: int, p: float) -> Array:
@@ -61,7 +63,12 @@ def _bernoulli(rng: np.random.Generator, n: int, p: float) -> Array:
         expected = (n - 1 - last) * p
         gaps = rng.standard_exponential(int(expected + 4 * math.sqrt(expected) + 8), np.float32)
         gaps *= -1 / math.log1p(-p)
-        parts.append(np.cumsum(np.minimum(gaps, n).astype(np.int64) + 1) + last)
-        last = int(parts[-1][-1])
-    index = np.concatenate(parts)
+        if p < 1e-6:
+            np.minimum(gaps, n, out=gaps)  # else a gap could overflow an integer
+        steps = gaps.astype(np.int64)
+        steps += 1
+        steps[0] += last
+        parts.append(np.cumsum(steps, out=steps))
+        last = int(steps[-1])
+    index = parts[0] if len(parts) == 1 else np.concatenate(parts)
     return index[: np.searchsorted(index, n)]
