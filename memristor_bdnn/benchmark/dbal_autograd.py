@@ -45,8 +45,9 @@ class PlainAutograd:
         torch, learner = self.torch, self.learner
         assert learner.scaler is not None
         started = time.process_time()
-        rows = torch.tensor(learner.scaler(learner.features(x)))
-        truth = torch.tensor((y > 0.5).astype(np.int64))
+        scaled, asked, weight = learner.training_rows(x, y)
+        rows, truth = torch.tensor(scaled), torch.tensor(np.stack([1.0 - asked, asked], axis=1).astype(np.float32))
+        truth = truth if weight is None else truth * torch.tensor(weight.astype(np.float32))[:, None]
         for _ in range(learner.config.max_epochs):
             self._step(rows, truth)
         with torch.no_grad():
@@ -65,7 +66,7 @@ class PlainAutograd:
         torch, noise = self.torch, self.learner.accelerator.preset.read_noise
         reads = []
         for state in states:
-            scale = noise.constant_ua + noise.linear * state + noise.quadratic_per_ua * state**2
+            scale = (noise.constant_ua + noise.linear * state + noise.quadratic_per_ua * state**2).clamp(min=1e-9)
             reads.append((state + torch.distributions.Laplace(0.0, scale).sample()).clamp(min=noise.floor_ua))
         return reads
 
@@ -89,7 +90,7 @@ class PlainAutograd:
                 gradient = [torch.zeros_like(m) for m in means]
                 for _ in range(self.reads):
                     currents = [layer.requires_grad_() for layer in self._read(states)]
-                    loss = torch.nn.functional.cross_entropy(self._logits(currents, rows), truth, reduction="sum")
+                    loss = -(truth * torch.log_softmax(self._logits(currents, rows), dim=1)).sum()
                     for sum_, layer in zip(gradient, torch.autograd.grad(loss, currents), strict=True):
                         sum_ += layer.sum(dim=2) / self.reads
                 for g, mean, square in zip(gradient, means, squares, strict=True):

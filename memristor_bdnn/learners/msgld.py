@@ -130,7 +130,7 @@ class MSGLD:
         if cfg.restart_marks and len(x) != self._labels_learned:
             self.trainer.epochs_done = 0
         self._labels_learned = len(x)
-        rows, targets, weight = self._with_replay(x, y)
+        rows, targets, weight = self.training_rows(x, y)
         truth = y > 0.5
 
         def hits(probability: FloatArray) -> float:
@@ -262,7 +262,7 @@ class MSGLD:
     def _accuracy(self, x: FloatArray, y: FloatArray) -> float:
         return float(((self.predict(x, self.config.reads).mean > 0.5) == (y > 0.5)).mean())
 
-    def _with_replay(self, x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray | None]:
+    def training_rows(self, x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray | None]:
         """Scaled rows, targets and row weights, replayed rows last."""
         old_x, old_y = self._replay
         if not len(old_x):

@@ -31,16 +31,15 @@ RECIPES: dict[str, dict[str, Any]] = {
     # replayed, so that the labels correct the prior instead of erasing it.
     "pouring_prior": {
         "features": LIP,
-        "scale_ua": 3.0,
-        "mark_fraction": 0.01,
+        "scale_ua": 4.0,
+        "mark_fraction": 0.003,
         "stop_accuracy": 1.1,
-        "max_epochs": 8,
-        "memory_samples": 32,
-        "memory_every": 2,
+        "max_epochs": 4,
+        "memory_samples": 48,
         "softness": 0.25,
-        "replay_rows": 256,
+        "replay_rows": 512,
         "replay_weight": 0.3,
-        "ex_situ": {"epochs": 25, "learning_rate": 0.03, "batch": 128},
+        "ex_situ": {"epochs": 40, "learning_rate": 0.03, "batch": 128},
     },
 }
 
