@@ -39,15 +39,30 @@ def run(args: argparse.Namespace) -> int:
     common.check_out(args.out)
     arm = arms.load(args.arm)
     seeds = list(range(1 if args.quick else args.seeds or 1))
-    figures: dict[str, Any] = {"arm": arm.name, "source_of_pours": None}
-    for seed in seeds:
-        figures.update(inverse_kinematics(arm, seed, args.ikfast))
-        figures.update(motion_planning(arm, seed, 12 if args.quick else 100))
-        figures.update(pours(arm, seed, args.rows or (25 if args.quick else 300), args.data,
-                             args.execute if args.execute is not None else 2 if args.quick else 12))
+    rows = args.rows or (25 if args.quick else 300)
+    executions = args.execute if args.execute is not None else 2 if args.quick else 12
+    runs = [{**inverse_kinematics(arm, seed, args.ikfast), **motion_planning(arm, seed, 12 if args.quick else 100),
+             **pours(arm, seed, rows, args.data, executions)} for seed in seeds]
+    figures: dict[str, Any] = {"arm": arm.name, **merge(runs)}
+    if len(runs) > 1:
+        figures["runs"] = runs
     show(figures)
     common.write_record(args.out, common.record(figures, seeds))
     return 0
+
+
+def merge(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """One figure for all seeds: counts and worst cases by their largest, other numbers by their mean."""
+    merged: dict[str, Any] = {}
+    for name, first in runs[0].items():
+        values = [run[name] for run in runs if name in run]
+        if isinstance(first, bool | str | dict):
+            merged[name] = first
+        elif isinstance(first, int) or "max" in name or "worst" in name:
+            merged[name] = max(values)
+        else:
+            merged[name] = float(np.mean(values))
+    return merged
 
 
 def inverse_kinematics(arm: Any, seed: int, ikfast: str | None, n: int = 10_000) -> dict[str, Any]:
@@ -197,6 +212,8 @@ def pours(arm: Any, seed: int, rows: int, data: str | None, execute: int) -> dic
         over = max(over, timing.excess(plan.whole(), arm.velocity, arm.acceleration))
         plans.append((i, context, plan))
     planner.close()
+    if not plans:
+        raise PlanningError("no_ik", f"{arm.name}: none of {len(contexts)} pours could be planned: {dict(reasons)}")
     result = {
         "source_of_pours": source, "pour_rows": len(contexts), "pour_planned_share": len(plans) / len(contexts),
         "pour_median_s": float(np.median(seconds)), "pour_p95_s": float(np.percentile(seconds, 95)),
