@@ -28,6 +28,8 @@ from memristor_bdnn.nodes.peers import PeerLost, Peers
 from memristor_bdnn.srv import LabelTrial
 
 TEST_ROWS = 500
+LOOP_DEFAULTS = {"candidates": 1000}
+"""Where a session through the nodes differs from the paper's sizes."""
 PEERS = ("accelerator", "pouring_world", "pour_planner")
 
 
@@ -72,7 +74,7 @@ class CoordinatorNode(SkillNode):
         self._outcomes: queue.Queue[tuple[int, float, str]] = queue.Queue()
         self._goal: ServerGoalHandle | None = None
         self._joints: dict[str, float] = {}
-        self.declare_section(LoopConfig, "loop")
+        self.declare_section(LoopConfig, "loop", LOOP_DEFAULTS)
         self.create_subscription(JointState, "joint_states", self._on_joint_state, 10, callback_group=self.group)
         self._peers = Peers(self, self._cancelled)
         self.create_service(LabelTrial, "~/label_trial", self._label, callback_group=self.group)

@@ -24,6 +24,9 @@ _CODES = {
     "start_mismatch": PlanPour.Result.START_MISMATCH,
 }
 
+# Attempts and iterations, not the clock, end a search here: a busy machine must not change a plan.
+PLANNER_DEFAULTS = {"budget": 30.0, "approach_budget": 30.0}
+
 
 @dataclass(frozen=True)
 class PlannerNodeConfig:
@@ -58,8 +61,7 @@ class PlannerNode(SkillNode):
         from memristor_bdnn.planning.pour import PlannerConfig, PourPlanner
 
         self._arm = arms.load(self.config.arm)
-        # Attempts and iterations, not the clock, end a search here: a busy machine must not change a plan.
-        self.declare_section(PlannerConfig, "planner", {"budget": 30.0, "approach_budget": 30.0})
+        self.declare_section(PlannerConfig, "planner", PLANNER_DEFAULTS)
         self._planner = PourPlanner(self._arm, build(PlannerConfig, self.read_section("planner")))
 
     def teardown(self) -> None:
