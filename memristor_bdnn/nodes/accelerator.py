@@ -36,6 +36,11 @@ class AcceleratorNodeConfig:
     preset: str = option("tsinghua_taox_hfox", "device preset by name, or a YAML file")
     host: str = option("192.168.1.10", "address of the board, for accelerator: escim")
     port: int = option(7, "command port of the board", low=1, high=65535)
+    recipe: str = option(
+        "pouring",
+        "starting values of msgld's options: what our measurements recommend for pouring, or the paper's",
+        choices=("pouring", "paper"),
+    )
     options: str = option(
         "", "more options of the accelerator as a YAML mapping, such as '{adc: true}' or '{reset_by: cfg_reg}'"
     )
@@ -78,15 +83,20 @@ class AcceleratorNode(SkillNode):
     def setup(self) -> None:
         """Open the accelerator and put the learner on it."""
         from memristor_bdnn import accelerator, learners
+        from memristor_bdnn.learners.msgld_recipes import recipe
 
         config = self.config
         learner_class = learners.learner_class(config.learner)
-        self.declare_section(learner_class.config_type, config.learner)
+        starting = recipe(config.recipe) if config.learner == "msgld" else {}
+        self.declare_section(learner_class.config_type, config.learner, starting)
         options: dict[str, Any] = {"host": config.host, "port": config.port} if config.accelerator == "escim" else {}
         options |= parse_options(config.options)
         self._accelerator = accelerator.create(config.accelerator, preset=config.preset, seed=config.seed, **options)
         self._learner = learners.create(
-            config.learner, self._accelerator, self.read_section(config.learner), seed=config.seed
+            config.learner,
+            self._accelerator,
+            {**starting, **self.read_section(config.learner)},
+            seed=config.seed,
         )
         self._version = 0
         self._x, self._y = _no_labels()
@@ -158,7 +168,7 @@ class AcceleratorNode(SkillNode):
         message = PredictionMessage(
             learner=self.config.learner,
             model_version=self._version,
-            samples=samples,
+            samples=len(prediction.samples),
             mean=floats(prediction.mean),
             std=floats(prediction.std),
             straddle=floats(straddle(prediction)),
