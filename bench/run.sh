@@ -6,6 +6,7 @@ cd "$(dirname "$0")/.."
 command=.venv/bin/memristor-bdnn
 out=bench/results
 data=${DATA:-../shared/data}
+if [ -d "$data" ]; then export MEMRISTOR_BDNN_DATA=$data; fi
 quick=${QUICK:+--quick}
 mkdir -p "$out"
 for name in speed device world planning escim eapu mcmc; do

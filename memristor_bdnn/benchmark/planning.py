@@ -23,7 +23,7 @@ PADDING = 0.003  # metres, of the collision model and of the re-check
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """--data, --arm, --rows and --execute."""
     parser.add_argument("--data", metavar="FILE", help="the published pool or its folder (default: "
-                        "MEMRISTOR_BDNN_DATA or ../shared/data; without it, random contexts are used)")
+                        "the folder MEMRISTOR_BDNN_DATA; without it, random contexts are used)")
     parser.add_argument("--arm", default="panda", help="arm to plan for (default panda)")
     parser.add_argument("--rows", type=int, default=None, help="pours to plan (default 300)")
     parser.add_argument("--execute", type=int, default=None, metavar="N",
@@ -163,7 +163,7 @@ def published_rows(data: str | None, rows: int, rng: np.random.Generator) -> tup
     from memristor_bdnn.pouring.context import decode
     from memristor_bdnn.pouring.geometry import is_valid
 
-    default = os.environ.get("MEMRISTOR_BDNN_DATA") or Path(__file__).parents[2].parent / "shared" / "data"
+    default = os.environ.get("MEMRISTOR_BDNN_DATA", "")
     path = Path(data or default)
     path = path / POOL if path.is_dir() else path
     if not path.is_file():
