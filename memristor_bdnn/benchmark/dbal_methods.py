@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -83,7 +84,7 @@ class PluginMethod(MemristorMethod):
         self.prior, self.samples = None, SAMPLES
 
 
-class _Software:
+class _Software(abc.ABC):
     """Standardised inputs (or features) and no costs."""
 
     def __init__(self, seed: int, features: str = "") -> None:
@@ -102,8 +103,9 @@ class _Software:
             self._kept = (x, (self.features(x) - self.mean) / self.sd)
         return self._kept[1]
 
+    @abc.abstractmethod
     def learn(self, x: FloatArray, score: FloatArray) -> None:
-        raise NotImplementedError
+        """Take in all labels so far."""
 
     def costs(self) -> dict[str, float]:
         return {}
@@ -115,8 +117,9 @@ class _Lazy(_Software):
     def learn(self, x: FloatArray, score: FloatArray) -> None:
         self.labels: tuple[FloatArray, FloatArray] | None = (np.array(x), np.array(score))
 
+    @abc.abstractmethod
     def refit(self, x: FloatArray, score: FloatArray) -> None:
-        raise NotImplementedError
+        """Fit from scratch."""
 
     def predict(self, x: FloatArray) -> Prediction:
         if self.labels is not None:
@@ -124,8 +127,9 @@ class _Lazy(_Software):
             self.labels = None
         return self.predicted(x)
 
+    @abc.abstractmethod
     def predicted(self, x: FloatArray) -> Prediction:
-        raise NotImplementedError
+        """Predict with the fitted model."""
 
 
 class GaussianProcess(_Lazy):
