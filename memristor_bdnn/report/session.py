@@ -174,21 +174,31 @@ def best_pour(trials: Sequence[Trial]) -> Trial | None:
 def animate_pour(trial: Trial, arm: str, folder: Path) -> str | None:
     """Simulate a trial of the store again (same seed, same outcome) and film it; returns the file's name.
 
+    The plan takes the way through a message, as it did in the session: the rounding of its times is enough to
+    send a bead elsewhere.
+
     A trial that cannot be repeated is reported and leaves the animation out: the results are
     complete without it.
     """
     from memristor_bdnn import arms
-    from memristor_bdnn.planning.pour import PourPlanner
+    from memristor_bdnn.action import Pour
+    from memristor_bdnn.config import build
+    from memristor_bdnn.nodes import convert
+    from memristor_bdnn.nodes.planner import PLANNER_DEFAULTS
+    from memristor_bdnn.planning.pour import PlannerConfig, PourPlanner
     from memristor_bdnn.pouring.context import PourContext, PourParameters
     from memristor_bdnn.pouring.world import PouringWorld, WorldConfig
     from memristor_bdnn.report.pouring_figures import animation, record_pour
 
     context, parameters = PourContext.from_array(trial.context), PourParameters.from_array(trial.parameters)
-    planner = PourPlanner(arms.load(arm))
+    description = arms.load(arm)
+    planner = PourPlanner(description, build(PlannerConfig, PLANNER_DEFAULTS))
     try:
         with PouringWorld(WorldConfig(arm=arm, whole_motion=True)) as world:
             world.reset(trial.seed, context)
             plan = planner.plan(context, parameters, seed=trial.seed)
+            names = description.joint_names
+            plan = convert.plan_from_message(convert.plan_to_message(plan, names, Pour.Goal()), names)
             frames, _, _ = record_pour(world, functools.partial(world.pour_with_arm, plan), every=2)
             animation(frames, folder / "pour.gif", frames_per_s=10.0)
     except MemristorError as error:
