@@ -10,7 +10,10 @@ from typing import Any
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """No arguments beyond the common ones."""
+    """--audit looks for leaks as well."""
+    parser.add_argument("--audit", type=int, default=0, metavar="N",
+                        help="also run N random trials that are searched at every step for beads that went through a "
+                             "wall or a floor")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -55,8 +58,31 @@ def run(args: argparse.Namespace) -> int:
         ("naive PyBullet, one core", figures["naive_trials_per_s"], 1.0),
         ("collect, one worker (clock)", one, 1.0), ("collect, two workers (clock)", two, two / one),
     ])
+    if args.audit > 0:
+        figures |= audited(args.audit)
+        print(f"{figures['audited_trials']} audited trials: {figures['leaks']} beads through a wall or a floor, "
+              f"{figures['bowls_tipped']} bowls tipped over, {figures['not_finite']} outcomes not finite")
     common.write_record(args.out, common.record(figures, list(range(repeats))))
     return 0
+
+
+def audited(trials: int) -> dict[str, int]:
+    """Leaks, tipped bowls and outcomes that are not finite in random trials looked at in every step."""
+    import math
+
+    from memristor_bdnn.pouring.pool import trial_of
+    from memristor_bdnn.pouring.world import PouringWorld, WorldConfig
+
+    leaks = tipped = broken = 0
+    with PouringWorld(WorldConfig(audit=True)) as world:
+        for seed in range(trials):
+            context, parameters = trial_of(seed)
+            world.reset(seed, context)
+            outcome = world.pour_cup_alone(parameters)
+            leaks += int(outcome.details["leaks"])
+            tipped += bool(outcome.details["bowl_tipped"])
+            broken += not math.isfinite(outcome.score)
+    return {"audited_trials": trials, "leaks": leaks, "bowls_tipped": tipped, "not_finite": broken}
 
 
 def rate_of_workers(workers: int, batches: int, size: int = 2) -> float:

@@ -45,7 +45,6 @@ class SkillNode(LifecycleNode):
         self.config: Any = None
         self.active = False
         self._problem = "not configured"
-        self._defaults = defaults
         self._sections: dict[str, type[Any]] = {}
         self.declare_section(self.config_type, "", defaults)
         self.declare_parameter(

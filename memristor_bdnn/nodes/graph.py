@@ -140,6 +140,7 @@ NODES = (
 )
 
 _ALL = tuple(dict.fromkeys(node.name for node in NODES))
+_SEEDED = ("pouring_world", "pour_planner", "accelerator", "coordinator")
 
 ARGUMENTS = (
     Argument("namespace", "", "namespace of all nodes"),
@@ -194,7 +195,7 @@ ARGUMENTS = (
     Argument("gui", "false", "open the simulator's window", bool, targets=("pouring_world.gui",)),
     Argument("camera", "false", "publish camera images of a pour", bool, targets=("pouring_world.camera",)),
     Argument("record", "false", "record the session as MCAP into the results folder", bool),
-    Argument("seed", "0", "seed of every random choice", int, targets=tuple(f"{n}.seed" for n in _ALL)),
+    Argument("seed", "0", "seed of every random choice", int, targets=tuple(f"{n}.seed" for n in _SEEDED)),
     Argument(
         "results",
         "results/session",

@@ -13,6 +13,7 @@ from visualization_msgs.msg import Marker, MarkerArray
 
 from memristor_bdnn.nodes.convert import pose_to_message
 from memristor_bdnn.pouring.context import PourContext
+from memristor_bdnn.pouring.geometry import BOWL_POSITION
 
 FloatArray = npt.NDArray[np.floating[Any]]
 
@@ -32,15 +33,16 @@ def path_markers(poses: FloatArray, context: PourContext, stamp: Time) -> Marker
     return MarkerArray(markers=[line, *cups])
 
 
-def scene_markers(context: PourContext, bowl: FloatArray, cup: FloatArray | None, stamp: Time) -> MarkerArray:
-    """The bowl at a pose (4, 4) of its base and, when known, the cup at a pose (4, 4) of its centre."""
+def scene_markers(context: PourContext, stamp: Time) -> MarkerArray:
+    """The bowl where it stands on the table; the cup's poses are the planner's markers."""
     body = _marker("bowl", 0, Marker.CYLINDER, stamp, (0.85, 0.55, 0.3, 0.6))
-    centre = np.array(bowl, dtype=float)
-    centre[:3, 3] += centre[:3, 2] * context.bowl_height / 2
+    centre = np.eye(4)
+    centre[:3, 3] = BOWL_POSITION
+    centre[2, 3] += context.bowl_height / 2
     body.pose = pose_to_message(centre)
     body.scale.x = body.scale.y = float(context.bowl_diameter)
     body.scale.z = float(context.bowl_height)
-    return MarkerArray(markers=[body] + ([] if cup is None else [cup_marker(cup, context, stamp, 0, 0.9)]))
+    return MarkerArray(markers=[body])
 
 
 def cup_marker(pose: FloatArray, context: PourContext, stamp: Time, number: int, alpha: float) -> Marker:

@@ -6,6 +6,7 @@ installed) and publishes joint_states. Parameter ``fault`` makes it misbehave in
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from dataclasses import dataclass
@@ -36,7 +37,6 @@ class MockControllerConfig:
         "none", "misbehaviour to rehearse", choices=("none", "reject", "stale", "deviate", "deaf", "lost")
     )
     fault_after_s: float = option(0.3, "when during a motion the fault sets in", low=0.0, high=60.0, unit="s")
-    seed: int = option(0, "unused; accepted so that a graph can set it on every node", low=0)
 
     def __post_init__(self) -> None:
         """Validate every field."""
@@ -133,8 +133,6 @@ class MockControllerNode(SkillNode):
             if self.config.fault == "stale":
                 return
             if self.config.fault == "lost":
-                import os
-
                 os._exit(1)
             if self.config.fault == "deviate":
                 self._q = self._q + 0.4 * (elapsed - self.config.fault_after_s)

@@ -34,7 +34,6 @@ class PhysicalWorldConfig:
     )
     content_grams: float = option(50.0, "weight of what is in the cup before a pour", low=0.1, high=10000.0, unit="g")
     settle_s: float = option(1.0, "wait for the scale to settle after a pour", low=0.0, high=60.0, unit="s")
-    seed: int = option(0, "unused; accepted so that a graph can set it on every node", low=0)
 
     def __post_init__(self) -> None:
         """Validate every field."""

@@ -30,7 +30,6 @@ class RecorderNodeConfig:
     """Parameters of the recorder node."""
 
     results: str = option("results/session", "folder that receives session.mcap (session_1.mcap, ... if it exists)")
-    seed: int = option(0, "unused; accepted so that a graph can set it on every node", low=0)
 
     def __post_init__(self) -> None:
         """Validate every field."""

@@ -197,6 +197,4 @@ class WorldNode(SkillNode):
     def _publish_scene(self) -> None:
         from memristor_bdnn.nodes.markers import scene_markers
 
-        bowl = np.eye(4)
-        bowl[0, 3] = 0.5
-        self._markers.publish(scene_markers(self._vessels, bowl, None, self.get_clock().now().to_msg()))
+        self._markers.publish(scene_markers(self._vessels, self.get_clock().now().to_msg()))
