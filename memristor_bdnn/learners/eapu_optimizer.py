@@ -178,7 +178,9 @@ class EaPU(DeviceOptimizer):
 
     def choose(self, delta: Array) -> tuple[Array, Array]:
         """Indices (k,) and changes (k,), in expectation the full step (n,)."""
-        return probabilistic_update(delta, self.device.threshold, self.rng)
+        # torch finds both ends in one pass, on all cores
+        low, high = torch.aminmax(torch.from_numpy(delta))
+        return probabilistic_update(delta, self.device.threshold, self.rng, max(-low.item(), high.item()))
 
 
 class SignUpdate(DeviceOptimizer):
