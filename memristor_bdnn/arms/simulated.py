@@ -19,8 +19,9 @@ FloatArray = npt.NDArray[np.float64]
 class SimulatedArm:
     """One arm loaded into a PyBullet client, fixed at the world's origin.
 
-    Every simulation step the world calls :meth:`update` with its clock, then steps. Joint motors follow position
-    and velocity of the trajectory with at most the torque and speed of the description.
+    Every simulation step the world calls :meth:`update` with its clock, then steps. Joint motors follow the
+    trajectory with at most the torque and speed of the description: their speed is what the coming step needs,
+    plus half of the present position error, so a motion within the limits is followed without lag.
 
     Attributes:
         body: PyBullet body id.
@@ -37,7 +38,7 @@ class SimulatedArm:
             bullet_client: a connected `pybullet_utils.bullet_client.BulletClient`.
             description: the arm.
             start_tolerance: how far (rad) a joint may be from a trajectory's start.
-            time_step: the simulation's step in seconds; targets lead by one step.
+            time_step: the simulation's step in seconds.
 
         Raises:
             ConfigError: the URDF lacks a joint or link that the description names.
@@ -122,8 +123,9 @@ class SimulatedArm:
                            f"from where the trajectory starts (allowed {self._tolerance} rad)")
         self._trajectory, self._start_time = trajectory, now
         # The clock ticks in whole steps: every target is known now.
-        steps = np.arange(1, int(trajectory.duration / self._step) + 3) * self._step
-        self._targets = [(q.tolist(), v.tolist()) for q, v in zip(*trajectory.sample(steps), strict=True)]
+        ticks = np.arange(int(trajectory.duration / self._step) + 4) * self._step
+        q = trajectory.sample(ticks)[0]
+        self._targets = list(zip(q[:-1].tolist(), (np.diff(q, axis=0) / self._step).tolist(), strict=True))
 
     def update(self, t: float) -> bool:
         """Command the motors for the coming step at clock time t; returns True while the trajectory runs."""
@@ -134,7 +136,8 @@ class SimulatedArm:
         if 0 <= tick < len(self._targets) and abs(elapsed - tick * self._step) < 1e-6:
             self._command(*self._targets[tick])
         else:
-            self._command(*self._trajectory.sample(elapsed + self._step))
+            q = self._trajectory.sample(np.array([elapsed, elapsed + self._step]))[0]
+            self._command(q[0], (q[1] - q[0]) / self._step)
         return elapsed < self._trajectory.duration
 
     def tracking_error(self, t: float) -> FloatArray:
