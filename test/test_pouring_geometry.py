@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from transforms3d.quaternions import quat2mat
 
 from memristor_bdnn.errors import ConfigError
 from memristor_bdnn.pouring import context as C
@@ -138,6 +139,17 @@ def test_slats_close_the_wall_and_leave_the_inside_free(vessel: Vessel) -> None:
     assert _in_any(boxes, floor).all()
 
 
+@pytest.mark.parametrize("bowl", BOWLS)
+def test_slats_reach_from_the_underside_to_the_rim_and_no_farther(bowl: str) -> None:
+    for vessel in (bowl_of(context_of(bowl, "red")), cup_of(context_of(bowl, "olive1"))):
+        z = []
+        for box in slats(vessel):
+            x, y, z_, w = box.quaternion
+            z += [box.position[2] + side * np.abs(quat2mat((w, x, y, z_))[2]) @ box.half_extents for side in (-1, 1)]
+        assert min(z) == pytest.approx(vessel.bottom, abs=1e-9)
+        assert max(z) == pytest.approx(vessel.bottom + vessel.height, abs=1e-9)
+
+
 def test_lathe_meshes_are_closed_and_point_outwards() -> None:
     cup = cup_of(PAIR)
     vertices, normals, indices = (np.array(part) for part in lathe(cup, 24))
@@ -176,8 +188,6 @@ def test_a_given_context_changes_only_the_sizes() -> None:
 
 
 def _in_any(boxes: list, points: np.ndarray) -> np.ndarray:
-    from transforms3d.quaternions import quat2mat
-
     inside = np.zeros(len(points), dtype=bool)
     for box in boxes:
         x, y, z, w = box.quaternion

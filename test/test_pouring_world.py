@@ -46,6 +46,13 @@ def test_a_good_pour_fills_the_bowl(world: PouringWorld) -> None:
     assert outcome.fraction_in_bowl + outcome.fraction_in_cup + outcome.fraction_spilled == pytest.approx(1)
 
 
+@pytest.mark.parametrize("bowl", ["white", "red", "large_red"])  # steep, leaning, wide
+def test_the_bowl_stands_on_the_table(world: PouringWorld, bowl: str) -> None:
+    world.reset(2, context_of(bowl, "red"))
+    world.pour_cup_alone(TOO_SHORT)
+    assert abs(world.snapshot().bowl[0][2]) < 0.0005
+
+
 def test_a_timid_pour_leaves_beads_in_the_cup(world: PouringWorld) -> None:
     world.reset(1, PAIR)
     outcome = world.pour_cup_alone(TOO_SHORT)

@@ -143,7 +143,8 @@ def slats(vessel: Vessel, base: bool = True) -> list[Box]:
     half = math.pi / N_SLATS
     apothem = math.sqrt(math.pi / (N_SLATS * math.tan(half)))  # of a 12-gon of unit-circle area
     slope, wall = vessel.slope, vessel.wall
-    length = vessel.height / math.cos(slope)
+    # Leaning slats must end at the rim and not reach below the base, or the vessel would stand higher than it says.
+    length = (vessel.height - wall * math.sin(abs(slope))) / math.cos(slope)
     widest = apothem * max(vessel.top_diameter, vessel.base_diameter) / 2 * math.tan(half)
     # Centre of the slat: half way up the mid surface of the wall.
     radius = apothem * float(vessel.inner_radius(vessel.height / 2)) + wall / 2 / math.cos(slope)
