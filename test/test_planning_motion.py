@@ -194,15 +194,17 @@ def test_contacts_name_arm_cup_and_obstacles(held):
     assert not partners & {"panda_hand", "panda_leftfinger", "panda_rightfinger"}
 
 
-def test_overlap_of_round_things_corners_is_forgiven_only_between_cup_and_obstacle(model, solver):
+def test_room_of_an_obstacle_counts_only_between_it_and_the_cup(model, solver):
     model.clear_obstacles()
     # a block 4 mm into the held cup
     home = np.array(PANDA.home)
     tool = model.chain.fk(home)
     box = [scenes.Box((0.02, 0.02, 0.02), (0.0, 0.0, 0.0))]
-    for overhang, free in ((0.0, False), (0.01, True)):
+    for room, free in ((0.0, False), (-0.003, False), (-0.005, True)):
         model.hold(box, np.eye(4))
-        model.add_obstacle("block", box, tool[:3, 3] + (0, 0, -0.036), overhang=overhang)
+        model.add_obstacle("block", box, tool[:3, 3] + (0, 0, -0.036))
+        model.set_room("block", room)
+        assert model.held_gap(home, "block", 0.01) == pytest.approx(-0.004, abs=1e-6)
         found = {c[:2] for c in model.contacts(home) if "cup" in c[:2]}
         assert (not found) == free
         model.clear_obstacles()

@@ -13,7 +13,7 @@ from memristor_bdnn.planning.grasp import grasp
 from memristor_bdnn.planning.ladder import Ladder
 from memristor_bdnn.planning.pour import PlannerConfig, PourPlanner
 from memristor_bdnn.planning.upright import tilt_of
-from memristor_bdnn.pouring.context import PourParameters
+from memristor_bdnn.pouring.context import PourContext, PourParameters
 from memristor_bdnn.pouring.geometry import BOWL_POSITION, cup_pose
 from memristor_bdnn.pouring.vessels import bowl_of, context_of, cup_of, slats
 
@@ -174,14 +174,28 @@ def test_the_second_arm_pours_through_the_same_description():
     other.close()
 
 
-def test_an_executed_plan_stays_within_two_hundredths_of_a_radian(plan):
-    from memristor_bdnn.pouring.world import PouringWorld, WorldConfig
+# Published trials whose cup passes or stays close above the bowl: context, parameters.
+CLOSE = [((0.0833, 0.085, 0.0675, 0.0436, 0.057, 0.1109), (-0.0586, 0.1448, 0.0152, 0.4057, -2.1394)),
+         ((0.0712, 0.1201, 0.066, 0.0666, 0.0687, 0.059), (0.2884, 0.0457, -0.3011, 0.1842, -2.8266))]
+TOO_CLOSE = [((0.0845, 0.1426, 0.0399, 0.0516, 0.0619, 0.0655), (-0.0622, 0.0652, -0.5754, 0.5587, -2.159)),
+             ((0.1075, 0.1926, 0.0641, 0.0567, 0.0661, 0.0676), (0.4119, 0.0712, 0.3353, 0.2081, -1.8893))]
 
-    with PouringWorld(WorldConfig(arm="panda", whole_motion=True)) as world:
-        world.reset(0, CONTEXT)
-        outcome = world.pour_with_arm(plan)
-    assert outcome.details["tracking_error_rad"] < 0.02
-    assert outcome.fraction_in_cup + outcome.fraction_in_bowl + outcome.fraction_spilled == pytest.approx(1.0)
+
+def test_executed_plans_follow_their_path_and_touch_nothing(plan):
+    from memristor_bdnn.benchmark.planning import executed
+
+    planner = PourPlanner(PANDA)
+    plans = [(0, CONTEXT, plan)]
+    for seed, (context, parameters) in enumerate(CLOSE):
+        pair = PourContext.from_array(np.array(context))
+        plans.append((seed, pair, planner.plan(pair, PourParameters.from_array(np.array(parameters)))))
+    found = executed(PANDA, plans)
+    assert found["executed"] == 3 and found["executed_max_joint_error_rad"] < 0.002
+    assert found["executed_with_arm_contact"] == found["executed_with_cup_contact"] == 0
+    for context, parameters in TOO_CLOSE:
+        with pytest.raises(PlanningError, match="comes within"):
+            planner.plan(PourContext.from_array(np.array(context)), PourParameters.from_array(np.array(parameters)))
+    planner.close()
 
 
 # ---- the ladder ----------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from memristor_bdnn.arms.description import ArmDescription
 from memristor_bdnn.errors import ConfigError
-from memristor_bdnn.planning.kinematics import chain
+from memristor_bdnn.planning.kinematics import chain, quaternions
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -56,7 +56,7 @@ class CollisionModel:
     Attributes:
         arm: the description.
         chain: its forward kinematics; the cup follows it.
-        padding: room kept around everything, metres; the cup over its overhanging corners excepted.
+        padding: room kept around everything, metres; between held cup and an obstacle :meth:`set_room` may differ.
         checks: configurations tested so far.
     """
 
@@ -78,8 +78,8 @@ class CollisionModel:
             raise ConfigError(f"collision padding = {padding} m: allowed [0, {MAX_PADDING}] m")
         self.arm, self.chain, self.checks, self.padding = arm, chain(arm), 0, padding
         self._allowed: set[tuple[int, int, int, int]] = set()
-        self._overhangs: dict[int, float] = {}
-        self._overhang: dict[tuple[int, int], float] = {}
+        self._rooms: dict[int, float] = {}
+        self._room: dict[tuple[int, int], float] = {}
         self._pairs: tuple[list[tuple[int, int]], npt.NDArray[np.intp], npt.NDArray[np.intp]] | None = None
         self._p: Any = BulletClient(pybullet.DIRECT)
         # the engine scales this by the size of the smaller body; a fingertip's is 0.04 m
@@ -125,7 +125,7 @@ class CollisionModel:
             self._p.resetJointState(self._robot, index, value)
 
     def add_obstacle(self, name: str, boxes: Sequence[BoxLike], position: npt.ArrayLike = (0, 0, 0),
-                     quaternion: npt.ArrayLike = (0, 0, 0, 1), overhang: float = 0.0) -> None:
+                     quaternion: npt.ArrayLike = (0, 0, 0, 1)) -> None:
         """Add a fixed body made of boxes, at a pose in the world.
 
         Args:
@@ -133,24 +133,41 @@ class CollisionModel:
             boxes: its parts.
             position: of its origin, metres.
             quaternion: xyzw.
-            overhang: how far (m) corners of held body and obstacle stick out of the round things they stand for;
-                only deeper overlaps of those two count.
         """
         body = self._body(boxes, 0.0, position, quaternion, self.padding)
         self._obstacles.append(body)
-        self._overhangs[body] = overhang
         self._pairs = None
-        self._set_overhang()
         self._names[body, -1] = name
+
+    def set_room(self, name: str, room: float) -> None:
+        """How near (m) the held body may come to one obstacle, instead of the padding; negative forgives an overlap.
+
+        Raises:
+            ConfigError: no such obstacle, or room beyond the padding (gaps are seen no farther).
+        """
+        if room > self.padding:
+            raise ConfigError(f"room of {name} = {room} m: allowed up to the padding, {self.padding} m")
+        self._rooms[self._obstacle(name)] = room
+        self._set_room()
+
+    def held_gap(self, q: FloatArray, name: str, reach: float) -> float:
+        """Distance (m) of the held body to one obstacle in a configuration (dof,); infinite beyond reach."""
+        if self._cup is None:
+            return float("inf")
+        poses = self._begin(q[None])
+        self._place(q, None if poses is None else poses[0])
+        grown = self._grown(self._cup, self._obstacle(name))
+        return self._distance((self._cup, -1), (self._obstacle(name), -1), max(reach - grown, 0.0))
 
     def clear_obstacles(self) -> None:
         """Remove every obstacle, not the table."""
         for body in self._obstacles:
             self._p.removeBody(body)
-            del self._names[body, -1], self._overhangs[body]
+            del self._names[body, -1]
         self._obstacles.clear()
+        self._rooms.clear()
         self._pairs = None
-        self._set_overhang()
+        self._set_room()
 
     def hold(self, boxes: Sequence[BoxLike], grasp: FloatArray, name: str = "cup") -> None:
         """Put a body of boxes into the hand; grasp (4, 4) is its pose in the tool frame."""
@@ -160,7 +177,7 @@ class CollisionModel:
         self._names[self._cup, -1] = name
         self._grasp = np.array(grasp)
         self._pairs = None
-        self._set_overhang()
+        self._set_room()
         for link in (*self.arm.gripper_links, self.arm.tool_link):
             self._allow(self._link_index[link], self._cup)
 
@@ -171,7 +188,7 @@ class CollisionModel:
             del self._names[self._cup, -1]
             self._cup = None
             self._pairs = None
-            self._set_overhang()
+            self._set_room()
 
     def free(self, q: FloatArray) -> bool:
         """Whether one configuration (dof,) touches nothing."""
@@ -233,12 +250,18 @@ class CollisionModel:
 
     # ---- private -------------------------------------------------------------------------------
 
-    def _set_overhang(self) -> None:
-        """Overlap that is not counted, by pair of body ids in both orders."""
-        self._overhang = {}
-        for body, depth in self._overhangs.items():
-            if self._cup is not None and depth > 0.0:
-                self._overhang[self._cup, body] = self._overhang[body, self._cup] = depth
+    def _obstacle(self, name: str) -> int:
+        for body in self._obstacles:
+            if self._names[body, -1] == name:
+                return body
+        raise ConfigError(f"no obstacle {name!r}: there are {[self._names[b, -1] for b in self._obstacles]}")
+
+    def _set_room(self) -> None:
+        """Room between the held body and obstacles with one of their own, by pair of body ids in both orders."""
+        self._room = {}
+        for body, room in self._rooms.items():
+            if self._cup is not None:
+                self._room[self._cup, body] = self._room[body, self._cup] = room
 
     def _first_links(self) -> list[str]:
         """Links up to the first joint's child: they stand on the table."""
@@ -324,7 +347,7 @@ class CollisionModel:
         for body in bodies:
             for c in self._contacts_of(body):
                 grown = self._grown(c[1], c[2])
-                limit = -self._overhang.get((c[1], c[2]), -self.padding)
+                limit = self._room.get((c[1], c[2]), self.padding)
                 if c[8] + grown >= limit or c[1:5] in seen:
                     continue
                 seen.add(c[1:5])
@@ -357,7 +380,7 @@ class CollisionModel:
         for k in np.flatnonzero(close):
             a, b = parts[first[k]], parts[second[k]]
             distance = self._distance(a, b, reach)
-            if distance < -self._overhang.get((a[0], b[0]), -reach):
+            if distance < self._room.get((a[0], b[0]), reach):
                 found.append(Contact(self._names[a], self._names[b], distance))
         return found
 
@@ -372,20 +395,3 @@ class CollisionModel:
                  and (*a, *b) not in self._allowed and (*b, *a) not in self._allowed]
         table = np.array(pairs)
         self._pairs = parts, table[:, 0], table[:, 1]
-
-
-def quaternions(turns: FloatArray) -> FloatArray:
-    """Quaternions xyzw (n, 4) of rotations (n, 3, 3), by the largest of the four components."""
-    m = turns
-    xx, yy, zz = m[:, 0, 0], m[:, 1, 1], m[:, 2, 2]
-    squares = np.stack([1 + xx - yy - zz, 1 - xx + yy - zz, 1 - xx - yy + zz, 1 + xx + yy + zz], axis=1)
-    products = np.empty((len(m), 4, 4))
-    for i in range(4):
-        products[:, i, i] = squares[:, i]
-    for (i, j), value in {
-        (0, 1): m[:, 0, 1] + m[:, 1, 0], (0, 2): m[:, 0, 2] + m[:, 2, 0], (1, 2): m[:, 1, 2] + m[:, 2, 1],
-        (0, 3): m[:, 2, 1] - m[:, 1, 2], (1, 3): m[:, 0, 2] - m[:, 2, 0], (2, 3): m[:, 1, 0] - m[:, 0, 1],
-    }.items():
-        products[:, i, j] = products[:, j, i] = value
-    best = products[np.arange(len(m)), squares.argmax(axis=1)]
-    return np.asarray(best / np.linalg.norm(best, axis=1, keepdims=True))

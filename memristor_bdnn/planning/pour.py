@@ -54,12 +54,15 @@ class PlannerConfig:
                               source="assumption")
     cup_acceleration: float = option(1.5, "largest acceleration of the full cup along each axis", low=0.05,
                                      high=50.0, unit="m/s^2", source="assumption")
-    padding: float = option(0.003, "room around everything but cup over bowl", low=0.0, high=0.02, unit="m")
+    padding: float = option(0.003, "room around everything but the tilting cup over the bowl", low=0.0, high=0.02,
+                            unit="m")
+    cup_room: float = option(0.0005, "room between tilting cup and bowl, however the 12-gons that stand for their "
+                             "round walls are turned", low=0.0, high=0.05, unit="m")
     waypoints: int = option(16, "cup poses on the ladder", low=4, high=200)
     free_samples: int = option(28, "values of the free joint on the ladder", low=2, high=512)
     refine: int = option(6, "fine poses for each ladder step", low=1, high=50)
     candidates: int = option(40, "yaws and grasp angles weighed up at a time", low=1, high=10_000)
-    attempts: int = option(100, "whole attempts before a search is given up; unlike time, the same on any machine",
+    attempts: int = option(500, "whole attempts before a search is given up; unlike time, the same on any machine",
                            low=1, high=100_000)
     approach_iterations: int = option(300, "extensions of one approach's search", low=1, high=10_000_000)
     budget: float = option(6.0, "give up after this time", low=0.01, high=600.0, unit="s")
@@ -156,15 +159,16 @@ class PourPlanner:
             seed: of everything random in the search.
 
         Raises:
-            PlanningError: reason ``collision`` (cup with bowl for invalid parameters, or named bodies), ``no_ik``,
+            PlanningError: reason ``collision`` (cup too near the bowl by these parameters, or named bodies), ``no_ik``,
                 ``joint_limits``, ``timeout``, or ``start_mismatch`` if the arm does not hold the cup upright.
         """
         begun = time.perf_counter()
         q0 = np.array(self.arm.home if start is None else start, dtype=float)
         self._check_start(q0)
-        if not is_valid(context, parameters):
-            raise PlanningError("collision", "the tilting cup itself hits bowl or table; these control parameters are "
-                                "not valid for this bowl and cup")
+        room = _corners(context) + self.config.cup_room
+        if not is_valid(context, parameters, clearance=room):
+            raise PlanningError("collision", f"the tilting cup itself comes within {1000 * room:.1f} mm of bowl or "
+                                "table; these control parameters are not valid for this bowl and cup")
         search = _Search(context, parameters, q0, np.random.default_rng(seed), begun + self.config.budget)
         search.holds = holds(self.model, self._aligned, context, parameters, everywhere=False)
         self._set_scene(search)
@@ -207,11 +211,8 @@ class PourPlanner:
 
     def _set_scene(self, search: _Search) -> None:
         bowl, cup = bowl_of(search.context), cup_of(search.context)
-        # corners of the 12-gons that stand for round vessels
-        excess = 1 / np.cos(np.pi / N_SLATS) - 1
-        overhang = excess * (bowl.top_diameter + max(cup.top_diameter, cup.base_diameter)) / 2 + 0.002
         self.model.clear_obstacles()
-        self.model.add_obstacle("bowl", slats(bowl), BOWL_POSITION, overhang=overhang)
+        self.model.add_obstacle("bowl", slats(bowl), BOWL_POSITION)
         first = search.holds[0].grasp
         self.model.open_fingers(first.width)
         self.model.hold(slats(cup), first.at(0.0))
@@ -245,7 +246,11 @@ class PourPlanner:
         held = chosen.at(angle)
         self.model.open_fingers(chosen.width)
         self.model.hold(slats(cup_of(search.context)), held)
+        self.model.set_room("bowl", -_corners(search.context))  # the tilt's distance is known already
         pour, rate, tilt_time = self._pour(search, yaw, held)
+        # The upright cup may stand nearer to the bowl than the padding: then it need not keep more on its way.
+        gap = self.model.held_gap(pour.start, "bowl", 2 * self.config.padding)
+        self.model.set_room("bowl", min(self.config.padding, gap - 0.0005))
         approach, retreat = self._approach(search, pour.start, held)
         return PourPlan(approach, pour, retreat, held, yaw, chosen.weld, chosen.width, rate, tilt_time,
                         time.perf_counter() - begun)
@@ -359,3 +364,10 @@ class PourPlanner:
         texts = "; ".join(f"{count} x {text}" for (_, text), count in search.failures.most_common(3))
         return PlanningError(reasons.most_common(1)[0][0], f"no plan in {tried} attempts within "
                              f"{self.config.budget} s: {texts}; {out_of_reach}")
+
+
+def _corners(context: PourContext) -> float:
+    """How far (m) the corners of the 12-gons that stand for bowl and cup stick out of the round walls, together."""
+    cup = cup_of(context)
+    excess = float(1 / np.cos(np.pi / N_SLATS) - 1)
+    return excess * (bowl_of(context).top_diameter + max(cup.top_diameter, cup.base_diameter)) / 2
