@@ -126,7 +126,8 @@ def test_repeated_questions_about_the_same_candidates_are_answered_as_fresh_ones
 
 def test_save_and_load_go_on_bit_exactly(tmp_path):
     x, y = task()
-    options = {"max_epochs": 6, "stop_accuracy": 1.1, "memory_samples": 4, "replay_rows": 5}
+    options = {"max_epochs": 6, "stop_accuracy": 1.1, "memory_samples": 4, "replay_rows": 5,
+               "kl_layers": "all", "prior_mean": "deployed", "beta": 0.1}
     first = make(**options)
     first.fit(x, y)
     first.learn(x[:40], y[:40])
@@ -136,6 +137,20 @@ def test_save_and_load_go_on_bit_exactly(tmp_path):
     for learner in (first, second):
         learner.learn(x, y)
     assert np.array_equal(first.predict(x, 4).samples, second.predict(x, 4).samples)
+
+
+def test_a_prior_about_the_deployed_weights_keeps_them_from_straying():
+    x, y = task()
+    distances = []
+    for beta in (0.0, 10.0):
+        learner = make(max_epochs=40, stop_accuracy=1.1, kl_layers="all", prior_mean="deployed", beta=0.0)
+        learner.fit(x, y)
+        learner.trainer.config = dataclasses.replace(learner.config, beta=beta)
+        deployed = learner.trainer.anchor
+        learner.learn(x, 1.0 - y)  # everything it knew is wrong now
+        reads = learner.network.flat_weights(learner.accelerator.read(16))
+        distances.append(float(np.abs(reads.mean(axis=0) - deployed).mean()))
+    assert distances[1] < 0.7 * distances[0]
 
 
 def test_a_checkpoint_of_other_options_is_refused(tmp_path):

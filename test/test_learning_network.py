@@ -111,6 +111,26 @@ def test_ex_situ_training_learns_and_stays_in_the_window():
     assert preset.window_ua[0] <= result.states.min() and result.states.max() <= preset.window_ua[1]
 
 
+def test_batches_of_an_epoch_share_one_penalty_and_the_rate_falls_to_its_end():
+    preset = presets.load("tsinghua_taox_hfox")
+    x = np.random.default_rng(0).normal(size=(64, 5))
+    y = (x[:, 0] > 0).astype(float)
+    network = Chains(layer_shapes(5, (6,)), 6.66, 4.0)
+
+    def states(stop=99, kl=None, **options):
+        config = exsitu.ExSituConfig(epochs=40, batch=16, **options)
+        return exsitu.train(network, preset, x, y, config, np.random.default_rng(1), kl=kl,
+                            on_epoch=lambda epoch, *_: epoch == stop)
+
+    def flat_penalty(flat):
+        return 3.0, np.zeros(network.n_weights, dtype=np.float32)
+
+    assert states(kl=flat_penalty).loss == pytest.approx(states().loss + 3.0)
+    last = {rate: np.abs(states(final_rate=rate).states - states(38, final_rate=rate).states).max()
+            for rate in (1.0, 0.0)}
+    assert last[0.0] < 0.05 * last[1.0]
+
+
 def test_feature_maps_are_found_by_path_and_refused_by_name():
     width = feature_width(feature_map("memristor_bdnn.pouring.lip:lip_features"), 11)
     assert width == 13

@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--arm", default="panda", help="arm to plan for (default panda)")
     parser.add_argument("--rows", type=int, default=None, help="pours to plan (default 300)")
     parser.add_argument("--execute", type=int, default=None, metavar="N",
-                        help="plans to execute in the simulated world (default 12)")
+                        help="plans to execute in the simulated world (default 40)")
     parser.add_argument("--ikfast", metavar="MODULE", help="compare solutions with a compiled IKFast module")
 
 
@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     arm = arms.load(args.arm)
     seeds = list(range(1 if args.quick else args.seeds or 1))
     rows = args.rows or (25 if args.quick else 300)
-    executions = args.execute if args.execute is not None else 2 if args.quick else 12
+    executions = args.execute if args.execute is not None else 2 if args.quick else 40
     runs = [{**inverse_kinematics(arm, seed, args.ikfast), **motion_planning(arm, seed, 12 if args.quick else 100),
              **pours(arm, seed, rows, args.data, executions)} for seed in seeds]
     figures: dict[str, Any] = {"arm": arm.name, **merge(runs)}

@@ -32,6 +32,7 @@ from memristor_bdnn.network.scaling import InputScaler
 from memristor_bdnn.state import load_npz, pack_json, pack_rng, restore_rng, save_npz, unpack_json
 
 FloatArray = npt.NDArray[np.floating[Any]]
+ANCHOR_READS = 16
 CHECKPOINT = "memristor_bdnn.msgld/1"
 
 
@@ -106,6 +107,8 @@ class MSGLD:
         if cfg.calibrate_offset:
             self.network.offset += cfg.devices_per_weight * written.mean_error_ua
         self.trainer.reset()
+        if cfg.prior_mean == "deployed":
+            self.trainer.anchor = self.network.flat_weights(self.accelerator.read(ANCHOR_READS)).mean(axis=0)
         self.memory.clear()
         self._forget()
         self._labels_learned = 0
@@ -175,6 +178,8 @@ class MSGLD:
             "replay_y": self._replay[1],
             "memory": np.array(list(self.memory), dtype=np.float32),
         }
+        if self.trainer.anchor is not None:
+            arrays["anchor"] = self.trainer.anchor
         if self.scaler is not None:
             arrays["scaler_mean"], arrays["scaler_sd"] = self.scaler.mean, self.scaler.sd
         for key, value in self.accelerator.state_dict().items():
@@ -203,6 +208,7 @@ class MSGLD:
         self.trainer.scale.mean = arrays["gradient_mean"]
         self.trainer.scale.square = arrays["gradient_square"]
         self.trainer.scale.steps = int(arrays["gradient_steps"])
+        self.trainer.anchor = arrays.get("anchor")
         self._replay = (arrays["replay_x"], arrays["replay_y"])
         self.memory.clear()
         self.memory.extend(arrays["memory"])

@@ -75,6 +75,13 @@ class MSGLDConfig:
     )
     beta: float = option(1.0, "weight of the KL term", low=0.0, high=1e3, source="C")
     prior_sd: float = option(0.19, "SD of the Gaussian prior on a weight", low=1e-3, high=1e3, source="C")
+    prior_mean: str = option(
+        "zero",
+        "centre of that prior in situ: zero, or the weights that were deployed (what fit() learned is kept, the labels "
+        "correct it)",
+        choices=("zero", "deployed"),
+        source="D",
+    )
 
     max_epochs: int = option(110, "in situ epochs per call of learn", low=1, high=100_000, source="P")
     stop_accuracy: float = option(

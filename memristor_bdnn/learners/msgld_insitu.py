@@ -31,6 +31,7 @@ class InSituTrainer:
     Attributes:
         epochs_done: epochs since the marks were last restarted (decides the marked fraction).
         on_sample: called with flat weights (n_weights,) of one read whenever a sample is to be kept.
+        anchor: centre of the weights' prior, (n_weights,); None for zero.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class InSituTrainer:
         self.scale = GradientScale(network.n_weights, config.rms_decay)
         self.epochs_done = 0
         self.on_sample = on_sample
+        self.anchor: FloatArray | None = None
 
     def reset(self) -> None:
         """Forget gradient averages and start the marks afresh, as after a deployment."""
@@ -69,7 +71,7 @@ class InSituTrainer:
             on_epoch: called with (epoch, loss, accuracy, pulses so far); True stops.
         """
         cfg = self.config
-        kl = exsitu.gaussian_kl(self.network, cfg.kl_layers, cfg.prior_sd, cfg.beta)
+        kl = exsitu.gaussian_kl(self.network, cfg.kl_layers, cfg.prior_sd, cfg.beta, self.anchor)
         history: list[float] = []
         loss, streak, pulses = 0.0, 0, 0
         for epoch in range(cfg.max_epochs):

@@ -13,33 +13,44 @@ RECIPES: dict[str, dict[str, Any]] = {
     # The source paper's method: raw inputs, bits as labels, up to 110 epochs until 98 % of the labels are right.
     "paper": {},
     # Lip features instead of raw inputs; four small networks side by side on the chips, whose disagreement is the
-    # doubt to ask with; weights of half the published size, so that the deployment's write error does not destroy
-    # them; more marks, and a fixed number of epochs per label instead of memorising; the last reads of the
-    # trajectory join the live ones.
+    # doubt to ask with; small weights (more current per unit of weight) that neither write error nor few labels
+    # lead astray, held by a weak prior on all layers; ex situ training that stops before the labels are memorised,
+    # and a fixed number of epochs per label for the same reason; gradients scaled by a short memory; the last
+    # reads of the trajectory join the live ones.
     "pouring": {
         "features": LIP,
         "chains": 4,
         "hidden": [24, 24],
-        "scale_ua": 2.0,
-        "mark_fraction": 0.12,
+        "scale_ua": 5.0,
+        "mark_fraction": 0.06,
+        "rms_decay": 0.9,
+        "kl_layers": "all",
+        "prior_sd": 1.0,
+        "beta": 0.03,
         "stop_accuracy": 1.1,
         "max_epochs": 8,
         "memory_samples": 16,
-        "ex_situ": {"epochs": 200, "learning_rate": 0.04},
+        "ex_situ": {"epochs": 60, "learning_rate": 0.04},
     },
-    # One published-size network fitted ex situ to simulated trials first: few steps in situ, and some simulated rows
-    # replayed, so that the labels correct the prior instead of erasing it.
+    # The same four networks fitted ex situ to simulated trials first, with a learning rate that falls to nearly
+    # nothing. Few steps in situ, a prior about the deployed weights and some simulated rows replayed, so that the
+    # labels correct what the simulator taught instead of erasing it.
     "pouring_prior": {
         "features": LIP,
-        "scale_ua": 4.0,
+        "chains": 4,
+        "hidden": [24, 24],
+        "scale_ua": 3.0,
         "mark_fraction": 0.003,
+        "kl_layers": "all",
+        "prior_sd": 1.0,
+        "prior_mean": "deployed",
         "stop_accuracy": 1.1,
         "max_epochs": 4,
         "memory_samples": 48,
         "softness": 0.25,
         "replay_rows": 512,
-        "replay_weight": 0.3,
-        "ex_situ": {"epochs": 40, "learning_rate": 0.03, "batch": 128},
+        "replay_weight": 1.0,
+        "ex_situ": {"epochs": 20, "learning_rate": 0.03, "final_rate": 0.02, "batch": 128},
     },
 }
 

@@ -6,6 +6,7 @@ Laplace draw, so the network that is deployed already expects the devices' read 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,9 @@ class ExSituConfig:
     epochs: int = option(300, "full-batch epochs", low=1, high=100_000, source="assumption")
     learning_rate: float = option(
         0.02, "Adam step, microampere", low=1e-5, high=1.0, unit="uA", source="assumption"
+    )
+    final_rate: float = option(
+        1.0, "learning rate of the last epoch over the first; falls along a cosine", low=0.0, high=1.0, source="D"
     )
     reads: int = option(4, "reads of all cells per step", low=1, high=64, source="assumption")
     write_sd_ua: float = option(
@@ -137,6 +141,8 @@ def train(
     loss, accuracy, streak = 0.0, 0.0, 0
     target = y > 0.5
     for epoch in range(config.epochs):
+        fallen = (1.0 - math.cos(math.pi * epoch / config.epochs)) / 2.0
+        optimiser.learning_rate = config.learning_rate * (1.0 - fallen * (1.0 - config.final_rate))
         loss, hits = 0.0, 0
         for rows in _batches(len(x), config.batch, rng):
             noise = np.asarray(preset.read_noise_scale_ua(states), dtype=np.float32)
@@ -150,9 +156,10 @@ def train(
             per_weight = result.gradient
             part = result.loss
             if kl is not None:
+                share = len(rows) / len(x)  # a batch carries its part of the penalty
                 penalty, kl_gradient = kl(flat)
-                part += penalty
-                per_weight = per_weight + kl_gradient
+                part += share * penalty
+                per_weight = per_weight + np.float32(share) * kl_gradient
             per_cell = np.repeat(per_weight, network.devices, axis=1) * (1.0 + slope * unit)
             states += optimiser.step(per_cell.mean(axis=0) / np.float32(network.scale))
             np.clip(states, low, high, out=states)
