@@ -292,3 +292,23 @@ def test_show_args_lists_choices_and_unknown_words_exit_with_1() -> None:
     assert done.returncode == 0 and "'learner'" in done.stdout and "Choices: eapu, mcmc, msgld" in done.stdout
     wrong = run_command("up", "learner:=nonsense")
     assert wrong.returncode == 1 and "choose one of eapu, mcmc, msgld" in wrong.stderr
+
+
+def test_a_node_that_comes_back_at_once_does_not_leave_its_callers_waiting(
+    start_graph: Callable[..., RunningGraph],
+) -> None:
+    from memristor_bdnn.nodes.peers import PeerLost
+
+    graph = start_graph("use_respawn:=true")
+    graph.wait_ready()
+    alive = [graph.node_process("accelerator_node")]
+
+    def kill_once(_: Any) -> None:
+        if alive:
+            os.kill(alive.pop(), signal.SIGKILL)
+
+    # the new node is up before the old one has been silent for long
+    with pytest.raises(PeerLost, match=r"started anew during learn|fell silent during learn"):
+        teach(graph, kill_once)
+    graph.wait_ready()
+    assert teach(graph).error_code == 0

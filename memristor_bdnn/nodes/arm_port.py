@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from rclpy.action import ActionClient
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.node import Node
 from sensor_msgs.msg import JointState
@@ -29,6 +28,7 @@ from memristor_bdnn.arms.port import (
 )
 from memristor_bdnn.errors import ArmError, ConfigError
 from memristor_bdnn.nodes import convert
+from memristor_bdnn.nodes.peers import SpinSafeActionClient
 from memristor_bdnn.planning.trajectory import JointTrajectory
 
 FloatArray = npt.NDArray[np.float64]
@@ -79,7 +79,7 @@ class ControllerPort:
                     "arm_output:=action needs the package control_msgs; install it, or use topic"
                 ) from None
             return None
-        return ActionClient(
+        return SpinSafeActionClient(
             self._node, FollowJointTrajectory, f"{self._controller}/follow_joint_trajectory", callback_group=group
         )
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import os
 import signal
+import socket
 import sys
 import threading
+import time
 import traceback
 import typing
 from collections.abc import Callable
@@ -51,6 +53,8 @@ class SkillNode(LifecycleNode):
             "autostart", True, ParameterDescriptor(description="configure and activate at start", read_only=True)
         )
         self.add_on_set_parameters_callback(self._validate)
+        # Tells a node that died and came back from the one before.
+        self._instance = f"{socket.gethostname()}:{os.getpid()}:{time.time_ns()}"
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self._heartbeat = self.create_timer(1.0, self._publish_diagnostics, callback_group=self.group)
 
@@ -183,7 +187,11 @@ class SkillNode(LifecycleNode):
         level = DiagnosticStatus.OK if self.active else DiagnosticStatus.WARN
         values = [KeyValue(key=k, value=str(v)) for k, v in self.diagnostic_values().items()]
         status = DiagnosticStatus(
-            level=level, name=self.get_fully_qualified_name(), message=self._problem or "active", values=values
+            level=level,
+            name=self.get_fully_qualified_name(),
+            message=self._problem or "active",
+            hardware_id=self._instance,
+            values=values,
         )
         message = DiagnosticArray(status=[status])
         message.header.stamp = self.get_clock().now().to_msg()

@@ -27,6 +27,16 @@ class PeerLost(MemristorError):
         self.peer = peer
 
 
+class SpinSafeActionClient(ActionClient):
+    """An action client that may be made while an executor spins.
+
+    rclpy shows a new client to the executor before the client has its lock, which ends the executor with an
+    AttributeError now and then; until the client has its own, this lock serves.
+    """
+
+    _lock = threading.Lock()
+
+
 class Peers:
     """Clients of one node for the services and actions of others, with heartbeats from /diagnostics."""
 
@@ -41,6 +51,7 @@ class Peers:
         self._clients: dict[str, Any] = {}
         self._heard: dict[str, float] = {}
         self._ready: dict[str, bool] = {}
+        self._instances: dict[str, str] = {}
         self._subscription = node.create_subscription(
             DiagnosticArray, "/diagnostics", self._on_diagnostics, 20, callback_group=self._group
         )
@@ -48,6 +59,7 @@ class Peers:
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status:
             self._heard[status.name] = time.monotonic()
+            self._instances[status.name] = status.hardware_id
             self._ready[status.name] = status.level == DiagnosticStatus.OK
 
     def is_ready(self, peer: str) -> bool:
@@ -89,7 +101,7 @@ class Peers:
     ) -> Any:
         """Send a goal to action ``peer/name`` and wait for its result; a cancelled wait cancels the goal."""
         client = self._client(
-            f"{peer}/{name}", lambda path: ActionClient(self._node, kind, path, callback_group=self._group)
+            f"{peer}/{name}", lambda path: SpinSafeActionClient(self._node, kind, path, callback_group=self._group)
         )
         self._await_server(client.server_is_ready, peer, name)
         on_feedback = (lambda message: feedback(message.feedback)) if feedback else None
@@ -124,15 +136,18 @@ class Peers:
     def _wait(self, future: Any, peer: str, name: str, timeout_s: float) -> Any:
         done = threading.Event()
         future.add_done_callback(lambda _: done.set())
-        began = time.monotonic()
+        began, full_name = time.monotonic(), self._full_name(peer)
+        instance = self._instances.get(full_name)
         while not done.wait(0.1):
             now = time.monotonic()
             if self._cancelled():
                 raise Cancelled(f"canceled during {peer}/{name}")
             if now - began > timeout_s:
                 raise PeerLost(peer, f"node {peer} did not answer {name} within {timeout_s:.0f} s")
-            if now - max(began, self._heard.get(self._full_name(peer), began)) > SILENCE_S:
+            if now - max(began, self._heard.get(full_name, began)) > SILENCE_S:
                 raise PeerLost(peer, f"node {peer} fell silent during {name}")
+            if instance not in (None, self._instances[full_name]) and not done.is_set():
+                raise PeerLost(peer, f"node {peer} was started anew during {name}, which it knows nothing of")
         return future.result()
 
     def _full_name(self, peer: str) -> str:
