@@ -122,7 +122,7 @@ def test_a_silent_controller_is_named(mock: Callable[..., Mock], fault: str, rea
 
 @pytest.mark.parametrize(("fault", "reason"), [("deviate", "deviation"), ("deaf", "deviation")])
 def test_a_deviation_stops_the_arm(mock: Callable[..., Mock], fault: str, reason: str) -> None:
-    port = mock(fault).port
+    port = mock(fault, stale_after=5.0).port  # a machine that stalls is another test's subject
     with pytest.raises(ArmError) as error:
         port.execute(motion(swing=0.4))
     assert error.value.reason == reason and "panda_joint" in str(error.value)
@@ -156,6 +156,7 @@ def test_an_operator_labels_a_pour_of_the_physical_graph(
     fast = tmp_path / "fast.yaml"
     fast.write_text(
         "/**/pouring_world:\n  ros__parameters:\n    port.velocity_scaling: 1.0\n    port.acceleration_scaling: 1.0\n"
+        "    port.latency: 2.0\n    port.stale_after: 5.0\n"  # a busy machine is another test's subject
     )
     graph = start_graph(
         f"params_file:={fast}",
