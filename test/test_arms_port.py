@@ -63,6 +63,15 @@ def test_silence_is_stale_whether_noticed_by_a_tick_or_by_the_next_sample():
     assert watch.sample(10.6, path.sample(0.6)[0]).reason == "stale_state"
 
 
+@pytest.mark.parametrize("latency", [0.3, 2.0])
+@pytest.mark.parametrize("lag", [0.0, 0.11, 0.29])
+def test_execution_that_lags_within_the_latency_is_no_deviation(latency: float, lag: float):
+    path = motion()
+    watch = monitor(path, latency=latency, path_tolerance=0.03)
+    times = np.arange(0.0, path.duration + 0.5, 0.01)
+    assert run(watch, lambda t: path.sample(max(t - lag, 0.0))[0], times).verdict is Verdict.SUCCEEDED
+
+
 def test_resting_away_from_the_goal_fails_after_the_goal_time():
     path = motion()
     watch = monitor(path, goal_tolerance=0.01, goal_time=0.3)

@@ -21,6 +21,8 @@ from memristor_bdnn.planning.trajectory import JointTrajectory
 
 FloatArray = npt.NDArray[np.float64]
 
+LAG_STEP_S = 0.02  # spacing of the lags at which a joint state is compared with the plan
+
 # Every reason an ArmError of a port can have, and what it means.
 REASONS: dict[str, str] = {
     "not_enabled": "hardware execution was not enabled explicitly",
@@ -163,7 +165,7 @@ class TrajectoryMonitor:
 
     def _gap(self, q: FloatArray, elapsed: float) -> FloatArray:
         """Distance (dof,) from the plan, at the lag within the allowed latency where it is smallest."""
-        lags = np.linspace(0.0, self.config.latency, 7)
+        lags = np.linspace(0.0, self.config.latency, 2 + int(self.config.latency / LAG_STEP_S))
         gaps = np.abs(q - self.trajectory.sample(np.maximum(elapsed - lags, 0.0))[0])
         nearest: FloatArray = gaps[gaps.max(axis=1).argmin()]
         return nearest
