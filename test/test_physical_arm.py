@@ -88,10 +88,13 @@ def mock(tmp_path: Path) -> Iterator[Callable[..., Mock]]:
 
 
 def assert_stands_still(port: Any) -> None:
-    time.sleep(0.4)
-    before = port.joint_positions()
-    time.sleep(0.3)
-    np.testing.assert_allclose(port.joint_positions(), before, atol=1e-6)
+    def rests() -> bool:
+        before = port.joint_positions()
+        time.sleep(0.3)
+        return bool(np.allclose(port.joint_positions(), before, atol=1e-6))
+
+    until(rests, 10.0)
+    assert rests(), "it must stay where it stopped"
 
 
 def test_a_motion_is_executed_and_ends_at_its_goal(mock: Callable[..., Mock]) -> None:

@@ -128,7 +128,9 @@ class MockControllerNode(SkillNode):
             elapsed = (now - began) * self.config.speed
             self._q, velocity = trajectory.sample(min(elapsed, trajectory.duration))
             if elapsed > trajectory.duration:
-                self._motion = None
+                with self._lock:
+                    if self._motion is motion:  # a hold may have come in the meantime
+                        self._motion = None
         if motion is not None and elapsed > self.config.fault_after_s:
             if self.config.fault == "stale":
                 return
