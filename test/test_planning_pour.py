@@ -181,6 +181,16 @@ TOO_CLOSE = [((0.0845, 0.1426, 0.0399, 0.0516, 0.0619, 0.0655), (-0.0622, 0.0652
              ((0.1075, 0.1926, 0.0641, 0.0567, 0.0661, 0.0676), (0.4119, 0.0712, 0.3353, 0.2081, -1.8893))]
 
 
+def test_an_executed_plan_stays_within_two_hundredths_of_a_radian(plan):
+    from memristor_bdnn.pouring.world import PouringWorld, WorldConfig
+
+    with PouringWorld(WorldConfig(arm="panda", whole_motion=True)) as world:
+        world.reset(0, CONTEXT)
+        outcome = world.pour_with_arm(plan)
+    assert outcome.details["tracking_error_rad"] < 0.02
+    assert outcome.fraction_in_cup + outcome.fraction_in_bowl + outcome.fraction_spilled == pytest.approx(1.0)
+
+
 def test_executed_plans_follow_their_path_and_touch_nothing(plan):
     from memristor_bdnn.benchmark.planning import executed
 

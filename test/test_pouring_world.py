@@ -136,6 +136,16 @@ def test_a_world_without_a_scene_or_an_arm_says_what_to_do() -> None:
             fresh.pour_with_arm(None)
 
 
+def test_with_an_arm_candidates_keep_the_room_that_the_planner_asks_for() -> None:
+    from memristor_bdnn.pouring.geometry import arm_clearance, is_valid
+
+    pair = context_of("large_red", "purple")
+    alone, arm = PouringSkill(), PouringSkill(WorldConfig(arm="panda"))
+    near = [is_valid(pair, skill.sample_candidates(pair.array(), 400, np.random.default_rng(1)), arm_clearance(pair))
+            for skill in (alone, arm)]
+    assert not near[0].all() and near[1].all()
+
+
 def test_the_skill_runs_trials_and_draws_valid_candidates() -> None:
     from memristor_bdnn.pouring.geometry import is_valid
 

@@ -119,6 +119,7 @@ class RemoteSkill(PouringSkill):
         pour_timeout_s: float = 600.0,
     ) -> None:
         super().__init__()
+        self.with_arm = True
         self._peers, self._wait_for_label, self._next_id = peers, wait_for_label, next_id
         self._start, self._pour_timeout_s = start, pour_timeout_s
         self.planning_times: list[float] = []

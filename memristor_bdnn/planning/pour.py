@@ -24,8 +24,8 @@ from memristor_bdnn.planning.rrt import RRTConfig, plan
 from memristor_bdnn.planning.trajectory import JointTrajectory
 from memristor_bdnn.planning.upright import UprightSpace, tilt_of, upright_pose
 from memristor_bdnn.pouring.context import PourContext, PourParameters
-from memristor_bdnn.pouring.geometry import BOWL_POSITION, is_valid, pour_path
-from memristor_bdnn.pouring.vessels import N_SLATS, bowl_of, cup_of, slats
+from memristor_bdnn.pouring.geometry import BOWL_POSITION, MARGIN, arm_clearance, is_valid, pour_path
+from memristor_bdnn.pouring.vessels import bowl_of, cup_of, slats
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -56,8 +56,6 @@ class PlannerConfig:
                                      high=50.0, unit="m/s^2", source="assumption")
     padding: float = option(0.003, "room around everything but the tilting cup over the bowl", low=0.0, high=0.02,
                             unit="m")
-    cup_room: float = option(0.0005, "room between tilting cup and bowl, however the 12-gons that stand for their "
-                             "round walls are turned", low=0.0, high=0.05, unit="m")
     waypoints: int = option(16, "cup poses on the ladder", low=4, high=200)
     free_samples: int = option(28, "values of the free joint on the ladder", low=2, high=512)
     refine: int = option(6, "fine poses for each ladder step", low=1, high=50)
@@ -165,7 +163,7 @@ class PourPlanner:
         begun = time.perf_counter()
         q0 = np.array(self.arm.home if start is None else start, dtype=float)
         self._check_start(q0)
-        room = _corners(context) + self.config.cup_room
+        room = arm_clearance(context)
         if not is_valid(context, parameters, clearance=room):
             raise PlanningError("collision", f"the tilting cup itself comes within {1000 * room:.1f} mm of bowl or "
                                 "table; these control parameters are not valid for this bowl and cup")
@@ -246,11 +244,11 @@ class PourPlanner:
         held = chosen.at(angle)
         self.model.open_fingers(chosen.width)
         self.model.hold(slats(cup_of(search.context)), held)
-        self.model.set_room("bowl", -_corners(search.context))  # the tilt's distance is known already
+        self.model.set_room("bowl", -arm_clearance(search.context))  # the tilt's distance is known already
         pour, rate, tilt_time = self._pour(search, yaw, held)
         # The upright cup may stand nearer to the bowl than the padding: then it need not keep more on its way.
         gap = self.model.held_gap(pour.start, "bowl", 2 * self.config.padding)
-        self.model.set_room("bowl", min(self.config.padding, gap - 0.0005))
+        self.model.set_room("bowl", min(self.config.padding, gap - MARGIN))
         approach, retreat = self._approach(search, pour.start, held)
         return PourPlan(approach, pour, retreat, held, yaw, chosen.weld, chosen.width, rate, tilt_time,
                         time.perf_counter() - begun)
@@ -364,10 +362,3 @@ class PourPlanner:
         texts = "; ".join(f"{count} x {text}" for (_, text), count in search.failures.most_common(3))
         return PlanningError(reasons.most_common(1)[0][0], f"no plan in {tried} attempts within "
                              f"{self.config.budget} s: {texts}; {out_of_reach}")
-
-
-def _corners(context: PourContext) -> float:
-    """How far (m) the corners of the 12-gons that stand for bowl and cup stick out of the round walls, together."""
-    cup = cup_of(context)
-    excess = float(1 / np.cos(np.pi / N_SLATS) - 1)
-    return excess * (bowl_of(context).top_diameter + max(cup.top_diameter, cup.base_diameter)) / 2

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from memristor_bdnn.pouring.context import PourContext, PourParameters, context_array, parameter_array
-from memristor_bdnn.pouring.vessels import bowl_of, cup_of
+from memristor_bdnn.pouring.vessels import N_SLATS, bowl_of, cup_of
 
 FloatArray = npt.NDArray[np.floating[Any]]
 
@@ -18,6 +18,21 @@ BOWL_POSITION = (0.5, 0.0, 0.0)
 
 CLEARANCE = 0.0
 """Room kept between cup and bowl by :func:`is_valid`, metres."""
+
+
+MARGIN = 0.0005
+"""Least gap that is left between cup and bowl when an arm pours, metres."""
+
+
+def arm_clearance(context: PourContext) -> float:
+    """Clearance for :func:`is_valid` at which an arm's pour touches nothing, metres.
+
+    Collision bodies are 12-gons whose corners stick out of the round walls, and nobody knows how they are turned;
+    walls of real vessels are not quite round either.
+    """
+    cup = cup_of(context)
+    widest = bowl_of(context).top_diameter + max(cup.top_diameter, cup.base_diameter)
+    return (1.0 / math.cos(math.pi / N_SLATS) - 1.0) * widest / 2 + MARGIN
 
 
 def cup_pose(

@@ -18,7 +18,7 @@ from memristor_bdnn.pouring.context import (
     PourParameters,
     encode,
 )
-from memristor_bdnn.pouring.geometry import is_valid
+from memristor_bdnn.pouring.geometry import CLEARANCE, arm_clearance, is_valid
 from memristor_bdnn.pouring.setup import draw_context
 from memristor_bdnn.pouring.world import PouringWorld, PourOutcome, WorldConfig
 
@@ -49,6 +49,7 @@ class PouringSkill:
 
     def __init__(self, config: WorldConfig | None = None, planner: Any = None) -> None:
         self.config = WorldConfig() if config is None else config
+        self.with_arm = bool(self.config.arm) or planner is not None
         self._planner = planner
         self._world: PouringWorld | None = None
 
@@ -74,11 +75,15 @@ class PouringSkill:
         return draw_context(rng)[0].array()
 
     def sample_candidates(self, context: FloatArray, n: int, rng: np.random.Generator) -> FloatArray:
-        """n valid control parameters for a context, uniform over the valid ones, shape (n, 5)."""
+        """n valid control parameters for a context, uniform over the valid ones, shape (n, 5).
+
+        With an arm the cup keeps clear of the bowl, as the planner asks.
+        """
         found: list[FloatArray] = []
+        clearance = arm_clearance(PourContext.from_array(context)) if self.with_arm else CLEARANCE
         for _ in range(1000):
             rows = rng.uniform(PARAMETER_LOW, PARAMETER_HIGH, (max(2 * n, 16), N_PARAMETERS))
-            found.append(rows[is_valid(context, rows)])
+            found.append(rows[is_valid(context, rows, clearance)])
             if sum(map(len, found)) >= n:
                 return np.concatenate(found)[:n]
         raise ConfigError(f"no valid control parameters found for the context {np.round(context, 4).tolist()} m")
