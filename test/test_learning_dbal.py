@@ -1,5 +1,6 @@
 """The active-learning benchmark: no leakage, honest figures, clear errors, resuming."""
 
+import dataclasses
 import json
 import os
 from pathlib import Path
@@ -10,8 +11,11 @@ import pytest
 from memristor_bdnn import cli
 from memristor_bdnn.benchmark import dbal_methods, dbal_report
 from memristor_bdnn.benchmark.dbal_data import Trials, load_trials
+from memristor_bdnn.benchmark.dbal_jobs import Setting
 from memristor_bdnn.benchmark.dbal_run import Protocol64, figures, run
 from memristor_bdnn.errors import ConfigError
+from memristor_bdnn.pouring.context import decode, rescaled
+from memristor_bdnn.pouring.sizes import PUBLISHED_SHAPES, bowl_scales, corrected_sizes
 
 PROTOCOL = Protocol64(initial=16, queries=4, every=2)
 DATA = Path(os.environ.get("MEMRISTOR_BDNN_DATA", Path(__file__).parents[2] / "shared" / "data"))
@@ -70,10 +74,30 @@ def test_active_and_passive_share_their_first_labels_and_never_ask_twice():
     assert first["asked"][:16] == list(range(16))
 
 
+def test_only_contenders_on_lip_features_see_corrected_sizes(tmp_path):
+    t = trials()
+    context, parameters = decode(t.x_pool)
+    context[:, 0] = PUBLISHED_SHAPES["tan"] * context[:, 1]
+    path = write(tmp_path / "d.npz", x_pool=rescaled(np.concatenate([parameters, context], axis=1)))
+    recorded = load_trials(path)
+    assert np.isfinite(bowl_scales(recorded.x_pool)).all()
+    setting = Setting(path, "random", 64, 8, "none", None)
+    for name in ("msgld", "gp_lip"):
+        seen = setting.trials(name)
+        assert np.array_equal(seen.x_pool, corrected_sizes(recorded.x_pool)) and seen.x_test.shape == (40, 11)
+        assert np.array_equal(seen.score_pool, recorded.score_pool)
+        kept = dataclasses.replace(setting, sizes="recorded").trials(name)
+        assert np.array_equal(kept.x_pool, recorded.x_pool)
+    for name in ("msgld_paper", "gp", "mcmc"):
+        assert np.array_equal(setting.trials(name).x_pool, recorded.x_pool)
+
+
 def test_figures_against_closed_forms():
     score = np.array([1, 1, -1, -1, -1, -1.0])
     f = figures(np.array([0.9, 0.2, 0.1, 0.1, 0.1, 0.6]), score)
     assert f["accuracy"] == pytest.approx(4 / 6) and f["balanced_accuracy"] == pytest.approx((0.5 + 0.75) / 2)
+    assert f["auc"] == pytest.approx((4 + 3) / 8)
+    assert figures(np.full(6, 0.5), score)["auc"] == 0.5
     assert f["nll"] == pytest.approx(-np.log([0.9, 0.2, 0.9, 0.9, 0.9, 0.4]).mean())
     assert f["ece"] == pytest.approx((0.1 + 0.8 + 3 * 0.1 + 0.6) / 6)
     assert figures(np.array([1.0, 1.0, 0, 0, 0, 0]), score)["ece"] == pytest.approx(0.0, abs=1e-5)

@@ -127,10 +127,10 @@ def test_repeated_questions_about_the_same_candidates_are_answered_as_fresh_ones
 def test_save_and_load_go_on_bit_exactly(tmp_path):
     x, y = task()
     options = {"max_epochs": 6, "stop_accuracy": 1.1, "memory_samples": 4, "replay_rows": 5,
-               "kl_layers": "all", "prior_mean": "deployed", "beta": 0.1}
+               "kl_layers": "all", "prior_mean": "deployed", "beta": 0.1, "label_noise": 0.3}
     first = make(**options)
     first.fit(x, y)
-    first.learn(x[:40], y[:40])
+    first.learn(x[:40], 0.2 + 0.5 * y[:40])
     digest = first.save(tmp_path / "a.npz")
     second = make(seed=5, **options)
     assert second.load(tmp_path / "a.npz") == digest
@@ -171,9 +171,23 @@ def test_deployment_share_moves_predictions_but_not_their_order():
     assert (b < a).all() and np.array_equal(np.argsort(a, axis=1), np.argsort(b, axis=1))
 
 
-def test_soft_labels_are_mixed_with_bits():
-    learner = make(softness=0.5)
-    assert np.allclose(learner._targets(np.array([0.1, 0.5, 0.6, 1.0])), [0.05, 0.25, 0.8, 1.0])
+def test_targets_are_the_chance_that_a_repeat_succeeds():
+    y = np.array([0.0, 0.4, 0.5, 0.6, 1.0])
+    assert make()._targets(y).tolist() == [0, 0, 0, 1, 1]
+    soft = make(label_noise=0.35)._targets(y)
+    assert soft[2] == 0.5 and np.allclose(soft + soft[::-1], 1.0) and (np.diff(soft) > 0).all()
+    assert soft[3] == pytest.approx(1 / (1 + np.exp(-0.2 / 0.35)))
+
+
+def test_predictions_from_noisy_labels_keep_the_share_of_successes():
+    x, y = task(200)
+    near = np.where(y > 0.5, 1.0, 0.45)  # failures are near misses, so soft targets say yes too often
+    learner = make(label_noise=0.35, max_epochs=20, stop_accuracy=1.1)
+    learner.fit(x, near)
+    learner.learn(x, near)
+    assert learner._targets(near).mean() > y.mean() + 0.1
+    assert learner.predict(x, 10).mean.mean() == pytest.approx(y.mean(), abs=0.07)
+    assert ((learner.predict(x, 10).mean > 0.5) == y).mean() > 0.85
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,12 @@ class Trials:
     score_pool: FloatArray
     x_test: FloatArray
     score_test: FloatArray
+
+    def with_corrected_sizes(self) -> Trials:
+        """The same trials with the bowl sizes that their outcomes fit, see :mod:`memristor_bdnn.pouring.sizes`."""
+        from memristor_bdnn.pouring.sizes import corrected_sizes
+
+        return dataclasses.replace(self, x_pool=corrected_sizes(self.x_pool), x_test=corrected_sizes(self.x_test))
 
 
 def load_trials(path: str | Path, initial: int = 64) -> Trials:

@@ -12,7 +12,7 @@ from typing import Any
 
 from memristor_bdnn import __version__
 from memristor_bdnn.benchmark import dbal_methods
-from memristor_bdnn.benchmark.dbal_data import load_trials
+from memristor_bdnn.benchmark.dbal_data import Trials, load_trials
 from memristor_bdnn.benchmark.dbal_run import Protocol64, run
 from memristor_bdnn.state import write_atomic
 
@@ -30,6 +30,13 @@ class Setting:
     queries: int
     prior: str
     prior_pool: str | None
+    sizes: str = "corrected"
+
+    def trials(self, method: str) -> Trials:
+        """The dataset as a contender sees it."""
+        trials = load_trials(self.dataset)
+        corrected = self.sizes == "corrected" and method in dbal_methods.LIP_CONTENDERS
+        return trials.with_corrected_sizes() if corrected else trials
 
     def key(self, method: str) -> str:
         """A short name of everything that decides a run's result: setting, data, and our recipes where used."""
@@ -64,7 +71,7 @@ def prior_rows(setting: Setting) -> Any:
 def execute(setting: Setting, job: Job) -> dict[str, Any]:
     """One run, from reading the data to its figures."""
     name, strategy, seed = job
-    trials = load_trials(setting.dataset)
+    trials = setting.trials(name)
     method = dbal_methods.make(name, seed, prior_rows(setting))
     protocol = Protocol64(setting.initial, setting.queries, max(1, setting.queries // 4), setting.init == "first")
     return {"method": name, "strategy": strategy, "seed": seed, **run(method, trials, strategy, seed, protocol)}

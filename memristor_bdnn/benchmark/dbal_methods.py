@@ -258,7 +258,7 @@ BASELINES: dict[str, Callable[..., Any]] = {
     "random_forest": RandomForest,
 }
 METHODS: dict[str, str] = {
-    "msgld": "our recipe: lip features, wide weights kept small, trajectory samples (with --prior: its prior form)",
+    "msgld": "our recipe on lip features and labels with noise (with --prior: its prior form)",
     "msgld_paper": "the published method on the raw inputs",
     "eapu": "error-aware probabilistic update, raw inputs",
     "mcmc": "Metropolis-Hastings on rows, raw inputs and their squares",
@@ -273,6 +273,8 @@ METHODS: dict[str, str] = {
     "deep_ensemble_lip": "as deep_ensemble, on the lip features",
     "random_forest_lip": "as random_forest, on the lip features",
 }
+LIP_CONTENDERS = ("msgld", *(name for name in METHODS if name.endswith("_lip")))
+"""Those on lip features: they get the bowl sizes that --sizes says. All others see the inputs as recorded."""
 NEED_SKLEARN = ("gp", "random_forest", "gp_lip", "random_forest_lip")
 
 

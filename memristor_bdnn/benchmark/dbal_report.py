@@ -24,6 +24,7 @@ _MEDIANS = (
     "balanced_accuracy",
     "sensitivity",
     "specificity",
+    "auc",
     "nll",
     "ece",
     "pulses",
@@ -54,6 +55,7 @@ def summary(runs: list[dict[str, Any]], setting: Setting) -> dict[str, Any]:
         "final_labels": int(last),
         "init": setting.init,
         "prior": setting.prior,
+        "sizes": setting.sizes,
         "initial": setting.initial,
         "queries": setting.queries,
     }
@@ -87,7 +89,7 @@ def _gains(runs: list[dict[str, Any]]) -> dict[str, Any]:
         if not pairs:
             continue
         out[strategy] = {}
-        for name in ("accuracy", "balanced_accuracy"):
+        for name in ("accuracy", "balanced_accuracy", "auc"):
             values = [_last(a)[name] - _last(p)[name] for a, p in pairs]
             out[strategy][f"{name}_median_difference"] = float(
                 np.median([_last(a)[name] for a, _ in pairs]) - np.median([_last(p)[name] for _, p in pairs])
@@ -106,7 +108,6 @@ def _last(result: dict[str, Any]) -> dict[str, Any]:
 
 
 def passive_labels(
-    trials: Trials,
     figures: dict[str, Any],
     seeds: list[int],
     setting: Setting,
@@ -114,6 +115,7 @@ def passive_labels(
     largest: int = 2048,
 ) -> dict[str, Any]:
     """Accuracy of the recipe without prior on more and more random labels, and how many equal the active result."""
+    trials = setting.trials("msgld")
     sizes = [n for n in PASSIVE_SIZES if n <= min(largest, len(trials.x_pool))]
     plain = dataclasses.replace(setting, prior="none", prior_pool=None)
     path = None if work is None else work / f"{plain.key('msgld')}-passive-{len(seeds)}-{max(sizes)}.json"
@@ -142,8 +144,7 @@ def passive_labels(
 def _passive(trials: Trials, seed: int, n: int) -> tuple[float, float]:
     """(accuracy, balanced accuracy) of the recipe without prior on n random rows, learned at once."""
     method = MemristorMethod("pouring", seed, None, max_epochs=60)
-    data = Trials(trials.x_pool, trials.score_pool, trials.x_test, trials.score_test)
-    point = _last(run(method, data, "random", seed, Protocol64(n, 0, 1)))
+    point = _last(run(method, trials, "random", seed, Protocol64(n, 0, 1)))
     return point["accuracy"], point["balanced_accuracy"]
 
 
@@ -158,13 +159,14 @@ def _labels_for(value: float, curve: list[tuple[int, float]]) -> float | None:
     return None
 
 
-def speed(trials: Trials, setting: Setting, queries: int = 8, repeats: int = 3) -> dict[str, Any]:
+def speed(setting: Setting, queries: int = 8, repeats: int = 3) -> dict[str, Any]:
     """CPU seconds of a whole run, and how much longer the plain autograd loop needs for the same queries.
 
     The published method reads 10 times in each of its 5 gradient evaluations; ours shares 10 reads among them.
     ``speedup_vs_autograd`` compares with the loop as published, ``speedup_vs_autograd_same_reads`` with a loop
     that shares them too.
     """
+    trials = setting.trials("msgld")
     started = time.process_time()
     method = make("msgld", 0, prior_rows(setting))
     run(method, trials, "straddle", 0, Protocol64(setting.initial, setting.queries, max(setting.queries, 1)))
@@ -209,6 +211,7 @@ def print_tables(figures: dict[str, Any]) -> None:
                     strategy,
                     f"{p['accuracy_median']:.3f} ({p['accuracy_q25']:.3f}-{p['accuracy_q75']:.3f})",
                     f"{p['balanced_accuracy_median']:.3f}",
+                    f"{p['auc_median']:.3f}",
                     f"{p['nll_median']:.3f}",
                     f"{p['ece_median']:.3f}",
                     f"{points['aulc_median']:.3f}",
@@ -219,7 +222,7 @@ def print_tables(figures: dict[str, Any]) -> None:
             )
     print_table(
         f"{last} labels, medians over seeds (quartiles), prior: {figures['prior']}",
-        ["method", "strategy", "accuracy", "balanced", "NLL", "ECE", "AULC", "pulses", "energy J", "CPU s"],
+        ["method", "strategy", "accuracy", "balanced", "AUC", "NLL", "ECE", "AULC", "pulses", "energy J", "CPU s"],
         rows,
     )
     rows = [
@@ -229,13 +232,16 @@ def print_tables(figures: dict[str, Any]) -> None:
             f"{g['accuracy_median_difference']:+.3f}",
             f"{g['accuracy_mean_paired']:+.3f} +- {g['accuracy_standard_error']:.3f}",
             f"{g['balanced_accuracy_mean_paired']:+.3f} +- {g['balanced_accuracy_standard_error']:.3f}",
+            f"{g['auc_mean_paired']:+.3f} +- {g['auc_standard_error']:.3f}",
             f"{g['accuracy_pairs_won']:.0%}",
         ]
         for m, by in figures["active_minus_passive"].items()
         for s, g in by.items()
     ]
     print_table(
-        "active minus passive", ["method", "strategy", "medians", "paired mean", "balanced", "pairs won"], rows
+        "active minus passive",
+        ["method", "strategy", "medians", "paired mean", "balanced", "AUC", "pairs won"],
+        rows,
     )
     if "passive_curve" in figures:
         print_table(

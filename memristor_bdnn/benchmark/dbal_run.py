@@ -91,7 +91,7 @@ def run(method: Method, data: Trials, strategy_name: str, seed: int, protocol: P
 
 
 def figures(p: FloatArray, score: FloatArray, bins: int = 10) -> dict[str, Any]:
-    """Accuracy, balanced accuracy, negative log likelihood and calibration of success probabilities p (n,)."""
+    """Accuracy, balanced accuracy, area under the ROC curve, log likelihood, calibration of probabilities p (n,)."""
     truth = np.asarray(score) > 0
     p = np.clip(np.asarray(p, dtype=np.float64), 1e-6, 1 - 1e-6)
     said = p > 0.5
@@ -104,7 +104,15 @@ def figures(p: FloatArray, score: FloatArray, bins: int = 10) -> dict[str, Any]:
         "balanced_accuracy": float((said[truth].mean() + (~said[~truth]).mean()) / 2),
         "sensitivity": float(said[truth].mean()),
         "specificity": float((~said[~truth]).mean()),
+        "auc": _area_under_roc(p, truth),
         "nll": float(-np.where(truth, np.log(p), np.log(1 - p)).mean()),
         "ece": float((count * np.abs(mean_p - mean_y)).sum() / len(p)),
         "calibration": {"count": count.tolist(), "predicted": mean_p.tolist(), "observed": mean_y.tolist()},
     }
+
+
+def _area_under_roc(p: FloatArray, truth: npt.NDArray[np.bool_]) -> float:
+    """Chance that a success gets the higher probability of a success and a failure; ties count half."""
+    failures = np.sort(p[~truth])
+    below, upto = (np.searchsorted(failures, p[truth], side) for side in ("left", "right"))
+    return float((below + upto).mean() / (2 * len(failures)))

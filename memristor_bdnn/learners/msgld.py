@@ -33,7 +33,7 @@ from memristor_bdnn.state import load_npz, pack_json, pack_rng, restore_rng, sav
 
 FloatArray = npt.NDArray[np.floating[Any]]
 ANCHOR_READS = 16
-CHECKPOINT = "memristor_bdnn.msgld/1"
+CHECKPOINT = "memristor_bdnn.msgld/2"
 
 
 class MSGLD:
@@ -67,7 +67,7 @@ class MSGLD:
         self._samples_kept = 0
         self._forget()
         self._labels_learned = 0
-        self._odds = 1.0
+        self._deployment_odds = self._label_odds = 1.0
         self._replay: tuple[FloatArray, FloatArray] = (np.zeros((0, self.n_inputs)), np.zeros(0))
 
     def fit(
@@ -83,7 +83,8 @@ class MSGLD:
         cfg = self.config
         self.scaler = InputScaler.fit(self.features(x), cfg.input_bits, cfg.input_span)
         self._forget()
-        self._set_odds(y)
+        self._set_deployment_odds(y)
+        self._set_label_odds(y, self._targets(y))
         self.network.offset = cfg.offset_ua
         total = cfg.ex_situ.epochs
 
@@ -134,10 +135,11 @@ class MSGLD:
             self.trainer.epochs_done = 0
         self._labels_learned = len(x)
         rows, targets, weight = self.training_rows(x, y)
+        self._set_label_odds(np.concatenate([y, self._replay[1]]), targets, weight)
         truth = y > 0.5
 
         def hits(probability: FloatArray) -> float:
-            return float(((probability[: len(truth)] > 0.5) == truth).mean())
+            return float(((self._carried(probability[: len(truth)]) > 0.5) == truth).mean())
 
         def on_epoch(epoch: int, loss: float, accuracy: float, pulses: int) -> bool:
             if progress is not None:
@@ -158,8 +160,7 @@ class MSGLD:
         p = self.network.forward_flat(self._scaled(x), flat)
         if self.memory:
             p = np.concatenate([p, self._remembered(x)])
-        if self._odds != 1.0:
-            p = p * self._odds / (1.0 - p + p * self._odds)
+        p = self._carried(p)
         return Prediction(p.mean(axis=0), p.std(axis=0), p)
 
     def save(self, path: str | Path) -> str:
@@ -169,7 +170,7 @@ class MSGLD:
             "config": pack_json(_plain(self.config)),
             "rng": pack_rng(self.rng),
             "counters": np.array([self.trainer.epochs_done, self._labels_learned], dtype=np.int64),
-            "odds": np.array(self._odds),
+            "odds": np.array([self._deployment_odds, self._label_odds]),
             "offset": np.array(self.network.offset),
             "gradient_mean": self.trainer.scale.mean,
             "gradient_square": self.trainer.scale.square,
@@ -203,7 +204,7 @@ class MSGLD:
         self.accelerator.load_state_dict({k[len(prefix) :]: v for k, v in arrays.items() if k.startswith(prefix)})
         restore_rng(self.rng, arrays["rng"])
         self.trainer.epochs_done, self._labels_learned = (int(v) for v in arrays["counters"])
-        self._odds = float(arrays["odds"])
+        self._deployment_odds, self._label_odds = (float(v) for v in arrays["odds"])
         self.network.offset = float(arrays["offset"])
         self.trainer.scale.mean = arrays["gradient_mean"]
         self.trainer.scale.square = arrays["gradient_square"]
@@ -256,14 +257,29 @@ class MSGLD:
         self._seen = (x, self._scaled(x), np.zeros((0, len(x)), np.float32), 0)
         return x
 
-    def _set_odds(self, y: FloatArray) -> None:
-        """Odds ratio that carries predictions from the labels' share of successes to the deployment's."""
-        share, train = self.config.deployment_share, float(np.clip((y > 0.5).mean(), 0.05, 0.95))
-        self._odds = 1.0 if share == 0.0 else share / (1.0 - share) * (1.0 - train) / train
+    def _set_deployment_odds(self, y: FloatArray) -> None:
+        """Odds ratio from the labels' share of successes to the deployment's, if one was given."""
+        share = self.config.deployment_share
+        self._deployment_odds = 1.0 if share == 0.0 else _odds(share) / _odds(float((y > 0.5).mean()))
+
+    def _set_label_odds(self, y: FloatArray, targets: FloatArray, weight: FloatArray | None = None) -> None:
+        """Odds ratio from the mean of the targets to the share of successes; 1 when bits are learned.
+
+        Nearly good trials are common and nearly bad ones rare, so soft targets average to more than the share of
+        successes; uncorrected, the decision boundary would lie below a score of 0.
+        """
+        share = float(np.average(y > 0.5, weights=weight))
+        self._label_odds = _odds(share) / _odds(float(np.average(targets, weights=weight)))
+
+    def _carried(self, p: FloatArray) -> FloatArray:
+        """Outputs of the network as probabilities of success."""
+        odds = self._deployment_odds * self._label_odds
+        return p if odds == 1.0 else p * odds / (1.0 - p + p * odds)
 
     def _targets(self, y: FloatArray) -> FloatArray:
-        hard = (y > 0.5).astype(np.float64)
-        return hard + self.config.softness * (y - hard)
+        """Probability that a repeat of each trial would succeed: its score plus logistic noise above 0."""
+        scale = self.config.label_noise
+        return (y > 0.5).astype(np.float64) if scale == 0.0 else 1.0 / (1.0 + np.exp((1.0 - 2.0 * y) / scale))
 
     def _accuracy(self, x: FloatArray, y: FloatArray) -> float:
         return float(((self.predict(x, self.config.reads).mean > 0.5) == (y > 0.5)).mean())
@@ -279,6 +295,12 @@ class MSGLD:
             self._targets(np.concatenate([y, old_y])),
             weight,
         )
+
+
+def _odds(share: float) -> float:
+    """Odds of a share; shares of few labels are kept away from 0 and 1."""
+    share = min(max(share, 0.05), 0.95)
+    return share / (1.0 - share)
 
 
 def _plain(config: Any) -> dict[str, Any]:

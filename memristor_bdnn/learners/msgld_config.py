@@ -89,11 +89,12 @@ class MSGLDConfig:
     )
     stop_patience: int = option(3, "epochs in a row at stop_accuracy", low=1, high=1000, source="P (several)")
 
-    softness: float = option(
+    label_noise: float = option(
         0.0,
-        "target = softness * y + (1 - softness) * (y > 0.5); 0 learns bits, 1 the given probabilities",
+        "scale of the logistic noise that a repeat of a trial adds to its score 2 y - 1; targets are the chance that "
+        "the repeat succeeds, predictions are carried from their mean to the share of successes; 0 learns bits",
         low=0.0,
-        high=1.0,
+        high=10.0,
         source="D",
     )
     memory_samples: int = option(

@@ -143,13 +143,18 @@ def encode(context: PourContext | FloatArray, parameters: PourParameters | Float
         raise ConfigError(f"cannot encode {len(c)} contexts with {len(p)} parameter sets: "
                           "give one or equally many")
     physical = np.concatenate([np.broadcast_to(p, (n, N_PARAMETERS)), np.broadcast_to(c, (n, N_CONTEXT))], axis=1)
-    features = 2.0 * (physical - _LOW) / (_HIGH - _LOW) - 1.0
+    features = rescaled(physical)
     wrong = ~(np.abs(features) <= 1.0 + 2 * _SLACK)
     if wrong.any():
         row, column = np.argwhere(wrong)[0]
         raise ConfigError(f"row {row}: {FEATURE_NAMES[column]} = {physical[row, column]:.6g}: "
                           f"allowed [{_LOW[column]:.6g}, {_HIGH[column]:.6g}]")
     return np.clip(features, -1.0, 1.0)
+
+
+def rescaled(physical: FloatArray) -> FloatArray:
+    """Physical rows (n, 11), parameters first, on the scale of the network inputs; not checked against the ranges."""
+    return np.asarray(2.0 * (physical - _LOW) / (_HIGH - _LOW) - 1.0)
 
 
 def decode(features: FloatArray) -> tuple[FloatArray, FloatArray]:
