@@ -14,6 +14,7 @@ from memristor_bdnn.benchmark.dbal_data import Trials, load_trials
 from memristor_bdnn.benchmark.dbal_jobs import Setting
 from memristor_bdnn.benchmark.dbal_run import Protocol64, figures, run
 from memristor_bdnn.errors import ConfigError
+from memristor_bdnn.pouring import pool
 from memristor_bdnn.pouring.context import decode, rescaled
 from memristor_bdnn.pouring.sizes import PUBLISHED_SHAPES, bowl_scales, corrected_sizes
 
@@ -142,6 +143,19 @@ def test_command_line_writes_the_promised_keys_and_resumes(tmp_path, capsys):
     assert cli.main(command) == 0
     assert "found 4 of 4 runs" in capsys.readouterr().out
     assert json.loads(out.read_text())["results"] == first["results"]
+
+
+def test_a_pool_of_our_own_is_a_dataset_too(tmp_path, capsys):
+    own = pool.load()
+    loaded = load_trials(pool.SHIPPED)
+    assert len(loaded.x_pool) == 15_000 and np.array_equal(loaded.x_test, own.x[15_000:])
+    assert loaded.with_corrected_sizes() is loaded
+    command = ["benchmark", "dbal", "--dataset", "shipped", "--seeds", "1", "--learner", "deep_ensemble",
+               "--workers", "1", "--queries", "1"]
+    assert cli.main(command) == 0
+    assert "sizes as recorded" in capsys.readouterr().out
+    assert cli.main(["benchmark", "dbal", "--dataset", "shipped", "--prior", "simulator"]) == 1
+    assert "would learn the test rows" in capsys.readouterr().err
 
 
 def test_unknown_contender_and_impossible_prior_are_refused(tmp_path, capsys):

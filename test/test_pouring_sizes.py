@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from memristor_bdnn.errors import ConfigError
+from memristor_bdnn.pouring import pool
 from memristor_bdnn.pouring.context import PourContext, PourParameters, decode, encode
 from memristor_bdnn.pouring.geometry import pour_path
-from memristor_bdnn.pouring.sizes import PUBLISHED_SHAPES, bowl_scales, corrected_sizes
+from memristor_bdnn.pouring.sizes import PUBLISHED_SHAPES, are_published, bowl_scales, corrected_sizes
 from memristor_bdnn.pouring.vessels import BOWLS, HEIGHT_LEVEL
 
 PARAMETERS = PourParameters(0.1, 0.08, -0.3, 0.4, -2.3)
@@ -29,6 +30,12 @@ def test_bowls_of_other_shapes_are_left_alone():
     x = encode(row("tan", 0.8, 1.2, ratio=0.62), PARAMETERS)
     assert np.isnan(bowl_scales(x)).all()
     assert np.allclose(corrected_sizes(x, 0.0), x, atol=1e-12)
+
+
+def test_worlds_of_our_own_are_not_taken_for_published_trials():
+    assert not are_published(pool.load().x)
+    published = np.concatenate([encode(row(bowl, 0.9, 1.1), PARAMETERS) for bowl in PUBLISHED_SHAPES])
+    assert are_published(published) and not are_published(np.zeros((4, 3)))
 
 
 def test_full_trust_changes_nothing_and_none_takes_the_scale_away():

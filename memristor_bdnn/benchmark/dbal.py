@@ -5,11 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from memristor_bdnn.benchmark.dbal_data import Trials
-    from memristor_bdnn.benchmark.dbal_jobs import Setting
 
 STRATEGY_NAMES = ("straddle", "random", "entropy", "bald", "variance", "margin")
 # Asked only what they can answer: these have no posterior samples that BALD could use.
@@ -18,7 +13,13 @@ DEFAULT_LEARNERS = ("msgld", "msgld_paper", "gp", "mc_dropout", "deep_ensemble",
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the benchmark."""
-    parser.add_argument("--dataset", required=True, metavar="NPZ", help="x_pool, score_pool, x_test, score_test")
+    parser.add_argument(
+        "--dataset",
+        required=True,
+        metavar="NPZ",
+        help="a file with x_pool, score_pool, x_test, score_test, or an exported pool of `collect` (its last quarter "
+        "are the test rows); `shipped` is the pool that comes with the package",
+    )
     parser.add_argument(
         "--init",
         choices=("first", "random"),
@@ -57,7 +58,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=int, default=0, help="processes (default: one per core)")
     parser.add_argument("--figures", metavar="FOLDER", help="write figures as PNG files")
     parser.add_argument(
-        "--study", action="store_true", help="the study of the method's parts instead of the contest"
+        "--study",
+        action="store_true",
+        help="the study of the method's parts, and of the bowls' sizes, instead of the contest",
     )
 
 
@@ -65,12 +68,14 @@ def run(args: argparse.Namespace) -> int:
     """Run what is missing, print the table, write JSON and figures."""
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")  # before numpy: one process per core is the better use of two cores
-    from memristor_bdnn.benchmark import dbal_report
+    from memristor_bdnn.benchmark import dbal_report, dbal_sizes
     from memristor_bdnn.benchmark.common import check_out, print_table, record, write_record
     from memristor_bdnn.benchmark.dbal_data import load_trials
     from memristor_bdnn.benchmark.dbal_jobs import Setting, run_all
     from memristor_bdnn.benchmark.dbal_methods import METHODS
     from memristor_bdnn.errors import ConfigError
+    from memristor_bdnn.pouring import pool
+    from memristor_bdnn.pouring.sizes import are_published
 
     names = [n for part in args.learner or [] for n in part.split(",") if n]
     if "list" in names:
@@ -80,21 +85,26 @@ def run(args: argparse.Namespace) -> int:
     if args.initial < 4 or args.queries < 0:
         raise ConfigError(f"--initial {args.initial} --queries {args.queries}: at least 4 and 0 are needed")
     learners = _learners(names, args)
-    trials = load_trials(args.dataset, max(64, args.initial + args.queries))
+    dataset = (pool.SHIPPED if args.dataset == "shipped" else Path(args.dataset)).resolve()
+    if args.prior == "simulator" and dataset == Path(args.prior_pool or pool.SHIPPED).resolve():
+        raise ConfigError(f"--prior simulator would learn the test rows: {dataset} is its pool too")
+    trials = load_trials(dataset, max(64, args.initial + args.queries))
     seeds = list(range(args.seeds if args.seeds is not None else (2 if args.quick else 10)))
     if args.study:
         from memristor_bdnn.benchmark.dbal_study import study
 
-        figures = study(trials, seeds, args.quick)
+        figures = {**study(trials, seeds, args.quick), **dbal_sizes.study(trials, seeds)}
         if args.figures:
-            from memristor_bdnn.report.learning_figures import study as draw
+            from memristor_bdnn.report import learning_figures
 
             Path(args.figures).mkdir(parents=True, exist_ok=True)
-            print(f"wrote {draw(figures, Path(args.figures) / 'dbal_study.png')}")
+            print(f"wrote {learning_figures.study(figures, Path(args.figures) / 'dbal_study.png')}")
+            if "sizes" in figures:
+                print(f"wrote {learning_figures.sizes(figures, Path(args.figures) / 'dbal_sizes.png')}")
         write_record(args.out, record(figures, seeds))
         return 0
     setting = Setting(
-        dataset=str(Path(args.dataset).resolve()),
+        dataset=str(dataset),
         init=args.init,
         initial=args.initial,
         queries=args.queries,
@@ -102,7 +112,8 @@ def run(args: argparse.Namespace) -> int:
         prior_pool=args.prior_pool and str(Path(args.prior_pool).resolve()),
         sizes=args.sizes,
     )
-    _say_sizes(trials, setting)
+    if args.sizes == "corrected" and not are_published(trials.x_pool):
+        print("sizes as recorded: the bowls of this dataset are not the published ones")
     strategies = list(dict.fromkeys(["random", *(args.strategy or ["straddle"])]))
     work = Path(args.work) if args.work else (Path(f"{args.out}.runs") if args.out else None)
     jobs = [(learner, s, seed) for seed in seeds for learner in learners for s in strategies]
@@ -120,18 +131,6 @@ def run(args: argparse.Namespace) -> int:
             print(f"wrote {path}")
     write_record(args.out, record(figures, seeds))
     return 0
-
-
-def _say_sizes(trials: Trials, setting: Setting) -> None:
-    """One line if the correction of sizes is asked for but does not concern this dataset."""
-    import numpy as np
-
-    from memristor_bdnn.pouring.sizes import bowl_scales
-
-    if setting.sizes == "corrected" and trials.x_pool.shape[1] == 11:
-        known = float(np.isfinite(bowl_scales(trials.x_pool)[:, 0]).mean())
-        if known < 0.99:
-            print(f"{known:.0%} of the pool's bowls are published ones: the others keep their recorded sizes")
 
 
 def _learners(names: list[str], args: argparse.Namespace) -> list[str]:

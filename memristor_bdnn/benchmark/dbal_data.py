@@ -32,19 +32,28 @@ class Trials:
     score_test: FloatArray
 
     def with_corrected_sizes(self) -> Trials:
-        """The same trials with the bowl sizes that their outcomes fit, see :mod:`memristor_bdnn.pouring.sizes`."""
-        from memristor_bdnn.pouring.sizes import corrected_sizes
+        """Published trials with the bowl sizes that their outcomes fit (:mod:`memristor_bdnn.pouring.sizes`).
 
+        Trials of other bowls are returned as they are.
+        """
+        from memristor_bdnn.pouring.sizes import are_published, corrected_sizes
+
+        if not are_published(self.x_pool):
+            return self
         return dataclasses.replace(self, x_pool=corrected_sizes(self.x_pool), x_test=corrected_sizes(self.x_test))
 
 
 def load_trials(path: str | Path, initial: int = 64) -> Trials:
     """Load a dataset and check everything that could spoil a result silently.
 
+    A pool of our own (`memristor-bdnn collect`) gives its last quarter as test rows.
+
     Raises:
         ConfigError: missing columns, wrong shapes, NaN, scores out of [-1, 1], too few rows, one class only.
     """
     arrays = load_npz(path)
+    if "schema" in arrays:
+        arrays = _own_pool(path)
     missing = [name for name in COLUMNS if name not in arrays]
     if missing:
         raise ConfigError(f"{path}: missing {', '.join(missing)}; expected the arrays {', '.join(COLUMNS)}")
@@ -73,6 +82,15 @@ def load_trials(path: str | Path, initial: int = 64) -> Trials:
     if len(data["x_pool"]) < initial:
         raise ConfigError(f"{path}: the pool has {len(data['x_pool'])} rows: at least {initial} are needed")
     return Trials(**data)
+
+
+def _own_pool(path: str | Path) -> dict[str, npt.NDArray[Any]]:
+    """The columns of a dataset from an exported pool of `collect`."""
+    from memristor_bdnn.pouring import pool
+
+    rows = pool.load(path)
+    cut = len(rows.x) - len(rows.x) // 4
+    return dict(zip(COLUMNS, (rows.x[:cut], rows.score[:cut], rows.x[cut:], rows.score[cut:]), strict=True))
 
 
 class Oracle:

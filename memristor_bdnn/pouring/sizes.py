@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from memristor_bdnn.errors import ConfigError
-from memristor_bdnn.pouring.context import N_PARAMETERS, decode, rescaled
+from memristor_bdnn.pouring.context import FEATURE_NAMES, decode, rescaled
 from memristor_bdnn.pouring.vessels import BOWLS, HEIGHT_LEVEL
 
 FloatArray = npt.NDArray[np.floating[Any]]
@@ -48,6 +48,12 @@ def bowl_scales(x: FloatArray) -> FloatArray:
     return scales
 
 
+def are_published(x: FloatArray) -> bool:
+    """Whether network inputs (n, 11) are trials of the published bowls: nearly all have one of their shapes."""
+    x = np.asarray(x, dtype=float)
+    return x.ndim == 2 and x.shape[1] == len(FEATURE_NAMES) and float(np.isfinite(bowl_scales(x)).mean()) > 0.99
+
+
 def corrected_sizes(x: FloatArray, trust: float = TRUST) -> FloatArray:
     """The same motions over bowls scaled by ``scale ** trust`` instead of ``scale``.
 
@@ -74,6 +80,4 @@ def corrected_sizes(x: FloatArray, trust: float = TRUST) -> FloatArray:
     moved = parameters.copy()
     moved[:, 0] *= recorded[:, 1] / corrected[:, 1]
     moved[:, 1] += recorded[:, 2] - corrected[:, 2]
-    physical = np.concatenate([moved, corrected], axis=1)
-    assert physical.shape[1] == N_PARAMETERS + 6
-    return rescaled(physical)
+    return rescaled(np.concatenate([moved, corrected], axis=1))

@@ -119,6 +119,22 @@ def labels_saved(figures: dict[str, Any], path: Path) -> Path:
     return _save(fig, path)
 
 
+def sizes(figures: dict[str, Any], path: Path) -> Path:
+    """What the simulated world gets wrong over the width scale of a bowl, by how much of the scale it is told."""
+    fig, (axis,) = _axes(1, 1, (6.4, 4.0))
+    edges = np.array(figures["width_edges"])
+    for colour, trust in zip(_COLOURS, ("1.0", "0.5", "0.0"), strict=False):
+        gap = 100 * np.array(figures["sizes"][trust]["gap_by_width"])
+        name = {"1.0": "as recorded", "0.5": "half of it (used)", "0.0": "none of it"}[trust]
+        axis.plot((edges[1:] + edges[:-1]) / 2, gap, "o-", color=colour, label=name)
+    axis.axhline(0.0, color="black", lw=0.8)
+    axis.set_xlabel("recorded width of the bowl, over that of the bowl it is a scaled copy of")
+    axis.set_ylabel("published minus predicted successes, points")
+    axis.legend(title="scale that the simulated world is told", fontsize=8, title_fontsize=8, frameon=False)
+    axis.grid(alpha=0.3)
+    return _save(fig, path)
+
+
 def training(trials: Any, path: Path, sizes: tuple[int, ...] = (64, 84, 104, 124)) -> Path:
     """Training accuracy per in situ epoch of the published method at four data sizes."""
     from memristor_bdnn.benchmark.dbal_methods import MemristorMethod
