@@ -19,6 +19,9 @@ from memristor_bdnn.state import write_atomic
 Job = tuple[str, str, int]
 """Contender, strategy, seed."""
 
+RUN_FORMAT = 2
+"""Raised when runs record other figures, so that files of before are not taken for finished runs."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
@@ -49,9 +52,8 @@ class Setting:
             files.append(Path(self.prior_pool or pool.SHIPPED).read_bytes())
         name = dbal_methods.recipe_name(method, self.prior != "none")
         options = recipe(name) if name else {}
-        text = json.dumps(
-            [__version__, {**dataclasses.asdict(self), "dataset": "", "prior_pool": ""}, options], sort_keys=True
-        )
+        fields = {**dataclasses.asdict(self), "dataset": "", "prior_pool": ""}
+        text = json.dumps([__version__, RUN_FORMAT, fields, options], sort_keys=True)
         digest = hashlib.sha256(text.encode())
         for content in files:
             digest.update(hashlib.sha256(content).digest())
