@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from memristor_bdnn import cli
-from memristor_bdnn.benchmark import dbal_methods, dbal_report
+from memristor_bdnn.benchmark import dbal_methods, dbal_report, dbal_sizes
 from memristor_bdnn.benchmark.dbal_data import Trials, load_trials
 from memristor_bdnn.benchmark.dbal_jobs import Setting
 from memristor_bdnn.benchmark.dbal_run import Protocol64, figures, run
@@ -17,6 +17,8 @@ from memristor_bdnn.errors import ConfigError
 from memristor_bdnn.pouring import pool
 from memristor_bdnn.pouring.context import decode, rescaled
 from memristor_bdnn.pouring.sizes import PUBLISHED_SHAPES, bowl_scales, corrected_sizes
+from memristor_bdnn.pouring.vessels import BOWLS
+from memristor_bdnn.report.learning_figures import sizes as sizes_figure
 
 PROTOCOL = Protocol64(initial=16, queries=4, every=2)
 DATA = Path(os.environ.get("MEMRISTOR_BDNN_DATA", Path(__file__).parents[2] / "shared" / "data"))
@@ -91,6 +93,22 @@ def test_only_contenders_on_lip_features_see_corrected_sizes(tmp_path):
         assert np.array_equal(kept.x_pool, recorded.x_pool)
     for name in ("msgld_paper", "gp", "mcmc"):
         assert np.array_equal(setting.trials(name).x_pool, recorded.x_pool)
+
+
+def test_study_of_sizes_needs_published_bowls_and_tells_them_apart(tmp_path, capsys):
+    assert dbal_sizes.study(trials(), [0]) == {}
+    assert "not the published bowls" in capsys.readouterr().out
+    own = pool.load()
+    context, parameters = decode(own.x[:800])
+    context[:, 0] = PUBLISHED_SHAPES["tan"] * context[:, 1]
+    width = context[:, 1] / (0.01 * BOWLS["tan"][1])
+    keep = (width > 0.6) & (width < 1.4)
+    x = rescaled(np.concatenate([parameters, context], axis=1))[keep]
+    found = dbal_sizes.study(Trials(x, own.score[:800][keep], x[:0], own.score[:0]), [0])
+    # trials of our own world bear out all of their scale
+    by_trust = found["sizes"]
+    assert by_trust["1.0"]["auc_median"] > by_trust["0.5"]["auc_median"] > by_trust["0.0"]["auc_median"]
+    assert sizes_figure(found, tmp_path / "s.png").stat().st_size > 10_000
 
 
 def test_figures_against_closed_forms():

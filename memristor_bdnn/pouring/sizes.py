@@ -1,8 +1,8 @@
 """How far the vessel sizes of published trials can be trusted, and trials with their bowls' sizes corrected.
 
 The published trials scale fifteen bowls in width and height and record the scaled sizes. What happened in them
-fits bowls scaled by only about half as much (in the logarithm): wide bowls miss more, narrow ones catch more than
-bowls of the recorded size would, for every one of the fifteen, whatever its size. `docs/pouring.md` shows it.
+fits bowls scaled by only about half as much (in the logarithm): widened bowls miss more, narrowed ones catch more
+than bowls of the recorded size would; each of the fifteen shows this trend. `docs/pouring.md` has the figures.
 Worlds of our own record what they simulate and need none of this.
 """
 
