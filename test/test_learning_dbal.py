@@ -86,13 +86,35 @@ def test_only_contenders_on_lip_features_see_corrected_sizes(tmp_path):
     assert np.isfinite(bowl_scales(recorded.x_pool)).all()
     setting = Setting(path, "random", 64, 8, "none", None)
     for name in ("msgld", "gp_lip"):
-        seen = setting.trials(name)
+        seen = setting.trials(name, 0)
         assert np.array_equal(seen.x_pool, corrected_sizes(recorded.x_pool)) and seen.x_test.shape == (40, 11)
         assert np.array_equal(seen.score_pool, recorded.score_pool)
-        kept = dataclasses.replace(setting, sizes="recorded").trials(name)
+        kept = dataclasses.replace(setting, sizes="recorded").trials(name, 0)
         assert np.array_equal(kept.x_pool, recorded.x_pool)
     for name in ("msgld_paper", "gp", "mcmc"):
-        assert np.array_equal(setting.trials(name).x_pool, recorded.x_pool)
+        assert np.array_equal(setting.trials(name, 0).x_pool, recorded.x_pool)
+
+
+def test_validation_reads_no_test_row(tmp_path):
+    t = trials()
+    path = write(tmp_path / "d.npz")
+    setting = Setting(path, "random", 64, 8, "none", None, validate=True)
+    a, b = setting.trials("gp", 0), setting.trials("gp", 1)
+    assert len(a.x_test) == 40 and len(a.x_pool) == 80 and not np.array_equal(a.x_test, b.x_test)
+    rows = {tuple(r) for r in a.x_pool} | {tuple(r) for r in a.x_test}
+    assert rows == {tuple(r) for r in t.x_pool}
+    assert np.isin(a.score_test, t.score_pool).all()
+
+
+def test_a_guided_contender_learns_what_another_asks_for():
+    pytest.importorskip("sklearn")
+    data = trials()
+    guided = run(dbal_methods.make("msgld_asked_by_gp", 0), data, "straddle", 0, PROTOCOL)
+    asker = run(dbal_methods.make("gp_lip", 0), data, "straddle", 0, PROTOCOL)
+    own = run(dbal_methods.make("msgld", 0), data, "straddle", 0, PROTOCOL)
+    assert guided["asked"] == asker["asked"] != own["asked"]
+    assert guided["points"]["16"]["nll"] == own["points"]["16"]["nll"]  # it answers for itself
+    assert guided["points"]["20"]["pulses"] > 0
 
 
 def test_study_of_sizes_needs_published_bowls_and_tells_them_apart(tmp_path, capsys):

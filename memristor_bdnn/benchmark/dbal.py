@@ -54,6 +54,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=STRATEGY_NAMES,
         help="acquisition function(s) beside random, may be repeated (default straddle)",
     )
+    parser.add_argument(
+        "--validate",
+        action="store_true",
+        help="measure on a third of the pool, drawn by seed, instead of the test rows: for choosing options",
+    )
     parser.add_argument("--work", metavar="FOLDER", help="finished runs, for resuming (default: beside --out)")
     parser.add_argument("--workers", type=int, default=0, help="processes (default: one per core)")
     parser.add_argument("--figures", metavar="FOLDER", help="write figures as PNG files")
@@ -88,7 +93,8 @@ def run(args: argparse.Namespace) -> int:
     dataset = (pool.SHIPPED if args.dataset == "shipped" else Path(args.dataset)).resolve()
     if args.prior == "simulator" and dataset == Path(args.prior_pool or pool.SHIPPED).resolve():
         raise ConfigError(f"--prior simulator would learn the test rows: {dataset} is its pool too")
-    trials = load_trials(dataset, max(64, args.initial + args.queries))
+    needed = max(64, args.initial + args.queries)
+    trials = load_trials(dataset, needed * 3 // 2 + 1 if args.validate else needed)
     seeds = list(range(args.seeds if args.seeds is not None else (2 if args.quick else 10)))
     if args.study:
         from memristor_bdnn.benchmark.dbal_study import study
@@ -111,6 +117,7 @@ def run(args: argparse.Namespace) -> int:
         prior=args.prior,
         prior_pool=args.prior_pool and str(Path(args.prior_pool).resolve()),
         sizes=args.sizes,
+        validate=args.validate,
     )
     if args.sizes == "corrected" and not are_published(trials.x_pool):
         print("sizes as recorded: the bowls of this dataset are not the published ones")
@@ -145,7 +152,7 @@ def _learners(names: list[str], args: argparse.Namespace) -> list[str]:
     for name in chosen:
         if name not in METHODS and name not in plugins():
             raise ConfigError(f"--learner {name}: choose from {', '.join([*METHODS, *plugins()])}")
-        if args.prior == "simulator" and not name.startswith("msgld"):
+        if args.prior == "simulator" and name not in ("msgld", "msgld_paper"):
             raise ConfigError(f"--learner {name} cannot use --prior simulator: only msgld and msgld_paper can")
     if importlib.util.find_spec("sklearn") is None:
         for name in [n for n in chosen if n in NEED_SKLEARN]:

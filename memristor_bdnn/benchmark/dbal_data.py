@@ -43,6 +43,13 @@ class Trials:
         return dataclasses.replace(self, x_pool=corrected_sizes(self.x_pool), x_test=corrected_sizes(self.x_test))
 
 
+    def held_out(self, seed: int) -> Trials:
+        """A third of the pool, drawn by seed, in place of the test rows: to choose options without looking at those."""
+        test = np.zeros(len(self.x_pool), dtype=bool)
+        test[np.random.default_rng([seed, 3]).choice(len(test), len(test) // 3, replace=False)] = True
+        return Trials(self.x_pool[~test], self.score_pool[~test], self.x_pool[test], self.score_pool[test])
+
+
 def load_trials(path: str | Path, initial: int = 64) -> Trials:
     """Load a dataset and check everything that could spoil a result silently.
 

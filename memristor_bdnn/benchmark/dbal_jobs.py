@@ -34,10 +34,13 @@ class Setting:
     prior: str
     prior_pool: str | None
     sizes: str = "corrected"
+    validate: bool = False
 
-    def trials(self, method: str) -> Trials:
-        """The dataset as a contender sees it."""
+    def trials(self, method: str, seed: int) -> Trials:
+        """The dataset as a contender sees it in the run of a seed."""
         trials = load_trials(self.dataset)
+        if self.validate:
+            trials = trials.held_out(seed)
         corrected = self.sizes == "corrected" and method in dbal_methods.LIP_CONTENDERS
         return trials.with_corrected_sizes() if corrected else trials
 
@@ -73,7 +76,7 @@ def prior_rows(setting: Setting) -> Any:
 def execute(setting: Setting, job: Job) -> dict[str, Any]:
     """One run, from reading the data to its figures."""
     name, strategy, seed = job
-    trials = setting.trials(name)
+    trials = setting.trials(name, seed)
     method = dbal_methods.make(name, seed, prior_rows(setting))
     protocol = Protocol64(setting.initial, setting.queries, max(1, setting.queries // 4), setting.init == "first")
     return {"method": name, "strategy": strategy, "seed": seed, **run(method, trials, strategy, seed, protocol)}

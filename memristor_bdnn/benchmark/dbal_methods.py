@@ -56,6 +56,10 @@ class MemristorMethod:
         """From live reads and the kept trajectory."""
         return self.learner.predict(x, self.samples)
 
+    def ask(self, x: FloatArray) -> Prediction:
+        """What the next question is chosen by."""
+        return self.predict(x)
+
     def costs(self) -> dict[str, float]:
         """Programming pulses and device energy since the chips were made."""
         ledger = self.accelerator.ledger
@@ -106,6 +110,13 @@ class _Software(abc.ABC):
     @abc.abstractmethod
     def learn(self, x: FloatArray, score: FloatArray) -> None:
         """Take in all labels so far."""
+
+    @abc.abstractmethod
+    def predict(self, x: FloatArray) -> Prediction:
+        """Success probability with its spread."""
+
+    def ask(self, x: FloatArray) -> Prediction:
+        return self.predict(x)
 
     def costs(self) -> dict[str, float]:
         return {}
@@ -251,6 +262,29 @@ class MCDropout(_Networks):
         return Prediction(p.mean(axis=0), p.std(axis=0), p)
 
 
+class Guided:
+    """One contender learns and answers, another one asks: tells whether questions or learning limit.
+
+    Args:
+        learner: whose predictions and costs count.
+        asker: learns the same labels; its predictions choose the questions.
+    """
+
+    def __init__(self, learner: Any, asker: Any) -> None:
+        self.learner, self.asker = learner, asker
+        self.predict, self.ask, self.costs = learner.predict, asker.predict, learner.costs
+
+    def fit(self, x: FloatArray, score: FloatArray) -> None:
+        """Both learn the first labels."""
+        self.learner.fit(x, score)
+        self.asker.fit(x, score)
+
+    def learn(self, x: FloatArray, score: FloatArray) -> None:
+        """Both learn all labels."""
+        self.learner.learn(x, score)
+        self.asker.learn(x, score)
+
+
 BASELINES: dict[str, Callable[..., Any]] = {
     "gp": GaussianProcess,
     "mc_dropout": MCDropout,
@@ -272,15 +306,18 @@ METHODS: dict[str, str] = {
     "mc_dropout_lip": "as mc_dropout, on the lip features",
     "deep_ensemble_lip": "as deep_ensemble, on the lip features",
     "random_forest_lip": "as random_forest, on the lip features",
+    "msgld_asked_by_gp": "msgld, learning what gp_lip asks for",
+    "gp_asked_by_msgld": "gp_lip, learning what msgld asks for",
 }
-LIP_CONTENDERS = ("msgld", *(name for name in METHODS if name.endswith("_lip")))
+GUIDED = {"msgld_asked_by_gp": ("msgld", "gp_lip"), "gp_asked_by_msgld": ("gp_lip", "msgld")}
+LIP_CONTENDERS = ("msgld", *GUIDED, *(name for name in METHODS if name.endswith("_lip")))
 """Those on lip features: they get the bowl sizes that --sizes says. All others see the inputs as recorded."""
-NEED_SKLEARN = ("gp", "random_forest", "gp_lip", "random_forest_lip")
+NEED_SKLEARN = ("gp", "random_forest", "gp_lip", "random_forest_lip", *GUIDED)
 
 
 def recipe_name(method: str, prior: bool) -> str:
     """The recipe behind an mSGLD contender; "" for software."""
-    if method == "msgld":
+    if method == "msgld" or method in GUIDED:
         return "pouring_prior" if prior else "pouring"
     return "paper" if method == "msgld_paper" else ""
 
@@ -291,6 +328,8 @@ def make(name: str, seed: int, prior: tuple[FloatArray, FloatArray] | None = Non
 
     if name not in METHODS and name not in plugins():
         raise ConfigError(f"--learner {name}: choose from {', '.join([*METHODS, *plugins()])}")
+    if name in GUIDED:
+        return Guided(*(make(part, seed) for part in GUIDED[name]))
     recipe = recipe_name(name, prior is not None)
     if recipe:
         return MemristorMethod(recipe, seed, prior)

@@ -56,6 +56,7 @@ def summary(runs: list[dict[str, Any]], setting: Setting) -> dict[str, Any]:
         "init": setting.init,
         "prior": setting.prior,
         "sizes": setting.sizes,
+        "validate": setting.validate,
         "initial": setting.initial,
         "queries": setting.queries,
     }
@@ -115,14 +116,14 @@ def passive_labels(
     largest: int = 2048,
 ) -> dict[str, Any]:
     """Accuracy of the recipe without prior on more and more random labels, and how many equal the active result."""
-    trials = setting.trials("msgld")
-    sizes = [n for n in PASSIVE_SIZES if n <= min(largest, len(trials.x_pool))]
+    data = {seed: setting.trials("msgld", seed) for seed in seeds}
+    sizes = [n for n in PASSIVE_SIZES if n <= min(largest, *(len(trials.x_pool) for trials in data.values()))]
     plain = dataclasses.replace(setting, prior="none", prior_pool=None)
     path = None if work is None else work / f"{plain.key('msgld')}-passive-{len(seeds)}-{max(sizes)}.json"
     if path is not None and path.exists():
         curve = json.loads(path.read_text())
     else:
-        accuracy = np.array([[_passive(trials, seed, n) for n in sizes] for seed in seeds])
+        accuracy = np.array([[_passive(trials, seed, n) for n in sizes] for seed, trials in data.items()])
         median = np.median(accuracy, axis=0)
         curve = {
             str(n): {"accuracy_median": float(a), "balanced_accuracy_median": float(b)}
@@ -166,7 +167,7 @@ def speed(setting: Setting, queries: int = 8, repeats: int = 3) -> dict[str, Any
     ``speedup_vs_autograd`` compares with the loop as published, ``speedup_vs_autograd_same_reads`` with a loop
     that shares them too.
     """
-    trials = setting.trials("msgld")
+    trials = setting.trials("msgld", 0)
     started = time.process_time()
     method = make("msgld", 0, prior_rows(setting))
     run(method, trials, "straddle", 0, Protocol64(setting.initial, setting.queries, max(setting.queries, 1)))

@@ -28,6 +28,9 @@ class Method(Protocol):
     def predict(self, x: FloatArray) -> Prediction:
         """Success probability with its spread."""
 
+    def ask(self, x: FloatArray) -> Prediction:
+        """What the next question is chosen by; :meth:`predict` unless another one asks."""
+
     def costs(self) -> dict[str, float]:
         """Pulses and device energy so far; empty for software."""
 
@@ -76,7 +79,7 @@ def run(method: Method, data: Trials, strategy_name: str, seed: int, protocol: P
         if strategy_name == "random":
             row = int(rng.choice(np.flatnonzero(free)))
         else:
-            value = score_of(method.predict(data.x_pool), rng)
+            value = score_of(method.ask(data.x_pool), rng)
             row = int(np.argmax(np.where(free, value, -np.inf)))
         free[row] = False
         asked.append(row)
