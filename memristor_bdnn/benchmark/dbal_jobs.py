@@ -19,8 +19,8 @@ from memristor_bdnn.state import write_atomic
 Job = tuple[str, str, int]
 """Contender, strategy, seed."""
 
-RUN_FORMAT = 2
-"""Raised when runs record other figures, so that files of before are not taken for finished runs."""
+RUN_FORMAT = 3
+"""Raised when the same options give other figures than before, so that old files are not taken for finished runs."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -84,7 +84,7 @@ class MSGLD:
         self.scaler = InputScaler.fit(self.features(x), cfg.input_bits, cfg.input_span)
         self._forget()
         self._set_deployment_odds(y)
-        self._set_label_odds(y, self._targets(y))
+        self._set_label_odds(y)
         self.network.offset = cfg.offset_ua
         total = cfg.ex_situ.epochs
 
@@ -130,12 +130,12 @@ class MSGLD:
         cfg = self.config
         if self.scaler is None:
             self.scaler = InputScaler.fit(self.features(x), cfg.input_bits, cfg.input_span)
+            self._set_label_odds(y)
             self._forget()
         if cfg.restart_marks and len(x) != self._labels_learned:
             self.trainer.epochs_done = 0
         self._labels_learned = len(x)
         rows, targets, weight = self.training_rows(x, y)
-        self._set_label_odds(np.concatenate([y, self._replay[1]]), targets, weight)
         truth = y > 0.5
 
         def hits(probability: FloatArray) -> float:
@@ -262,14 +262,14 @@ class MSGLD:
         share = self.config.deployment_share
         self._deployment_odds = 1.0 if share == 0.0 else _odds(share) / _odds(float((y > 0.5).mean()))
 
-    def _set_label_odds(self, y: FloatArray, targets: FloatArray, weight: FloatArray | None = None) -> None:
-        """Odds ratio from the mean of the targets to the share of successes; 1 when bits are learned.
+    def _set_label_odds(self, y: FloatArray) -> None:
+        """Odds ratio from the mean of the first labels' targets to their share of successes; 1 when bits are learned.
 
         Nearly good trials are common and nearly bad ones rare, so soft targets average to more than the share of
-        successes; uncorrected, the decision boundary would lie below a score of 0.
+        successes; uncorrected, the decision boundary would lie below a score of 0. Later labels may have been asked
+        for and are no fair sample.
         """
-        share = float(np.average(y > 0.5, weights=weight))
-        self._label_odds = _odds(share) / _odds(float(np.average(targets, weights=weight)))
+        self._label_odds = _odds(float((y > 0.5).mean())) / _odds(float(self._targets(y).mean()))
 
     def _carried(self, p: FloatArray) -> FloatArray:
         """Outputs of the network as probabilities of success."""
