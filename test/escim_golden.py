@@ -46,25 +46,41 @@ def ladder(args: dict[str, Any], *names: str) -> tuple[float, float, float]:
 
 def _pulse(args: dict[str, Any], make: Any, line: str) -> commands.Request:
     return make(
-        args["chip"], args["bl"], pick(args, "wl", "sl"), pick(args, line), args["vwl"],
-        n_bl=args.get("n_bl", 1), n_wl=pick(args, "n_wl", "n_sl", default=1), width_ns=args.get("width_ns", 100),
-        gap_ns=args.get("gap_ns", 0), count=args.get("count", 1),
-    )  # fmt: skip
+        args["chip"],
+        args["bl"],
+        pick(args, "wl", "sl"),
+        pick(args, line),
+        args["vwl"],
+        n_bl=args.get("n_bl", 1),
+        n_wl=pick(args, "n_wl", "n_sl", default=1),
+        width_ns=args.get("width_ns", 100),
+        gap_ns=args.get("gap_ns", 0),
+        count=args.get("count", 1),
+    )
 
 
 def _block(args: dict[str, Any]) -> Block:
-    return Block(args.get("chip"), args["bl"], args.get("n_bl", 1), pick(args, "sl", "wl", default=0),
-                 pick(args, "n_sl", "n_wl", default=1))  # fmt: skip
+    return Block(
+        args.get("chip"),
+        args["bl"],
+        args.get("n_bl", 1),
+        pick(args, "sl", "wl", default=0),
+        pick(args, "n_sl", "n_wl", default=1),
+    )
 
 
 def _options(args: dict[str, Any]) -> ApplyOptions:
     return ApplyOptions(
-        width_ns=args["width_ns"], max_pulses=args["max_pulses"], read_v=args.get("read_v", 0.2),
-        access_v=args.get("access_v", 5.0), log_level=args.get("log", 0), feedback=args.get("feedback", 3),
+        width_ns=args["width_ns"],
+        max_pulses=args["max_pulses"],
+        read_v=args.get("read_v", 0.2),
+        access_v=args.get("access_v", 5.0),
+        log_level=args.get("log", 0),
+        feedback=args.get("feedback", 3),
         negative=bool(args.get("direction", 1)),
         wl_first=bool(args.get("volt_mode", args.get("inc_mode", 0))),
         extra_reads=args.get("extra_reads", args.get("reads", 0)),
-    )  # fmt: skip
+    )
 
 
 def _dialect(args: dict[str, Any], *fields: str) -> Dialect:
@@ -74,37 +90,59 @@ def _dialect(args: dict[str, Any], *fields: str) -> Dialect:
 def _target(args: dict[str, Any], reset: bool) -> commands.Request:
     line = ladder(args, *(("sl_v", "vsl") if reset else ("bl_v", "vbl")))
     return TargetPulses.build(
-        reset, _block(args), pick(args, "targets_uA", "target_uA"), ladder(args, "wl", "vwl"), line,
-        max_pulses=args["n_max"], negative=bool(args["direction"]), wl_first=bool(args["inc_mode"]),
-    ).request()  # fmt: skip
+        reset,
+        _block(args),
+        pick(args, "targets_uA", "target_uA"),
+        ladder(args, "wl", "vwl"),
+        line,
+        max_pulses=args["n_max"],
+        negative=bool(args["direction"]),
+        wl_first=bool(args["inc_mode"]),
+    ).request()
 
 
 def _map_array(args: dict[str, Any]) -> commands.Request:
     p = args["para"]
     parameters = MapParameters(
-        tuple(p["set_wl"]), tuple(p["set_bl"]), tuple(p["reset_wl"]), tuple(p["reset_sl"]), p["tol_high_uA"],
-        p["tol_low_uA"], p["max_pulses"], p["max_checks"], p["check_threshold"], p["relax_us"], p["set_width_ns"],
+        tuple(p["set_wl"]),
+        tuple(p["set_bl"]),
+        tuple(p["reset_wl"]),
+        tuple(p["reset_sl"]),
+        p["tol_high_uA"],
+        p["tol_low_uA"],
+        p["max_pulses"],
+        p["max_checks"],
+        p["check_threshold"],
+        p["relax_us"],
+        p["set_width_ns"],
         p["reset_width_ns"],
-    )  # fmt: skip
+    )
     return MapArray.build(_block(args), args["targets_uA"], parameters).request()
 
 
 def _map_flow(args: dict[str, Any]) -> commands.Request:
     p = {**args, **args.get("para", {})}
     return MapFlow.build(
-        _block(args), args["targets_uA"],
+        _block(args),
+        args["targets_uA"],
         **{name: tuple(p[name]) for name in ("form_wl", "form_bl", "set_wl", "set_bl", "reset_wl", "reset_sl")},
-        tolerance_ua=pick(p, "tol_uA", "tolerance_uA", "tol_high_uA"), max_pulses=pick(p, "max_pulses", "n_max"),
+        tolerance_ua=pick(p, "tol_uA", "tolerance_uA", "tol_high_uA"),
+        max_pulses=pick(p, "max_pulses", "n_max"),
         negative=bool(pick(p, "direction", "read_direction", default=1)),
-    ).request()  # fmt: skip
+    ).request()
 
 
 def _apply_pulses(args: dict[str, Any], operation: layouts.Operation) -> commands.Request:
     line = ladder(args, "vsl" if operation == layouts.Operation.RESET else "vbl", "bl_v", "sl_v")
     return layouts.apply_pulses(
-        operation, _block({**args, "chip": None}), ladder(args, "vwl", "wl_v"), line, args["target_uA"],
-        _options(args), _dialect(args, "access_v", "feedback", "log"),
-    )  # fmt: skip
+        operation,
+        _block({**args, "chip": None}),
+        ladder(args, "vwl", "wl_v"),
+        line,
+        args["target_uA"],
+        _options(args),
+        _dialect(args, "access_v", "feedback", "log"),
+    )
 
 
 def _apply_map(args: dict[str, Any]) -> commands.Request:
@@ -112,25 +150,39 @@ def _apply_map(args: dict[str, Any]) -> commands.Request:
     names = ("form_wl", "form_bl", "set_wl", "set_bl", "reset_wl", "reset_sl")
     high = pick(args, "tol_high_uA", "tol_uA")
     return layouts.apply_map(
-        _block({**args, "chip": None}), args["targets_uA"], **{name: tuple(args[name]) for name in names},
-        tolerance_high_ua=high, tolerance_low_ua=args.get("tol_low_uA", high), options=_options(args),
+        _block({**args, "chip": None}),
+        args["targets_uA"],
+        **{name: tuple(args[name]) for name in names},
+        tolerance_high_ua=high,
+        tolerance_low_ua=args.get("tol_low_uA", high),
+        options=_options(args),
         dialect=_dialect(args, "access_v", "feedback", "log"),
-    )  # fmt: skip
+    )
 
 
 def _cfg_read(args: dict[str, Any]) -> commands.Request:
     return commands.cfg_read(
-        args["chip"], args["bl"], pick(args, "wl", "sl"), n_bl=args["n_bl"], n_wl=pick(args, "n_wl", "n_sl"),
-        v_read=args["vread"], v_wl=args["vwl"], negative=bool(args["direction"]),
-    )  # fmt: skip
+        args["chip"],
+        args["bl"],
+        pick(args, "wl", "sl"),
+        n_bl=args["n_bl"],
+        n_wl=pick(args, "n_wl", "n_sl"),
+        v_read=args["vread"],
+        v_wl=args["vwl"],
+        negative=bool(args["direction"]),
+    )
 
 
 def _map_read(args: dict[str, Any]) -> commands.Request:
     return commands.map_read(
-        args["chip"], args["bl"], pick(args, "sl", "wl"), negative=bool(args.get("direction", 1)),
-        v_read=pick(args, "vread", "read_v", default=0.2), v_wl=pick(args, "vwl", "access_v", default=5.0),
+        args["chip"],
+        args["bl"],
+        pick(args, "sl", "wl"),
+        negative=bool(args.get("direction", 1)),
+        v_read=pick(args, "vread", "read_v", default=0.2),
+        v_wl=pick(args, "vwl", "access_v", default=5.0),
         feedback=args.get("feedback", 3),
-    )  # fmt: skip
+    )
 
 
 def _parallel_read(args: dict[str, Any]) -> commands.Request:

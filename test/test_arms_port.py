@@ -15,8 +15,9 @@ PANDA = arms.load("panda")
 
 def motion(delta=0.3):
     home = np.array(PANDA.home)
-    return timing.along(np.stack([home, home + delta * np.array([1, -1, 1, 1, 1, 1, 1])]), PANDA.velocity,
-                        PANDA.acceleration, 7)
+    return timing.along(
+        np.stack([home, home + delta * np.array([1, -1, 1, 1, 1, 1, 1])]), PANDA.velocity, PANDA.acceleration, 7
+    )
 
 
 def monitor(trajectory, **options):
@@ -173,8 +174,9 @@ def test_the_simulated_port_follows_within_two_hundredths_of_a_radian(simulated)
     def step():
         client.stepSimulation()
 
-    executor = SimulatedPort(arm, step, config=PortConfig(velocity_scaling=1.0, acceleration_scaling=1.0,
-                                                          path_tolerance=0.02))
+    executor = SimulatedPort(
+        arm, step, config=PortConfig(velocity_scaling=1.0, acceleration_scaling=1.0, path_tolerance=0.02)
+    )
     executor.execute(path, progress=errors.append)
     assert np.abs(arm.joint_positions() - path.end).max() < 0.02
     assert errors[-1] == 1.0
@@ -185,8 +187,9 @@ def test_the_simulated_port_refuses_cancels_and_holds(simulated):
     arm, client = simulated
     executor = SimulatedPort(arm, client.stepSimulation)
     with pytest.raises(ArmError) as error:
-        executor.execute(port.JointTrajectory(motion().times, motion().positions + 0.1, motion().velocities,
-                                              motion().accelerations))
+        executor.execute(
+            port.JointTrajectory(motion().times, motion().positions + 0.1, motion().velocities, motion().accelerations)
+        )
     assert error.value.reason == "start_mismatch"
     calls = []
     with pytest.raises(ArmError) as error:

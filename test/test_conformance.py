@@ -19,15 +19,24 @@ EXAMPLE = Path(__file__).parent.parent / "examples" / "bootstrap_learner"
 class TestMSGLD(LearnerConformance):
     learner = "msgld"
     options: ClassVar = {
-        "n_inputs": 3, "hidden": [12], "scale_ua": 2.0, "kl_layers": "none", "max_epochs": 20,
+        "n_inputs": 3,
+        "hidden": [12],
+        "scale_ua": 2.0,
+        "kl_layers": "none",
+        "max_epochs": 20,
         "ex_situ": {"epochs": 60, "learning_rate": 0.05},
-    }  # fmt: skip
+    }
 
 
 class TestEaPU(LearnerConformance):
     learner = "eapu"
-    options: ClassVar = {"n_inputs": 3, "networks": 2, "hidden": [12], "max_epochs": 20,
-                         "ex_situ": {"epochs": 60, "learning_rate": 0.05}}  # fmt: skip
+    options: ClassVar = {
+        "n_inputs": 3,
+        "networks": 2,
+        "hidden": [12],
+        "max_epochs": 20,
+        "ex_situ": {"epochs": 60, "learning_rate": 0.05},
+    }
 
 
 class TestMCMC(LearnerConformance):
@@ -37,8 +46,15 @@ class TestMCMC(LearnerConformance):
 
 class TestMCMCNetwork(LearnerConformance):
     learner = "mcmc"
-    options: ClassVar = {"n_inputs": 2, "model": "network", "hidden": 4, "expansion": "linear", "rows": 32,
-                         "weight_span": 12.0, "prior_sd": 4.0}  # fmt: skip
+    options: ClassVar = {
+        "n_inputs": 2,
+        "model": "network",
+        "hidden": 4,
+        "expansion": "linear",
+        "rows": 32,
+        "weight_span": 12.0,
+        "prior_sd": 4.0,
+    }
 
 
 @pytest.fixture(scope="module")
@@ -48,10 +64,22 @@ def site(tmp_path_factory):
     source = tmp_path_factory.mktemp("source") / "package"
     shutil.copytree(EXAMPLE, source)
     done = subprocess.run(
-        [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index",
-         "--target", str(target), str(source)],
-        capture_output=True, text=True,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--no-deps",
+            "--no-build-isolation",
+            "--no-index",
+            "--target",
+            str(target),
+            str(source),
+        ],
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr
     return target
 
@@ -65,8 +93,11 @@ def test_an_installed_package_is_found_by_name_and_conforms(site, tmp_path):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(site), str(EXAMPLE.parents[1])])}
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(tmp_path), str(tests)],
-        env=environment, cwd=tmp_path, capture_output=True, text=True,
-    )  # fmt: skip
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "passed" in done.stdout
 
@@ -99,10 +130,20 @@ def test_a_learner_that_breaks_the_protocol_fails_the_suite(tmp_path):
     ("name", "options"),
     [
         ("eapu", {"n_inputs": 2, "networks": 1, "hidden": [8], "max_epochs": 6}),
-        ("mcmc", {"n_inputs": 2, "rows": 12, "burn_in": 6, "rows_per_round": 4, "spare_rows": 4, "weight_span": 6.0,
-                  "max_proposals": 200}),
+        (
+            "mcmc",
+            {
+                "n_inputs": 2,
+                "rows": 12,
+                "burn_in": 6,
+                "rows_per_round": 4,
+                "spare_rows": 4,
+                "weight_span": 6.0,
+                "max_proposals": 200,
+            },
+        ),
     ],
-)  # fmt: skip
+)
 def test_eapu_and_mcmc_run_on_an_emulated_board(name, options):
     from memristor_bdnn import accelerator
     from memristor_bdnn.accelerator.escim.emulator import EmulatedBoard, EmulatorConfig

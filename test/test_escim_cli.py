@@ -120,4 +120,3 @@ def test_a_terminated_emulator_ends_cleanly():
     assert process._process.wait(20) == 0
     with process:
         pass
-

@@ -192,8 +192,9 @@ def test_an_unreachable_board_says_so_after_backing_off():
     listener = socket.create_server(("127.0.0.1", 0))
     port = listener.getsockname()[1]
     listener.close()
-    client = Client(ClientConfig(host="127.0.0.1", port=port, retries=5, backoff_s=0.1, backoff_max_s=0.5),
-                    sleep=waits.append)  # fmt: skip
+    client = Client(
+        ClientConfig(host="127.0.0.1", port=port, retries=5, backoff_s=0.1, backoff_max_s=0.5), sleep=waits.append
+    )
     with pytest.raises(NotExecuted, match="cannot connect"):
         client.request(commands.map_progress())
     assert waits == [0.1, 0.2, 0.4, 0.5, 0.5]

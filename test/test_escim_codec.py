@@ -116,13 +116,20 @@ def test_register_tables_round_trip(data):
     seed = data.draw(st.integers(0, 2**32))
     rng = np.random.default_rng(seed)
     lines = registers.Lines(
-        mode=int(rng.integers(16)), chip=int(rng.integers(1, 9)), width=int(rng.integers(2**32)),
-        gap=int(rng.integers(2**32)), count=int(rng.integers(2**32)),
-        bl_switch=rng.integers(0, 4, 128, dtype=np.uint8), bl_code=rng.integers(0, 65536, 128, dtype=np.uint16),
-        sl_switch=rng.integers(0, 4, 32, dtype=np.uint8), sl_code=rng.integers(0, 65536, 32, dtype=np.uint16),
-        wl_switch=rng.integers(0, 4, 32, dtype=np.uint8), wl_code=rng.integers(0, 65536, 32, dtype=np.uint16),
-        tia_code=rng.integers(0, 65536, 64, dtype=np.uint16), feedback=rng.integers(0, 4, 64, dtype=np.uint8),
-    )  # fmt: skip
+        mode=int(rng.integers(16)),
+        chip=int(rng.integers(1, 9)),
+        width=int(rng.integers(2**32)),
+        gap=int(rng.integers(2**32)),
+        count=int(rng.integers(2**32)),
+        bl_switch=rng.integers(0, 4, 128, dtype=np.uint8),
+        bl_code=rng.integers(0, 65536, 128, dtype=np.uint16),
+        sl_switch=rng.integers(0, 4, 32, dtype=np.uint8),
+        sl_code=rng.integers(0, 65536, 32, dtype=np.uint16),
+        wl_switch=rng.integers(0, 4, 32, dtype=np.uint8),
+        wl_code=rng.integers(0, 65536, 32, dtype=np.uint16),
+        tia_code=rng.integers(0, 65536, 64, dtype=np.uint16),
+        feedback=rng.integers(0, 4, 64, dtype=np.uint8),
+    )
     packed = lines.pack()
     assert len(packed) == 624
     again = registers.Lines.unpack(packed)
@@ -151,9 +158,13 @@ def test_a_pulse_on_one_row_or_column_is_the_block_of_the_host_software():
 
 
 blocks = st.builds(
-    Block, st.one_of(st.none(), st.integers(1, 3)), st.integers(0, 100), st.integers(1, 5), st.integers(0, 20),
+    Block,
+    st.one_of(st.none(), st.integers(1, 3)),
+    st.integers(0, 100),
+    st.integers(1, 5),
+    st.integers(0, 20),
     st.integers(1, 4),
-)  # fmt: skip
+)
 
 
 @given(st.lists(ladders, min_size=6, max_size=6), blocks, st.lists(code, min_size=20, max_size=30), st.data())
@@ -181,22 +192,37 @@ def test_every_command_round_trips_through_the_decoder():
     block, old = Block(2, 3, 2, 4, 2), Block(None, 3, 2, 4, 2)
     targets = [1.0, 2.0, 3.0, 0.7]
     requests = [
-        commands.form_pulse(1, 2, 3, 3.0, 1.5), commands.set_pulse(1, 2, 3, 2.0, 1.25),
-        commands.reset_pulse(1, 2, 3, 1.95, 2.55), commands.cfg_read(1, 2, 3),
+        commands.form_pulse(1, 2, 3, 3.0, 1.5),
+        commands.set_pulse(1, 2, 3, 2.0, 1.25),
+        commands.reset_pulse(1, 2, 3, 1.95, 2.55),
+        commands.cfg_read(1, 2, 3),
         commands.cfg_read(1, 2, 3, negative=False),
-        commands.parallel_read(0, 64, {1: 0.2, 5: 0.1}), MapFlow.build(block, targets, **six).request(),
-        MapFlow.build(old, targets, **six).request(), commands.map_progress(), commands.map_abort(),
-        commands.map_result(), commands.seq_read(1, 2, [0.1, 0.2]),
+        commands.parallel_read(0, 64, {1: 0.2, 5: 0.1}),
+        MapFlow.build(block, targets, **six).request(),
+        MapFlow.build(old, targets, **six).request(),
+        commands.map_progress(),
+        commands.map_abort(),
+        commands.map_result(),
+        commands.seq_read(1, 2, [0.1, 0.2]),
         TargetPulses.build(False, block, targets, three, three).request(),
-        TargetPulses.build(True, old, targets, three, three).request(), layouts.apply_read(block, 3),
+        TargetPulses.build(True, old, targets, three, three).request(),
+        layouts.apply_read(block, 3),
         *[layouts.apply_pulses(o, block, three, three, 2.0) for o in (1, 2, 3)],
         layouts.apply_pulses(layouts.Operation.FORM, old, three, three, 2.0, dialect=Dialect.P),
-        layouts.apply_map(block, targets, **six), layouts.apply_map(old, targets, **six, dialect=Dialect.P),
-        commands.op_result(), commands.map_read(1, 2, 3), commands.pulse_generator([[1.0] * 32], width_us=40),
-        MapArray.build(block, targets).request(), commands.cell_para(), commands.read_all(3), commands.debug(True),
-        commands.write_reg([(0x43C00010, 7)]), commands.read_reg([0x43C00010]),
-        commands.seq_write_reg(0x43C00010, [1, 2]), commands.seq_read_reg(0x43C00010, 3),
-    ]  # fmt: skip
+        layouts.apply_map(block, targets, **six),
+        layouts.apply_map(old, targets, **six, dialect=Dialect.P),
+        commands.op_result(),
+        commands.map_read(1, 2, 3),
+        commands.pulse_generator([[1.0] * 32], width_us=40),
+        MapArray.build(block, targets).request(),
+        commands.cell_para(),
+        commands.read_all(3),
+        commands.debug(True),
+        commands.write_reg([(0x43C00010, 7)]),
+        commands.read_reg([0x43C00010]),
+        commands.seq_write_reg(0x43C00010, [1, 2]),
+        commands.seq_read_reg(0x43C00010, 3),
+    ]
     assert {r.command for r in requests} == set(Command)
     decoder = packet.Decoder(packet.REQUEST_START)
     for request in requests:
@@ -213,10 +239,13 @@ def test_what_changes_devices_is_marked():
     for request in (commands.cfg_read(1, 0, 0), commands.read_all(1), commands.map_progress(), commands.op_result()):
         assert request.repeatable and not request.pulses
     for request in (
-        commands.set_pulse(1, 0, 0, 2, 1), commands.form_pulse(1, 0, 0, 2, 1), commands.write_reg([(0x43C00004, 1)]),
-        MapArray.build(Block(1, 0, 1, 0, 1), [1.0]).request(), layouts.apply_read(Block(1, 0, 1, 0, 1), 1),
+        commands.set_pulse(1, 0, 0, 2, 1),
+        commands.form_pulse(1, 0, 0, 2, 1),
+        commands.write_reg([(0x43C00004, 1)]),
+        MapArray.build(Block(1, 0, 1, 0, 1), [1.0]).request(),
+        layouts.apply_read(Block(1, 0, 1, 0, 1), 1),
         commands.pulse_generator([[1.0] * 32], width_us=20),
-    ):  # fmt: skip
+    ):
         assert request.pulses and not request.repeatable
 
 

@@ -123,7 +123,7 @@ def test_errors_in_the_order_of_the_description(serve, data, answer):
         (commands.set_pulse(1, 0, 0, 2.0, 1.25, width_ns=2**32, count=1), ErrorCode.CFG_REG_FAILED),
         (commands.set_pulse(4, 0, 0, 2.0, 1.25), ErrorCode.PARAMETER_1),
     ],
-)  # fmt: skip
+)
 def test_impossible_parameters_are_refused(request_, code):
     board = EmulatedBoard(EmulatorConfig())
     answer = packet.parse(board.answer(packet.parse(request_.encode())))
@@ -137,17 +137,30 @@ def test_every_command_answers_with_the_length_the_driver_expects(serve):
     block, three = Block(2, 3, 2, 4, 2), (1.0, 0.1, 3.0)
     ladders = dict.fromkeys(("form_wl", "form_bl", "set_wl", "set_bl", "reset_wl", "reset_sl"), three)
     requests = [
-        commands.form_pulse(1, 2, 3, 3.0, 1.5), commands.cfg_read(1, 2, 3), commands.parallel_read(0, 4, {1: 0.2}),
-        commands.map_progress(), commands.map_result(), commands.seq_read(1, 2, [0.1, 0.2]),
+        commands.form_pulse(1, 2, 3, 3.0, 1.5),
+        commands.cfg_read(1, 2, 3),
+        commands.parallel_read(0, 4, {1: 0.2}),
+        commands.map_progress(),
+        commands.map_result(),
+        commands.seq_read(1, 2, [0.1, 0.2]),
         TargetPulses.build(False, block, [4.0] * 4, three, (3.0, 0.1, 5.0), max_pulses=3).request(),
-        layouts.apply_read(block, 3), layouts.apply_pulses(layouts.Operation.SET, block, three, three, 2.0),
-        layouts.apply_map(block, [1.0] * 4, **ladders), commands.op_result(0, 100), commands.map_read(1, 2, 3),
-        commands.pulse_generator([[1.0] * 32], width_us=40), MapArray.build(block, [1.0] * 4).request(),
-        commands.cell_para(0, 5), commands.read_all(3), commands.debug(False), commands.write_reg([(0x43C00018, 7)]),
-        commands.read_reg([0x43C00018]), commands.seq_write_reg(0x43C00018, [1, 2]),
-        commands.seq_read_reg(0x43C00018, 300), commands.map_abort(),
+        layouts.apply_read(block, 3),
+        layouts.apply_pulses(layouts.Operation.SET, block, three, three, 2.0),
+        layouts.apply_map(block, [1.0] * 4, **ladders),
+        commands.op_result(0, 100),
+        commands.map_read(1, 2, 3),
+        commands.pulse_generator([[1.0] * 32], width_us=40),
+        MapArray.build(block, [1.0] * 4).request(),
+        commands.cell_para(0, 5),
+        commands.read_all(3),
+        commands.debug(False),
+        commands.write_reg([(0x43C00018, 7)]),
+        commands.read_reg([0x43C00018]),
+        commands.seq_write_reg(0x43C00018, [1, 2]),
+        commands.seq_read_reg(0x43C00018, 300),
+        commands.map_abort(),
         MapFlow.build(block, [1.0] * 4, **ladders).request(),
-    ]  # fmt: skip
+    ]
     for request in requests:
         frame = client.request(request)
         expected = commands.response_bytes(request)

@@ -25,8 +25,14 @@ def prediction(samples):
 
 def trial(**changes):
     values = {
-        "phase": "initial", "context": (1.0,), "parameters": (2.0,), "features": (0.5, 0.25), "feasible": True,
-        "score": 0.5, "fraction": 0.95, "seed": 3,
+        "phase": "initial",
+        "context": (1.0,),
+        "parameters": (2.0,),
+        "features": (0.5, 0.25),
+        "feasible": True,
+        "score": 0.5,
+        "fraction": 0.95,
+        "seed": 3,
     }
     return Trial(**{**values, **changes})
 
@@ -196,9 +202,7 @@ def run_loop(tmp_path, learner, config=CONFIG, skill=None, cancelled=None, **opt
 
 def test_loop_phases_labels_and_callbacks(tmp_path):
     learner, trials, rounds = Counting(), [], []
-    report, stored = run_loop(
-        tmp_path, learner, on_trial=lambda i, t: trials.append((i, t)), on_round=rounds.append
-    )
+    report, stored = run_loop(tmp_path, learner, on_trial=lambda i, t: trials.append((i, t)), on_round=rounds.append)
     phases = [t.phase for t in stored]
     assert phases == ["initial"] * 5 + ["query"] * 4 + ["evaluation"] * 3
     assert [t for _, t in trials] == stored and [i for i, _ in trials] == list(range(12))
@@ -246,7 +250,9 @@ def test_an_interrupted_run_resumes_bit_exactly(tmp_path, after):
     _, whole = run_loop(tmp_path / "whole", learner(), checkpoint=tmp_path / "whole" / "c.npz")
     calls = iter(range(10**6))
     report, part = run_loop(
-        tmp_path / "parts", learner(), checkpoint=tmp_path / "parts" / "c.npz",
+        tmp_path / "parts",
+        learner(),
+        checkpoint=tmp_path / "parts" / "c.npz",
         cancelled=lambda: next(calls) >= after,
     )
     assert report.cancelled and len(part) < len(whole)

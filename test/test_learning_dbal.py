@@ -170,8 +170,24 @@ def test_bad_datasets_are_named(tmp_path, changes, text):
 
 def test_command_line_writes_the_promised_keys_and_resumes(tmp_path, capsys):
     data, out = write(tmp_path / "d.npz"), tmp_path / "o.json"
-    command = ["benchmark", "dbal", "--dataset", data, "--seeds", "2", "--learner", "deep_ensemble", "--workers", "1",
-               "--initial", "64", "--queries", "8", "--out", str(out)]
+    command = [
+        "benchmark",
+        "dbal",
+        "--dataset",
+        data,
+        "--seeds",
+        "2",
+        "--learner",
+        "deep_ensemble",
+        "--workers",
+        "1",
+        "--initial",
+        "64",
+        "--queries",
+        "8",
+        "--out",
+        str(out),
+    ]
     assert cli.main(command) == 0
     first = json.loads(out.read_text())
     point = first["results"]["deep_ensemble"]["straddle"]["72"]
@@ -190,8 +206,20 @@ def test_a_pool_of_our_own_is_a_dataset_too(tmp_path, capsys):
     loaded = load_trials(pool.SHIPPED)
     assert len(loaded.x_pool) == 15_000 and np.array_equal(loaded.x_test, own.x[15_000:])
     assert loaded.with_corrected_sizes() is loaded
-    command = ["benchmark", "dbal", "--dataset", "shipped", "--seeds", "1", "--learner", "deep_ensemble",
-               "--workers", "1", "--queries", "1"]
+    command = [
+        "benchmark",
+        "dbal",
+        "--dataset",
+        "shipped",
+        "--seeds",
+        "1",
+        "--learner",
+        "deep_ensemble",
+        "--workers",
+        "1",
+        "--queries",
+        "1",
+    ]
     assert cli.main(command) == 0
     assert "sizes as recorded" in capsys.readouterr().out
     assert cli.main(["benchmark", "dbal", "--dataset", "shipped", "--prior", "simulator"]) == 1

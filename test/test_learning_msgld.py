@@ -12,7 +12,10 @@ from memristor_bdnn.learners.msgld_update import GradientScale, choose_pulses, m
 from memristor_bdnn.learners.protocol import Learner, Prediction
 
 SMALL = {
-    "n_inputs": 3, "hidden": [12], "scale_ua": 2.0, "kl_layers": "none",
+    "n_inputs": 3,
+    "hidden": [12],
+    "scale_ua": 2.0,
+    "kl_layers": "none",
     "ex_situ": {"epochs": 60, "learning_rate": 0.05},
 }
 
@@ -126,8 +129,16 @@ def test_repeated_questions_about_the_same_candidates_are_answered_as_fresh_ones
 
 def test_save_and_load_go_on_bit_exactly(tmp_path):
     x, y = task()
-    options = {"max_epochs": 6, "stop_accuracy": 1.1, "memory_samples": 4, "replay_rows": 5,
-               "kl_layers": "all", "prior_mean": "deployed", "beta": 0.1, "label_noise": 0.3}
+    options = {
+        "max_epochs": 6,
+        "stop_accuracy": 1.1,
+        "memory_samples": 4,
+        "replay_rows": 5,
+        "kl_layers": "all",
+        "prior_mean": "deployed",
+        "beta": 0.1,
+        "label_noise": 0.3,
+    }
     first = make(**options)
     first.fit(x, y)
     first.learn(x[:40], 0.2 + 0.5 * y[:40])

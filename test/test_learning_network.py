@@ -119,15 +119,17 @@ def test_batches_of_an_epoch_share_one_penalty_and_the_rate_falls_to_its_end():
 
     def states(stop=99, kl=None, **options):
         config = exsitu.ExSituConfig(epochs=40, batch=16, **options)
-        return exsitu.train(network, preset, x, y, config, np.random.default_rng(1), kl=kl,
-                            on_epoch=lambda epoch, *_: epoch == stop)
+        return exsitu.train(
+            network, preset, x, y, config, np.random.default_rng(1), kl=kl, on_epoch=lambda epoch, *_: epoch == stop
+        )
 
     def flat_penalty(flat):
         return 3.0, np.zeros(network.n_weights, dtype=np.float32)
 
     assert states(kl=flat_penalty).loss == pytest.approx(states().loss + 3.0)
-    last = {rate: np.abs(states(final_rate=rate).states - states(38, final_rate=rate).states).max()
-            for rate in (1.0, 0.0)}
+    last = {
+        rate: np.abs(states(final_rate=rate).states - states(38, final_rate=rate).states).max() for rate in (1.0, 0.0)
+    }
     assert last[0.0] < 0.05 * last[1.0]
 
 

@@ -84,9 +84,7 @@ def test_counters_proposals_and_operations_agree():
 
 def test_patience_skips_rows_and_limits_end_chains():
     rows = arrays(chains=2, rows=10, pairs=2)
-    never = run_chains(
-        rows, lambda _, g: -1e9 * g[:, 0] ** 2, ChainConfig(rows=10, burn_in=1, patience=3)
-    )
+    never = run_chains(rows, lambda _, g: -1e9 * g[:, 0] ** 2, ChainConfig(rows=10, burn_in=1, patience=3))
     assert (never.proposals <= 3 * 9 + 9).all()
     limit = ChainConfig(rows=10, burn_in=1, max_proposals=7)
     ended = run_chains(arrays(rows=10), lambda _, g: -1e6 * (g**2).sum(1), limit)

@@ -12,8 +12,10 @@ from memristor_bdnn.pouring.geometry import is_valid
 
 
 def test_worst_cases_merge_by_their_largest_and_rates_by_their_mean():
-    runs = [{"lost": 1, "max_error": 0.1, "share": 0.5, "source": "x"},
-            {"lost": 3, "max_error": 0.2, "share": 0.7, "source": "x"}]
+    runs = [
+        {"lost": 1, "max_error": 0.1, "share": 0.5, "source": "x"},
+        {"lost": 3, "max_error": 0.2, "share": 0.7, "source": "x"},
+    ]
     assert merge(runs) == {"lost": 3, "max_error": 0.2, "share": pytest.approx(0.6), "source": "x"}
 
 

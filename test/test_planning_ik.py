@@ -56,8 +56,9 @@ def test_every_solution_reaches_the_pose_within_the_limits_and_the_known_one_is_
 def test_no_solution_is_lost_to_a_numerical_search(name):
     solver, known = SOLVERS[name], random_configurations(name, 25, 1)
     low, high = ARMS[name].limits()
-    lost, found = ik_check.lost_solutions(solver, solver.chain.fk(known), solver.free_of(known), low, high,
-                                          np.random.default_rng(2), starts=12)
+    lost, found = ik_check.lost_solutions(
+        solver, solver.chain.fk(known), solver.free_of(known), low, high, np.random.default_rng(2), starts=12
+    )
     assert found > 100
     assert lost == 0
 
@@ -76,8 +77,9 @@ def test_the_numerical_search_notices_a_lost_branch(name):
             valid[:, ::2] = False
             return q, valid
 
-    lost, _ = ik_check.lost_solutions(Forgetful, solver.chain.fk(known), solver.free_of(known), low, high,
-                                      np.random.default_rng(2), starts=12)
+    lost, _ = ik_check.lost_solutions(
+        Forgetful, solver.chain.fk(known), solver.free_of(known), low, high, np.random.default_rng(2), starts=12
+    )
     assert lost > 0
 
 
@@ -174,8 +176,12 @@ def module():
 
 
 def plugin(**options):
-    values = {"tool_link": "panda_link8", "joint_order": ARMS["panda"].joint_names[::-1],
-              "free_joint": "panda_joint7", **options}
+    values = {
+        "tool_link": "panda_link8",
+        "joint_order": ARMS["panda"].joint_names[::-1],
+        "free_joint": "panda_joint7",
+        **options,
+    }
     return dataclasses.replace(ARMS["panda"], ik="ikfast", ik_module="ikfast_of_the_test", ik_options=values)
 
 
@@ -190,13 +196,16 @@ def test_a_compiled_module_gives_the_same_solutions_as_ours(module):
         np.testing.assert_allclose(a, b, atol=1e-6)
 
 
-@pytest.mark.parametrize(("options", "text"), [
-    ({"get_ik": "nothing"}, "has no function nothing"),
-    ({"joint_order": ARMS["panda"].joint_names}, "get_fk.*joint_order"),
-    ({"tool_link": "panda_hand"}, "get_fk.*tool_link"),
-    ({"free_joint": "joint9"}, "free_joint"),
-    ({"free_joints": ["panda_joint7"]}, "did you mean free_joint"),
-])
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"get_ik": "nothing"}, "has no function nothing"),
+        ({"joint_order": ARMS["panda"].joint_names}, "get_fk.*joint_order"),
+        ({"tool_link": "panda_hand"}, "get_fk.*tool_link"),
+        ({"free_joint": "joint9"}, "free_joint"),
+        ({"free_joints": ["panda_joint7"]}, "did you mean free_joint"),
+    ],
+)
 def test_a_misconfigured_module_is_refused_with_what_to_check(module, options, text):
     with pytest.raises(ConfigError, match=text):
         ik.create(plugin(**options))

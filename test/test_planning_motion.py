@@ -28,16 +28,23 @@ def line(n=5, dof=2):
     return JointTrajectory(t, q, np.ones((n, dof)), np.zeros((n, dof)))
 
 
-@pytest.mark.parametrize(("change", "text"), [
-    ({"times": [0, 1, 1, 2, 3]}, "do not increase at sample 2"),
-    ({"times": [1, 2, 3, 4, 5]}, "starts at 1"),
-    ({"positions": np.full((5, 2), np.nan)}, "10 values are not finite"),
-    ({"velocities": np.zeros((5, 3))}, "velocities have shape"),
-    ({"positions": np.zeros((4, 2))}, "do not match"),
-])
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"times": [0, 1, 1, 2, 3]}, "do not increase at sample 2"),
+        ({"times": [1, 2, 3, 4, 5]}, "starts at 1"),
+        ({"positions": np.full((5, 2), np.nan)}, "10 values are not finite"),
+        ({"velocities": np.zeros((5, 3))}, "velocities have shape"),
+        ({"positions": np.zeros((4, 2))}, "do not match"),
+    ],
+)
 def test_malformed_trajectories_are_refused(change, text):
-    values = {"times": np.arange(5.0), "positions": np.zeros((5, 2)), "velocities": np.zeros((5, 2)),
-              "accelerations": np.zeros((5, 2))}
+    values = {
+        "times": np.arange(5.0),
+        "positions": np.zeros((5, 2)),
+        "velocities": np.zeros((5, 2)),
+        "accelerations": np.zeros((5, 2)),
+    }
     with pytest.raises(ConfigError, match=text):
         JointTrajectory(**{**values, **change})
 
@@ -74,8 +81,7 @@ def test_fine_configurations_are_close_together():
 
 
 @settings(max_examples=40, deadline=None)
-@given(seed=st.integers(0, 2**32 - 1), knots=st.integers(2, 12), dof=st.integers(1, 7),
-       scale=st.floats(1e-3, 3.0))
+@given(seed=st.integers(0, 2**32 - 1), knots=st.integers(2, 12), dof=st.integers(1, 7), scale=st.floats(1e-3, 3.0))
 def test_any_path_is_timed_within_its_limits(seed, knots, dof, scale):
     rng = np.random.default_rng(seed)
     points = scale * rng.normal(size=(knots, dof))
@@ -128,8 +134,9 @@ def test_our_timing_is_within_a_third_of_the_time_optimal_one():
         points = rng.uniform(low, high, (4, 7))
         knots = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))])
         path = toppra.SplineInterpolator(knots, points, bc_type="natural")
-        best = algorithm.TOPPRA([constraint.JointVelocityConstraint(limits[0]),
-                                 constraint.JointAccelerationConstraint(limits[1])], path).compute_trajectory()
+        best = algorithm.TOPPRA(
+            [constraint.JointVelocityConstraint(limits[0]), constraint.JointAccelerationConstraint(limits[1])], path
+        ).compute_trajectory()
         ours = timing.along(points, PANDA.velocity, PANDA.acceleration, 7).duration
         assert 0.98 * best.duration < ours < 1.33 * best.duration
 
@@ -187,8 +194,12 @@ def test_contacts_name_arm_cup_and_obstacles(held):
     assert "table" in names
     # somewhere among random configurations the cup meets the arm's own links, the bowl and the table
     low, high = PANDA.limits()
-    pairs = {frozenset(c[:2]) for q in np.random.default_rng(1).uniform(low, high, (1500, 7))
-             for c in held.contacts(q) if "cup" in c[:2]}
+    pairs = {
+        frozenset(c[:2])
+        for q in np.random.default_rng(1).uniform(low, high, (1500, 7))
+        for c in held.contacts(q)
+        if "cup" in c[:2]
+    }
     partners = {name for pair in pairs for name in pair} - {"cup"}
     assert {"table", "panda_link5"} <= partners
     assert not partners & {"panda_hand", "panda_leftfinger", "panda_rightfinger"}
@@ -235,8 +246,10 @@ def test_paths_are_fine_exact_at_both_ends_and_padded(model, solver, scene):
 def test_the_same_seed_gives_the_same_path(model, solver):
     scenes.hard_scene(model)
     start, goal = scenes.random_query(model, solver, np.random.default_rng(5))
-    paths = [rrt.plan(rrt.JointSpace(model), start, goal, np.random.default_rng(1), rrt.RRTConfig(timeout=30.0))
-             for _ in range(2)]
+    paths = [
+        rrt.plan(rrt.JointSpace(model), start, goal, np.random.default_rng(1), rrt.RRTConfig(timeout=30.0))
+        for _ in range(2)
+    ]
     np.testing.assert_array_equal(*paths)
     model.clear_obstacles()
 

@@ -114,12 +114,15 @@ def test_a_plan_starts_where_the_arm_is(planner, plan):
     np.testing.assert_array_equal(planner.plan(CONTEXT, POUR, start=start, seed=3).approach.start, start)
 
 
-@pytest.mark.parametrize(("start", "reason", "text"), [
-    (np.array(PANDA.home) + np.eye(7)[6] * 0.5, "start_mismatch", "tilted by 0.500"),
-    (np.array(PANDA.home) + np.eye(7)[6] * 3.0, "joint_limits", "panda_joint7"),
-    (np.zeros(6), "start_mismatch", "shape"),
-    (np.full(7, np.nan), "start_mismatch", "finite"),
-])
+@pytest.mark.parametrize(
+    ("start", "reason", "text"),
+    [
+        (np.array(PANDA.home) + np.eye(7)[6] * 0.5, "start_mismatch", "tilted by 0.500"),
+        (np.array(PANDA.home) + np.eye(7)[6] * 3.0, "joint_limits", "panda_joint7"),
+        (np.zeros(6), "start_mismatch", "shape"),
+        (np.full(7, np.nan), "start_mismatch", "finite"),
+    ],
+)
 def test_unusable_starts_are_refused(planner, start, reason, text):
     with pytest.raises(PlanningError, match=text) as error:
         planner.plan(CONTEXT, POUR, start=start)
@@ -139,8 +142,10 @@ def test_an_unreachable_bowl_and_a_short_budget_have_names(monkeypatch, planner)
         planner.plan(CONTEXT, POUR, seed=1)
     assert error.value.reason == "timeout"
     far = PourPlanner(arms.load("kuka_iiwa"), PlannerConfig(budget=2.0))
-    monkeypatch.setattr("memristor_bdnn.planning.pour.pour_path",
-                        lambda *a: np.asarray([cup_pose(CONTEXT, POUR, 0.0, (1.5, 0.0, 0.0))] * a[3]))
+    monkeypatch.setattr(
+        "memristor_bdnn.planning.pour.pour_path",
+        lambda *a: np.asarray([cup_pose(CONTEXT, POUR, 0.0, (1.5, 0.0, 0.0))] * a[3]),
+    )
     with pytest.raises(PlanningError, match="out of reach") as error:
         far.plan(CONTEXT, POUR)
     assert error.value.reason == "no_ik"
@@ -175,10 +180,14 @@ def test_the_second_arm_pours_through_the_same_description():
 
 
 # Published trials whose cup passes or stays close above the bowl: context, parameters.
-CLOSE = [((0.0833, 0.085, 0.0675, 0.0436, 0.057, 0.1109), (-0.0586, 0.1448, 0.0152, 0.4057, -2.1394)),
-         ((0.0712, 0.1201, 0.066, 0.0666, 0.0687, 0.059), (0.2884, 0.0457, -0.3011, 0.1842, -2.8266))]
-TOO_CLOSE = [((0.0845, 0.1426, 0.0399, 0.0516, 0.0619, 0.0655), (-0.0622, 0.0652, -0.5754, 0.5587, -2.159)),
-             ((0.1075, 0.1926, 0.0641, 0.0567, 0.0661, 0.0676), (0.4119, 0.0712, 0.3353, 0.2081, -1.8893))]
+CLOSE = [
+    ((0.0833, 0.085, 0.0675, 0.0436, 0.057, 0.1109), (-0.0586, 0.1448, 0.0152, 0.4057, -2.1394)),
+    ((0.0712, 0.1201, 0.066, 0.0666, 0.0687, 0.059), (0.2884, 0.0457, -0.3011, 0.1842, -2.8266)),
+]
+TOO_CLOSE = [
+    ((0.0845, 0.1426, 0.0399, 0.0516, 0.0619, 0.0655), (-0.0622, 0.0652, -0.5754, 0.5587, -2.159)),
+    ((0.1075, 0.1926, 0.0641, 0.0567, 0.0661, 0.0676), (0.4119, 0.0712, 0.3353, 0.2081, -1.8893)),
+]
 
 
 def test_an_executed_plan_stays_within_two_hundredths_of_a_radian(plan):

@@ -126,8 +126,18 @@ def test_evaluate_skill_from_a_store(tmp_path: Path, capsys: pytest.CaptureFixtu
             parameters = skill.sample_candidates(context, 1, rng)[0]
             PourContext.from_array(context), PourParameters.from_array(parameters)
             score = float(np.sign(-parameters[4] - 2.2) * 0.9)
-            store.commit(Trial("initial", tuple(context), tuple(parameters),
-                               tuple(skill.encode(context, parameters)[0]), True, score, 0.5, seed))
+            store.commit(
+                Trial(
+                    "initial",
+                    tuple(context),
+                    tuple(parameters),
+                    tuple(skill.encode(context, parameters)[0]),
+                    True,
+                    score,
+                    0.5,
+                    seed,
+                )
+            )
     code = cli.main(["evaluate-skill", "--store", str(path), "--pairs", "2", "--candidates", "20", "--out", str(out)])
     written = json.loads(out.read_text())
     assert code == 0 and written["labels"] == 16 and written["pairs"] == 2

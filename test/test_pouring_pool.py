@@ -48,8 +48,11 @@ def test_collection_goes_on_where_a_kill_left_it(collected: Path, tmp_path: Path
 
 def test_a_killed_process_loses_nothing_committed(tmp_path: Path) -> None:
     path = tmp_path / "killed.pool"
-    process = subprocess.Popen([sys.executable, "-m", "memristor_bdnn.cli", "collect", "--trials", "400", "--out",
-                                str(path)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "memristor_bdnn.cli", "collect", "--trials", "400", "--out", str(path)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     for _ in range(1200):
         if path.exists() and path.stat().st_size > 16 * pool.ROW.itemsize:
             break
@@ -62,10 +65,13 @@ def test_a_killed_process_loses_nothing_committed(tmp_path: Path) -> None:
         assert pool.resimulate(world, rows[-1]) == rows[-1]
 
 
-@pytest.mark.parametrize("content, message", [
-    (b"something else entirely", "is not a pool file; nothing was changed"),
-    (b"MBPOOL\x63\x00\x02\x00\x00\x00{}", "has pool schema 99, this version reads 1; nothing was changed"),
-])
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (b"something else entirely", "is not a pool file; nothing was changed"),
+        (b"MBPOOL\x63\x00\x02\x00\x00\x00{}", "has pool schema 99, this version reads 1; nothing was changed"),
+    ],
+)
 def test_foreign_files_are_refused_unchanged(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "foreign"
     path.write_bytes(content)
@@ -153,8 +159,9 @@ def test_the_shipped_pool_is_whole_and_small() -> None:
 
 def test_validate_world_writes_its_figures(data_folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "agreement.json"
-    code = cli.main(["validate-world", "--data", str(data_folder / "pouring_paper.npz"), "--rows", "24", "--out",
-                     str(out)])
+    code = cli.main(
+        ["validate-world", "--data", str(data_folder / "pouring_paper.npz"), "--rows", "24", "--out", str(out)]
+    )
     figures = json.loads(out.read_text())
     assert code == 0 and figures["rows"] == 24
     assert figures["agreement"] > 0.6 and figures["self_agreement"] > 0.6 and figures["trials_per_s"] > 0.2

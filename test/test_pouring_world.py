@@ -141,8 +141,10 @@ def test_with_an_arm_candidates_keep_the_room_that_the_planner_asks_for() -> Non
 
     pair = context_of("large_red", "purple")
     alone, arm = PouringSkill(), PouringSkill(WorldConfig(arm="panda"))
-    near = [is_valid(pair, skill.sample_candidates(pair.array(), 400, np.random.default_rng(1)), arm_clearance(pair))
-            for skill in (alone, arm)]
+    near = [
+        is_valid(pair, skill.sample_candidates(pair.array(), 400, np.random.default_rng(1)), arm_clearance(pair))
+        for skill in (alone, arm)
+    ]
     assert not near[0].all() and near[1].all()
 
 

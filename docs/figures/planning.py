@@ -1,6 +1,6 @@
 """Draw the picture of docs/planning.md: one plan as a camera sees it, and its joints against their limits.
 
-    python docs/figures/planning.py [folder]
+python docs/figures/planning.py [folder]
 """
 
 from __future__ import annotations
@@ -16,8 +16,12 @@ from memristor_bdnn.planning.pour import PourPlan, PourPlanner
 from memristor_bdnn.pouring.context import PourContext, PourParameters
 from memristor_bdnn.pouring.vessels import context_of
 
-MOMENTS = ((("approach", 0.0), "start"), (("approach", 0.9), "arriving at the bowl"), (("pour", 0.2), "tilting"),
-           (("pour", 0.4), "final pitch"))
+MOMENTS = (
+    (("approach", 0.0), "start"),
+    (("approach", 0.9), "arriving at the bowl"),
+    (("pour", 0.2), "tilting"),
+    (("pour", 0.4), "final pitch"),
+)
 
 
 def example() -> tuple[PourContext, PourParameters]:
@@ -63,13 +67,17 @@ def draw(path: str | Path, arm_name: str = "panda") -> None:
         axes.imshow(image)
         axes.set_title(title)
         axes.axis("off")
-    for k, (values, limits, title) in enumerate((
+    for k, (values, limits, title) in enumerate(
+        (
             (whole.velocities, arm.velocity, "joint speed / limit"),
-            (whole.accelerations, arm.acceleration, "joint acceleration / limit"))):
-        axes = figure.add_subplot(grid[1, 2 * k: 2 * k + 2])
+            (whole.accelerations, arm.acceleration, "joint acceleration / limit"),
+        )
+    ):
+        axes = figure.add_subplot(grid[1, 2 * k : 2 * k + 2])
         lines = axes.plot(whole.times, values / np.asarray(limits), lw=1)
-        for at in np.cumsum([plan.approach.duration, plan.tilt_time, plan.pour.duration - 2 * plan.tilt_time,
-                             plan.tilt_time]):
+        for at in np.cumsum(
+            [plan.approach.duration, plan.tilt_time, plan.pour.duration - 2 * plan.tilt_time, plan.tilt_time]
+        ):
             axes.axvline(at, color="0.7", lw=0.8, zorder=0)
         axes.set(xlabel="time (s)", title=title, ylim=(-1.05, 1.05), xlim=(0, whole.duration))
         if k == 0:

@@ -23,8 +23,9 @@ def cup_alone(folder: Path) -> None:
     """Filmstrip at four times, and an animation."""
     with PouringWorld() as world:
         world.reset(5, PAIR)
-        frames, phases, outcome = record_pour(world, lambda progress: world.pour_cup_alone(POUR, progress=progress),
-                                              width=400, height=360)
+        frames, phases, outcome = record_pour(
+            world, lambda progress: world.pour_cup_alone(POUR, progress=progress), width=400, height=360
+        )
         print("cup alone:", outcome.fraction_in_bowl, len(frames), "frames")
     tilt = [k for k, phase in enumerate(phases) if phase == "tilt"]
     moments = [tilt[0], *(tilt[round(part * (len(tilt) - 1))] for part in MOMENTS), len(frames) - 1]
@@ -50,8 +51,9 @@ def with_arm(folder: Path) -> None:
         print("arm:", world.pour_with_arm(plan, progress=look).fraction_in_bowl)
         save_image(views[0], folder / "arm.png")
         world.reset(5, PAIR)
-        frames, _, _ = record_pour(world, lambda progress: world.pour_with_arm(plan, progress=progress),
-                                   width=400, height=340, every=6)
+        frames, _, _ = record_pour(
+            world, lambda progress: world.pour_with_arm(plan, progress=progress), width=400, height=340, every=6
+        )
         animation(frames, folder / "arm_pour.gif", frames_per_s=10)
         animation(frames, folder / "arm_pour.mp4", frames_per_s=10)
     planner.close()

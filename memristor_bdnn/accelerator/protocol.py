@@ -66,9 +66,7 @@ class Accelerator(Protocol):
     def pulse(self, direction: npt.NDArray[np.int8]) -> None:
         """Give single programming pulses, shape (n_cells,): +1 one SET, -1 one RESET, 0 none."""
 
-    def write_verify(
-        self, target_ua: FloatArray, mask: npt.NDArray[np.bool_] | None = None
-    ) -> WriteVerifyReport:
+    def write_verify(self, target_ua: FloatArray, mask: npt.NDArray[np.bool_] | None = None) -> WriteVerifyReport:
         """Program cells to target currents (n_cells,) with verification; ``mask`` selects cells."""
 
     def program(self, target_ua: FloatArray, mask: npt.NDArray[np.bool_] | None = None) -> None:

@@ -266,11 +266,7 @@ class ActiveLoop:
         if self.on_trial is not None:
             self.on_trial(number, trial)
         limit = self.config.max_infeasible
-        if (
-            not feasible
-            and len(self.store.trials) >= limit
-            and not any(t.feasible for t in self.store.trials[-limit:])
-        ):
+        if not feasible and len(self.store.trials) >= limit and not any(t.feasible for t in self.store.trials[-limit:]):
             raise MemristorError(
                 f"{limit} trials in a row were infeasible (the last: {details or 'no reason'}); check the arm, "
                 "the skill's ranges and the planner; what was committed is kept"

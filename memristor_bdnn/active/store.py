@@ -88,9 +88,7 @@ class TrialStore:
         StoreError: another schema, version or metadata, damage before the last line, or a second writer.
     """
 
-    def __init__(
-        self, path: str | Path, metadata: Mapping[str, Any] | None = None, *, readonly: bool = False
-    ) -> None:
+    def __init__(self, path: str | Path, metadata: Mapping[str, Any] | None = None, *, readonly: bool = False) -> None:
         self.path = Path(path)
         self.metadata: dict[str, Any] = json.loads(json.dumps(dict(metadata or {})))
         self.trials: list[Trial] = []

@@ -41,10 +41,12 @@ class ArmDescription:
     gripper_joints: tuple[str, ...] = option((), "finger joints; each moves half of the grasp width")
     gripper_links: tuple[str, ...] = option((), "links that may touch the held cup")
     max_grasp_width: float = option(0.0, "widest object the hand can close on; 0: no gripper", low=0.0, unit="m")
-    palm_clearance: float = option(0.0, "from the tool frame back to the palm along the approach axis",
-                                   low=0.0, unit="m")
-    ik: str = option("panda", "IK solver: panda, srs, or ikfast for a compiled module",
-                     choices=("panda", "srs", "ikfast"))
+    palm_clearance: float = option(
+        0.0, "from the tool frame back to the palm along the approach axis", low=0.0, unit="m"
+    )
+    ik: str = option(
+        "panda", "IK solver: panda, srs, or ikfast for a compiled module", choices=("panda", "srs", "ikfast")
+    )
     ik_module: str = option("", "importable IKFast module, for ik: ikfast")
     ik_options: Mapping[str, Any] | None = option(None, "names inside the IKFast module: see docs/planning.md")
 
@@ -56,8 +58,10 @@ class ArmDescription:
             raise ConfigError(f"arm {self.name!r}: joint_names is empty")
         for field in ("lower", "upper", "velocity", "acceleration", "effort", "home"):
             if len(getattr(self, field)) != n:
-                raise ConfigError(f"arm {self.name!r}: {field} has {len(getattr(self, field))} values, "
-                                  f"expected one for each of the {n} joints")
+                raise ConfigError(
+                    f"arm {self.name!r}: {field} has {len(getattr(self, field))} values, "
+                    f"expected one for each of the {n} joints"
+                )
         for name, low, value, high in zip(self.joint_names, self.lower, self.home, self.upper, strict=True):
             if not low <= value <= high:
                 raise ConfigError(f"arm {self.name!r}: home of {name} = {value} rad is outside [{low}, {high}]")

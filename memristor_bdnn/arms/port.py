@@ -39,8 +39,7 @@ REASONS: dict[str, str] = {
 }
 
 # Results of control_msgs/action/FollowJointTrajectory by error code.
-FOLLOW_JOINT_TRAJECTORY = {-1: "rejected", -2: "invalid_joints", -3: "rejected", -4: "deviation",
-                           -5: "goal_tolerance"}
+FOLLOW_JOINT_TRAJECTORY = {-1: "rejected", -2: "invalid_joints", -3: "rejected", -4: "deviation", -5: "goal_tolerance"}
 
 
 @dataclass(frozen=True)
@@ -50,16 +49,21 @@ class PortConfig:
     enable_hardware: bool = option(False, "must be set before a physical arm is moved")
     joint_prefix: str = option("", "put before every joint name, for several arms on one bus")
     velocity_scaling: float = option(0.3, "share of the planned speed", low=0.001, high=1.0)
-    acceleration_scaling: float = option(0.3, "share of the planned acceleration; the slower of both counts",
-                                         low=0.001, high=1.0)
-    start_tolerance: float = option(0.02, "how far a joint may be from where the trajectory starts", low=1e-6,
-                                    high=1.0, unit="rad")
-    path_tolerance: float = option(0.1, "how far a joint may be from the plan on the way", low=1e-6, high=10.0,
-                                   unit="rad")
-    latency: float = option(0.3, "how far execution may lag behind the plan's clock (transport, controller)", low=0.0,
-                            high=5.0, unit="s")
-    goal_tolerance: float = option(0.02, "how far a joint may be from the goal at the end", low=1e-6, high=1.0,
-                                   unit="rad")
+    acceleration_scaling: float = option(
+        0.3, "share of the planned acceleration; the slower of both counts", low=0.001, high=1.0
+    )
+    start_tolerance: float = option(
+        0.02, "how far a joint may be from where the trajectory starts", low=1e-6, high=1.0, unit="rad"
+    )
+    path_tolerance: float = option(
+        0.1, "how far a joint may be from the plan on the way", low=1e-6, high=10.0, unit="rad"
+    )
+    latency: float = option(
+        0.3, "how far execution may lag behind the plan's clock (transport, controller)", low=0.0, high=5.0, unit="s"
+    )
+    goal_tolerance: float = option(
+        0.02, "how far a joint may be from the goal at the end", low=1e-6, high=1.0, unit="rad"
+    )
     goal_time: float = option(1.0, "extra time to settle at the goal", low=0.0, high=60.0, unit="s")
     stale_after: float = option(0.5, "longest gap between joint states", low=0.01, high=60.0, unit="s")
 
@@ -74,8 +78,12 @@ class ArmPort(Protocol):
     def joint_positions(self) -> FloatArray:
         """Latest joint positions (dof,), rad; raises ArmError ``stale_state`` if they are too old."""
 
-    def execute(self, trajectory: JointTrajectory, progress: Callable[[float], None] | None = None,
-                cancelled: Callable[[], bool] | None = None) -> None:
+    def execute(
+        self,
+        trajectory: JointTrajectory,
+        progress: Callable[[float], None] | None = None,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> None:
         """Move, and return when the goal is reached.
 
         Raises:
@@ -114,8 +122,9 @@ class TrajectoryMonitor:
     other than RUNNING is final.
     """
 
-    def __init__(self, trajectory: JointTrajectory, joint_names: Sequence[str], begin: float,
-                 config: PortConfig | None = None) -> None:
+    def __init__(
+        self, trajectory: JointTrajectory, joint_names: Sequence[str], begin: float, config: PortConfig | None = None
+    ) -> None:
         """Watch a trajectory.
 
         Args:
@@ -142,8 +151,11 @@ class TrajectoryMonitor:
             return self._final
         q = np.asarray(positions, dtype=float)
         if q.shape != (self.trajectory.dof,) or not np.isfinite(q).all():
-            return self._fail("invalid_joints", f"joint state of shape {q.shape} with {int((~np.isfinite(q)).sum())} "
-                              f"values not finite; expected {self.trajectory.dof} finite positions")
+            return self._fail(
+                "invalid_joints",
+                f"joint state of shape {q.shape} with {int((~np.isfinite(q)).sum())} "
+                f"values not finite; expected {self.trajectory.dof} finite positions",
+            )
         if now - self._heard > self.config.stale_after:
             return self.tick(now)
         self._heard = max(self._heard, now)
@@ -159,8 +171,9 @@ class TrajectoryMonitor:
             self._final = Judgement(Verdict.SUCCEEDED)
             return self._final
         if elapsed > self.trajectory.duration + self.config.goal_time:
-            return self._fail("goal_tolerance", self._describe(gap, "from its goal", self.config.goal_tolerance,
-                                                               elapsed))
+            return self._fail(
+                "goal_tolerance", self._describe(gap, "from its goal", self.config.goal_tolerance, elapsed)
+            )
         return Judgement(Verdict.RUNNING)
 
     def _gap(self, q: FloatArray, elapsed: float) -> FloatArray:
@@ -188,8 +201,10 @@ class TrajectoryMonitor:
 
     def _describe(self, gap: FloatArray, what: str, allowed: float, elapsed: float) -> str:
         worst = int(gap.argmax())
-        return (f"{self._names[worst]} is {gap[worst]:.4f} rad away {what} (allowed {allowed} rad) after "
-                f"{elapsed:.2f} of {self.trajectory.duration:.2f} s")
+        return (
+            f"{self._names[worst]} is {gap[worst]:.4f} rad away {what} (allowed {allowed} rad) after "
+            f"{elapsed:.2f} of {self.trajectory.duration:.2f} s"
+        )
 
 
 def prepare(trajectory: JointTrajectory, arm: ArmDescription, config: PortConfig) -> JointTrajectory:
@@ -205,18 +220,24 @@ def prepare(trajectory: JointTrajectory, arm: ArmDescription, config: PortConfig
     outside = np.maximum(low - scaled.positions, scaled.positions - high)
     speed = np.abs(scaled.velocities) - np.asarray(arm.velocity)
     push = np.abs(scaled.accelerations) - np.asarray(arm.acceleration)
-    for what, unit, over, values in (("position", "rad", outside, scaled.positions),
-                                     ("velocity", "rad/s", speed, scaled.velocities),
-                                     ("acceleration", "rad/s^2", push, scaled.accelerations)):
+    for what, unit, over, values in (
+        ("position", "rad", outside, scaled.positions),
+        ("velocity", "rad/s", speed, scaled.velocities),
+        ("acceleration", "rad/s^2", push, scaled.accelerations),
+    ):
         if over.max() > 1e-6:
             i, j = np.unravel_index(int(over.argmax()), over.shape)
-            raise ArmError("limits", f"{arm.joint_names[j]}: {what} {values[i, j]:.4f} {unit} at "
-                           f"{scaled.times[i]:.3f} s is {over[i, j]:.4f} {unit} beyond its limit")
+            raise ArmError(
+                "limits",
+                f"{arm.joint_names[j]}: {what} {values[i, j]:.4f} {unit} at "
+                f"{scaled.times[i]:.3f} s is {over[i, j]:.4f} {unit} beyond its limit",
+            )
     return scaled
 
 
-def check_start(trajectory: JointTrajectory, joint_names: Sequence[str], positions: npt.ArrayLike, age: float,
-                config: PortConfig) -> None:
+def check_start(
+    trajectory: JointTrajectory, joint_names: Sequence[str], positions: npt.ArrayLike, age: float, config: PortConfig
+) -> None:
     """Refuse to start from somewhere else.
 
     Args:
@@ -234,8 +255,11 @@ def check_start(trajectory: JointTrajectory, joint_names: Sequence[str], positio
     gap = np.abs(np.asarray(positions, dtype=float) - trajectory.start)
     if not gap.max() <= config.start_tolerance:
         worst = int(np.nan_to_num(gap, nan=np.inf).argmax())
-        raise ArmError("start_mismatch", f"{joint_names[worst]} is {gap[worst]:.4f} rad away from where the "
-                       f"trajectory starts (allowed {config.start_tolerance} rad); plan again from the present state")
+        raise ArmError(
+            "start_mismatch",
+            f"{joint_names[worst]} is {gap[worst]:.4f} rad away from where the "
+            f"trajectory starts (allowed {config.start_tolerance} rad); plan again from the present state",
+        )
 
 
 def pick_joints(names: Sequence[str], values: Sequence[float], wanted: Sequence[str], prefix: str = "") -> FloatArray:
@@ -247,8 +271,11 @@ def pick_joints(names: Sequence[str], values: Sequence[float], wanted: Sequence[
     where = {name: i for i, name in enumerate(names)}
     missing = [prefix + name for name in wanted if prefix + name not in where or where[prefix + name] >= len(values)]
     if missing:
-        raise ArmError("invalid_joints", f"the joint state lacks {', '.join(missing)}; it has "
-                       f"{', '.join(names) or 'no joints'}; check joint names and joint_prefix")
+        raise ArmError(
+            "invalid_joints",
+            f"the joint state lacks {', '.join(missing)}; it has "
+            f"{', '.join(names) or 'no joints'}; check joint names and joint_prefix",
+        )
     return np.array([values[where[prefix + name]] for name in wanted], dtype=float)
 
 

@@ -30,8 +30,14 @@ class SimulatedArm:
         tool_index: index of the link that carries the tool frame.
     """
 
-    def __init__(self, bullet_client: Any, description: ArmDescription, *, start_tolerance: float = 0.02,
-                 time_step: float = 1 / 240) -> None:
+    def __init__(
+        self,
+        bullet_client: Any,
+        description: ArmDescription,
+        *,
+        start_tolerance: float = 0.02,
+        time_step: float = 1 / 240,
+    ) -> None:
         """Load the arm at its home configuration.
 
         Args:
@@ -46,8 +52,9 @@ class SimulatedArm:
         self.description = description
         self._bullet = bullet_client
         self._tolerance, self._step = start_tolerance, time_step
-        self.body: int = bullet_client.loadURDF(description.urdf_path(), useFixedBase=True,
-                                                flags=bullet_client.URDF_USE_INERTIA_FROM_FILE)
+        self.body: int = bullet_client.loadURDF(
+            description.urdf_path(), useFixedBase=True, flags=bullet_client.URDF_USE_INERTIA_FROM_FILE
+        )
         links: dict[str, int] = {}
         joints: dict[str, int] = {}
         for index in range(bullet_client.getNumJoints(self.body)):
@@ -82,8 +89,9 @@ class SimulatedArm:
         for index, value in zip(self.fingers, self.description.finger_positions(width), strict=True):
             if at_once:
                 self._bullet.resetJointState(self.body, index, value, 0.0)
-            self._bullet.setJointMotorControl2(self.body, index, self._bullet.POSITION_CONTROL,
-                                               targetPosition=value, force=20.0)
+            self._bullet.setJointMotorControl2(
+                self.body, index, self._bullet.POSITION_CONTROL, targetPosition=value, force=20.0
+            )
 
     def tool_pose(self) -> FloatArray:
         """Pose of the tool frame in the world, (4, 4)."""
@@ -119,8 +127,11 @@ class SimulatedArm:
         if gap.max() > self._tolerance:
             self.hold()
             worst = int(gap.argmax())
-            raise ArmError("start_mismatch", f"{self.description.joint_names[worst]} is {gap[worst]:.3f} rad away "
-                           f"from where the trajectory starts (allowed {self._tolerance} rad)")
+            raise ArmError(
+                "start_mismatch",
+                f"{self.description.joint_names[worst]} is {gap[worst]:.3f} rad away "
+                f"from where the trajectory starts (allowed {self._tolerance} rad)",
+            )
         self._trajectory, self._start_time = trajectory, now
         # The clock ticks in whole steps: every target is known now.
         ticks = np.arange(int(trajectory.duration / self._step) + 4) * self._step
@@ -155,15 +166,25 @@ class SimulatedArm:
         arm, control, mode = self.description, self._bullet.setJointMotorControl2, self._bullet.POSITION_CONTROL
         rows = zip(self.joints, position, velocity, arm.effort, arm.velocity, strict=True)
         for index, q, v, force, fastest in rows:
-            control(self.body, index, mode, targetPosition=float(q), targetVelocity=float(v), force=force,
-                    positionGain=0.5, velocityGain=1.0, maxVelocity=1.5 * fastest)
+            control(
+                self.body,
+                index,
+                mode,
+                targetPosition=float(q),
+                targetVelocity=float(v),
+                force=force,
+                positionGain=0.5,
+                velocityGain=1.0,
+                maxVelocity=1.5 * fastest,
+            )
 
 
 class SimulatedPort:
     """Executes whole trajectories on a :class:`SimulatedArm`, judged like a physical arm."""
 
-    def __init__(self, arm: SimulatedArm, step: Callable[[], None], time_step: float = 1 / 240,
-                 config: PortConfig | None = None) -> None:
+    def __init__(
+        self, arm: SimulatedArm, step: Callable[[], None], time_step: float = 1 / 240, config: PortConfig | None = None
+    ) -> None:
         """Drive an arm whose world moves on by time_step seconds at every call of step."""
         self.arm, self.config = arm, config or PortConfig(velocity_scaling=1.0, acceleration_scaling=1.0)
         self._step, self._time_step, self._now = step, time_step, 0.0
@@ -176,8 +197,12 @@ class SimulatedPort:
         """Stop and hold the present position."""
         self.arm.hold()
 
-    def execute(self, trajectory: JointTrajectory, progress: Callable[[float], None] | None = None,
-                cancelled: Callable[[], bool] | None = None) -> None:
+    def execute(
+        self,
+        trajectory: JointTrajectory,
+        progress: Callable[[float], None] | None = None,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> None:
         """Move, and return when the goal is reached.
 
         Raises:

@@ -35,12 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="contender, may be repeated or a comma list; default: our recipe, the paper's, four baselines "
         "(with --prior simulator: our recipe); `list` shows all",
     )
-    parser.add_argument(
-        "--prior", choices=("none", "simulator"), default="none", help="fit to simulated trials first"
-    )
-    parser.add_argument(
-        "--prior-pool", metavar="FILE", help="pool of `collect` for --prior (default: the shipped one)"
-    )
+    parser.add_argument("--prior", choices=("none", "simulator"), default="none", help="fit to simulated trials first")
+    parser.add_argument("--prior-pool", metavar="FILE", help="pool of `collect` for --prior (default: the shipped one)")
     parser.add_argument(
         "--sizes",
         choices=("corrected", "recorded"),

@@ -42,7 +42,6 @@ class Trials:
             return self
         return dataclasses.replace(self, x_pool=corrected_sizes(self.x_pool), x_test=corrected_sizes(self.x_test))
 
-
     def held_out(self, seed: int) -> Trials:
         """A third of the pool, drawn by seed, in place of the test rows: to choose options without looking at those."""
         test = np.zeros(len(self.x_pool), dtype=bool)
@@ -79,13 +78,9 @@ def load_trials(path: str | Path, initial: int = 64) -> Trials:
         if len(wrong):
             raise ConfigError(f"{path}: score_{part}[{wrong[0]}] = {score[wrong[0]]:g}: allowed [-1, 1]")
         if not (score > 0).any() or (score > 0).all():
-            raise ConfigError(
-                f"{path}: score_{part} holds one class only; successes (> 0) and failures are needed"
-            )
+            raise ConfigError(f"{path}: score_{part} holds one class only; successes (> 0) and failures are needed")
     if data["x_pool"].shape[1] != data["x_test"].shape[1]:
-        raise ConfigError(
-            f"{path}: x_pool has {data['x_pool'].shape[1]} columns, x_test {data['x_test'].shape[1]}"
-        )
+        raise ConfigError(f"{path}: x_pool has {data['x_pool'].shape[1]} columns, x_test {data['x_test'].shape[1]}")
     if len(data["x_pool"]) < initial:
         raise ConfigError(f"{path}: the pool has {len(data['x_pool'])} rows: at least {initial} are needed")
     return Trials(**data)

@@ -248,10 +248,7 @@ def print_tables(figures: dict[str, Any]) -> None:
         print_table(
             "our recipe without prior on random labels",
             ["labels", "accuracy", "balanced"],
-            [
-                [n, v["accuracy_median"], v["balanced_accuracy_median"]]
-                for n, v in figures["passive_curve"].items()
-            ],
+            [[n, v["accuracy_median"], v["balanced_accuracy_median"]] for n, v in figures["passive_curve"].items()],
         )
         for strategy, value in figures["passive_equivalent_labels"].items():
             for name, n in value.items():

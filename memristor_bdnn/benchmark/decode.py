@@ -12,9 +12,7 @@ ROWS = 64
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the benchmark."""
-    parser.add_argument(
-        "--data", required=True, metavar="NPZ", help="chip states: target_ua, read_ua (3, 128, 32)"
-    )
+    parser.add_argument("--data", required=True, metavar="NPZ", help="chip states: target_ua, read_ua (3, 128, 32)")
     parser.add_argument("--dataset", required=True, metavar="NPZ", help="labelled trials: x_pool, score_pool")
 
 

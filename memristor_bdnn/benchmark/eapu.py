@@ -31,9 +31,7 @@ class Plan:
     methods_seeds: int = 1
 
 
-QUICK = Plan(
-    seeds=2, epochs=25, sweep_us=SWEEP_QUICK_US, sweep_seeds=1, faults_seeds=1, images_seeds=1, batches=200
-)  # fmt: skip
+QUICK = Plan(seeds=2, epochs=25, sweep_us=SWEEP_QUICK_US, sweep_seeds=1, faults_seeds=1, images_seeds=1, batches=200)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -77,14 +75,20 @@ def digits_part(plan: Plan, device: EapuDevice) -> dict[str, Any]:
     plain = [train_digits(s, on(DeviceOptimizer, device, s), plan.epochs) for s in seeds]
     eapu = [train_digits(s, on(EaPU, device, s), plan.epochs) for s in seeds]
     rows = [
-        (name, published, median([t.score for t in runs]), min(t.score for t in runs), max(t.score for t in runs),
-         median([t.r_up for t in runs]))
+        (
+            name,
+            published,
+            median([t.score for t in runs]),
+            min(t.score for t in runs),
+            max(t.score for t in runs),
+            median([t.r_up for t in runs]),
+        )
         for name, published, runs in (
             ("Adam, no error", "-", ideal),
             (f"Adam, {device.writing_sd_us:g} uS error", "fails", plain),
             (f"EaPU, {device.writing_sd_us:g} uS error", "as without error", eapu),
         )
-    ]  # fmt: skip
+    ]
     print_table(
         f"Digits, 64-32-24-10, test accuracy of {plan.seeds} seeds",
         ("method", "published (ResNet)", "median", "lowest", "highest", "cells updated"),
@@ -157,9 +161,7 @@ def autoencoder_part(plan: Plan, device: EapuDevice) -> dict[str, Any]:
 
     seeds = range(plan.images_seeds)
     ideal = median([train_autoencoder(s, bare, plan.batches).score for s in seeds])
-    plain = median(
-        [train_autoencoder(s, on(DeviceOptimizer, device, s), plan.batches).score for s in seeds]
-    )
+    plain = median([train_autoencoder(s, on(DeviceOptimizer, device, s), plan.batches).score for s in seeds])
     eapu = median([train_autoencoder(s, on(EaPU, device, s), plan.batches).score for s in seeds])
     cells = reference_column_cells([(9, 3), (27, 3), (27, 1)])
     print_table(

@@ -29,9 +29,7 @@ def step_times(widths: Sequence[int], device: EapuDevice, steps: int = 150) -> t
     optimizers: list[torch.optim.Optimizer] = [torch.optim.Adam(models[0].parameters())]
     optimizers.append(EaPU(torch.optim.Adam(models[1].parameters()), device))
     generator = torch.Generator().manual_seed(0)
-    gradients = [
-        [1e-2 * torch.randn(p.shape, generator=generator) for p in first.parameters()] for _ in range(7)
-    ]
+    gradients = [[1e-2 * torch.randn(p.shape, generator=generator) for p in first.parameters()] for _ in range(7)]
     taken: tuple[list[float], list[float]] = ([], [])
     for step in range(steps + 20):
         for model, optimizer, times in zip(models, optimizers, taken, strict=True):

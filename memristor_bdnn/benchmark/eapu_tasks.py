@@ -93,9 +93,13 @@ def digit_images() -> torch.Tensor:
 def autoencoder() -> nn.Module:
     """Convolutions 1-3-3-1 with 3x3 kernels: 27 + 81 + 27 = 135 weights in cells."""
     return nn.Sequential(
-        nn.Conv2d(1, 3, 3, padding=1), nn.ReLU(), nn.Conv2d(3, 3, 3, padding=1), nn.ReLU(),
-        nn.Conv2d(3, 1, 3, padding=1), nn.Sigmoid(),
-    )  # fmt: skip
+        nn.Conv2d(1, 3, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(3, 3, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(3, 1, 3, padding=1),
+        nn.Sigmoid(),
+    )
 
 
 def train_autoencoder(seed: int, wrap: Wrap, batches: int = 1100, rate: float = 1e-3) -> Trained:

@@ -68,17 +68,29 @@ def _parity(
         figures[f"{way}_mean_prediction_difference"] = float(np.mean(values["mean_difference"]))
         figures[f"{way}_prediction_correlation"] = float(np.mean(values["correlation"]))
         figures[f"{way}_accuracy"] = float(np.mean(accuracy))
-        rows.append([text, figures[f"{way}_labels_equal"], figures[f"{way}_largest_prediction_difference"],
-                     figures[f"{way}_prediction_correlation"], figures[f"{way}_accuracy"]])  # fmt: skip
+        rows.append(
+            [
+                text,
+                figures[f"{way}_labels_equal"],
+                figures[f"{way}_largest_prediction_difference"],
+                figures[f"{way}_prediction_correlation"],
+                figures[f"{way}_accuracy"],
+            ]
+        )
     figures["simulated_accuracy"] = float(np.mean([run["accuracy"]["simulated"] for run in runs]))
     figures["same_seed_identical"] = (
         figures["cfg_reg_labels_equal"] == 1 and figures["cfg_reg_largest_prediction_difference"] == 0
     )
-    show(f"active learning, {initial} + {queries} trials, against the simulated accelerator of the same seed",
-         ["run", "labels equal", "largest difference of a prediction", "correlation", "accuracy"], rows)  # fmt: skip
-    print("the same seed gives bit-identical labels and predictions with CFG_REG resets: "
-          f"{'yes' if figures['same_seed_identical'] else 'NO'}; RESET_TARGET reads first and spares low cells, so it"
-          " agrees statistically")  # fmt: skip
+    show(
+        f"active learning, {initial} + {queries} trials, against the simulated accelerator of the same seed",
+        ["run", "labels equal", "largest difference of a prediction", "correlation", "accuracy"],
+        rows,
+    )
+    print(
+        "the same seed gives bit-identical labels and predictions with CFG_REG resets: "
+        f"{'yes' if figures['same_seed_identical'] else 'NO'}; RESET_TARGET reads first and spares low cells, so it"
+        " agrees statistically"
+    )
     return figures
 
 
@@ -94,8 +106,11 @@ def _faults(
     for key in sorted({name for run in runs for name in run} - {"accuracy"}):
         figures[f"faults_{key}"] = int(sum(run.get(key, 0) for run in runs))
     figures["faults_accuracy"] = float(np.mean([run["accuracy"] for run in runs]))
-    show(f"sessions under faults ({faults}), sums of {len(known)}", ["figure", "value"],
-         [[key.removeprefix("faults_"), value] for key, value in figures.items() if key != "faults"])  # fmt: skip
+    show(
+        f"sessions under faults ({faults}), sums of {len(known)}",
+        ["figure", "value"],
+        [[key.removeprefix("faults_"), value] for key, value in figures.items() if key != "faults"],
+    )
     return figures
 
 
@@ -109,12 +124,19 @@ def _rates(quick: bool, show: Callable[..., None]) -> dict[str, Any]:
         ["operation", "protocol", "bare TCP", "share of limit"],
         [[text, figures[key], figures[f"{key}_limit"], figures[f"{key}_of_limit"]] for key, text in names.items()],
     )
-    show("what a learner sees", ["operation", "value"],
-         [["processor time of the driver for a chip read, us", figures["chip_reads_driver_cpu_us"]],
-          ["processor time of the driver for a pulse, us", figures["pulses_driver_cpu_us"]],
-          ["one sample of the weights (three chips), ms", figures["three_chips_ms"]],
-          *[[f"masked update of {figures['update_cells']} cells, {way}, ms", figures[f"update_{way}_ms"]]
-            for way in ("cell", "row", "column", "reset_target")]])  # fmt: skip
+    show(
+        "what a learner sees",
+        ["operation", "value"],
+        [
+            ["processor time of the driver for a chip read, us", figures["chip_reads_driver_cpu_us"]],
+            ["processor time of the driver for a pulse, us", figures["pulses_driver_cpu_us"]],
+            ["one sample of the weights (three chips), ms", figures["three_chips_ms"]],
+            *[
+                [f"masked update of {figures['update_cells']} cells, {way}, ms", figures[f"update_{way}_ms"]]
+                for way in ("cell", "row", "column", "reset_target")
+            ],
+        ],
+    )
     return figures
 
 

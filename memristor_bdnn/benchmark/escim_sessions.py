@@ -64,9 +64,7 @@ class Session:
     facts: dict[str, Any]
 
 
-def session(
-    chips: Accelerator, seed: int, outcomes: dict[bytes, TrialOutcome], initial: int, queries: int
-) -> Session:
+def session(chips: Accelerator, seed: int, outcomes: dict[bytes, TrialOutcome], initial: int, queries: int) -> Session:
     """Run the active-learning loop of the demo on an accelerator; the store is read back from disk."""
     learner = learners.create("msgld", chips, None, seed)
     asked = np.zeros(chips.n_cells, dtype=np.int64)

@@ -34,9 +34,18 @@ class Plan:
 
 
 QUICK = Plan(
-    runs=20, patience=50, faults_runs=10, network_runs=4, network_proposals=4000, backpropagation_runs=2,
-    trainings=4, cartpole_rows=192, episodes=20, agents=1, dqn_steps=4000,
-)  # fmt: skip
+    runs=20,
+    patience=50,
+    faults_runs=10,
+    network_runs=4,
+    network_proposals=4000,
+    backpropagation_runs=2,
+    trainings=4,
+    cartpole_rows=192,
+    episodes=20,
+    agents=1,
+    dqn_steps=4000,
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -85,10 +94,18 @@ def cancer_part(plan: Plan, preset: Any, seed: int, figures: dict[str, Any]) -> 
     taken = time.perf_counter() - started
     small, fewer = cancer_runs(preset, replace(config, rows=96, burn_in=12), plan.runs, seed + 1)
     rows = [
-        (f"{r} rows x 16", published, float(np.median(a)), float(a.mean()), float(a.min()), float(a.max()),
-         int(np.median(p.proposals)), int(np.median(p.accepted)))
+        (
+            f"{r} rows x 16",
+            published,
+            float(np.median(a)),
+            float(a.mean()),
+            float(a.min()),
+            float(a.max()),
+            int(np.median(p.proposals)),
+            int(np.median(p.accepted)),
+        )
         for r, published, a, p in ((plan.rows, "0.963", accuracy, posterior), (96, "-", small, fewer))
-    ]  # fmt: skip
+    ]
     print_table(
         f"Breast cancer, test accuracy of {plan.runs} arrays, each with its own split (369 + 200 rows)",
         ("array", "published", "median", "mean", "lowest", "highest", "proposals", "rows accepted"),
@@ -192,12 +209,26 @@ def cartpole_part(plan: Plan, preset: Any, seed: int, figures: dict[str, Any]) -
         f"Cart-pole, mean reward of {plan.episodes} gymnasium episodes (500 is the most)",
         ("method", "published", "trainings", "median", "lowest", "highest", "training episodes"),
         [
-            (f"MCMC, two arrays {config.rows}x4", 484.0, plan.trainings, float(np.median(rewards)), min(rewards),
-             max(rewards), int(np.median(posterior.proposals))),
-            ("deep Q-network, 4-48-48-2", 420.0, plan.agents, float(np.median(others)), min(others), max(others),
-             f"{plan.dqn_steps} steps"),
+            (
+                f"MCMC, two arrays {config.rows}x4",
+                484.0,
+                plan.trainings,
+                float(np.median(rewards)),
+                min(rewards),
+                max(rewards),
+                int(np.median(posterior.proposals)),
+            ),
+            (
+                "deep Q-network, 4-48-48-2",
+                420.0,
+                plan.agents,
+                float(np.median(others)),
+                min(others),
+                max(others),
+                f"{plan.dqn_steps} steps",
+            ),
         ],
-    )  # fmt: skip
+    )
     return {
         "cartpole_median_reward": float(np.median(rewards)),
         "cartpole_rewards": rewards,

@@ -42,9 +42,7 @@ def cancer_split(seed: int, features: int = 16) -> Split:
     x_train, x_test, y_train, y_test = train_test_split(x, y, test_size=200, random_state=seed, stratify=y)
     select = SelectKBest(chi2, k=features).fit(x_train, y_train)
     scale = StandardScaler().fit(select.transform(x_train))
-    return Split(
-        scale.transform(select.transform(x_train)), y_train, scale.transform(select.transform(x_test)), y_test
-    )
+    return Split(scale.transform(select.transform(x_train)), y_train, scale.transform(select.transform(x_test)), y_test)
 
 
 def cancer_runs(

@@ -22,12 +22,17 @@ PADDING = 0.003  # metres, of the collision model and of the re-check
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """--data, --arm, --rows and --execute."""
-    parser.add_argument("--data", metavar="FILE", help="the published pool or its folder (default: "
-                        "the folder MEMRISTOR_BDNN_DATA; without it, random contexts are used)")
+    parser.add_argument(
+        "--data",
+        metavar="FILE",
+        help="the published pool or its folder (default: "
+        "the folder MEMRISTOR_BDNN_DATA; without it, random contexts are used)",
+    )
     parser.add_argument("--arm", default="panda", help="arm to plan for (default panda)")
     parser.add_argument("--rows", type=int, default=None, help="pours to plan (default 300)")
-    parser.add_argument("--execute", type=int, default=None, metavar="N",
-                        help="plans to execute in the simulated world (default 40)")
+    parser.add_argument(
+        "--execute", type=int, default=None, metavar="N", help="plans to execute in the simulated world (default 40)"
+    )
     parser.add_argument("--ikfast", metavar="MODULE", help="compare solutions with a compiled IKFast module")
 
 
@@ -41,8 +46,14 @@ def run(args: argparse.Namespace) -> int:
     seeds = list(range(1 if args.quick else args.seeds or 1))
     rows = args.rows or (25 if args.quick else 300)
     executions = args.execute if args.execute is not None else 2 if args.quick else 40
-    runs = [{**inverse_kinematics(arm, seed, args.ikfast), **motion_planning(arm, seed, 12 if args.quick else 100),
-             **pours(arm, seed, rows, args.data, executions)} for seed in seeds]
+    runs = [
+        {
+            **inverse_kinematics(arm, seed, args.ikfast),
+            **motion_planning(arm, seed, 12 if args.quick else 100),
+            **pours(arm, seed, rows, args.data, executions),
+        }
+        for seed in seeds
+    ]
     figures: dict[str, Any] = {"arm": arm.name, **merge(runs)}
     if len(runs) > 1:
         figures["runs"] = runs
@@ -82,14 +93,17 @@ def inverse_kinematics(arm: Any, seed: int, ikfast: str | None, n: int = 10_000)
     for _ in range(20):
         begin = time.process_time()
         for i in range(0, 4096, 512):
-            solver.solve(poses[i: i + 512], free[i: i + 512])
+            solver.solve(poses[i : i + 512], free[i : i + 512])
         times.append((time.process_time() - begin) / 4096 * 1e6)
     result = {
-        "ik_poses": n, "ik_solutions": int(valid.sum()),
+        "ik_poses": n,
+        "ik_solutions": int(valid.sum()),
         "ik_max_position_error_m": float(np.abs(reached[:, :3, 3] - wanted[:, :3, 3]).max()),
         "ik_max_rotation_error": float(np.abs(reached[:, :3, :3] - wanted[:, :3, :3]).max()),
-        "ik_known_configurations_missed": int(missed), "ik_numerical_solutions": found,
-        "ik_numerical_solutions_lost": lost, "ik_us_per_pose": float(np.median(times)),
+        "ik_known_configurations_missed": int(missed),
+        "ik_numerical_solutions": found,
+        "ik_numerical_solutions_lost": lost,
+        "ik_us_per_pose": float(np.median(times)),
     }
     if ikfast:
         from dataclasses import replace
@@ -97,9 +111,15 @@ def inverse_kinematics(arm: Any, seed: int, ikfast: str | None, n: int = 10_000)
         other = ik.create(replace(arm, ik="ikfast", ik_module=ikfast, ik_options={"free_joint": arm.joint_names[-1]}))
         theirs, theirs_valid = other.solve(poses[:2000], free[:2000])
         result["ikfast_solutions"] = int(theirs_valid.sum())
-        result["ikfast_solutions_lost"] = int(sum(
-            (np.abs(q[i][valid[i]][None] - theirs[i][theirs_valid[i]][:, None]).max(axis=2).min(axis=1) > 1e-4).sum()
-            for i in range(2000) if theirs_valid[i].any()))
+        result["ikfast_solutions_lost"] = int(
+            sum(
+                (
+                    np.abs(q[i][valid[i]][None] - theirs[i][theirs_valid[i]][:, None]).max(axis=2).min(axis=1) > 1e-4
+                ).sum()
+                for i in range(2000)
+                if theirs_valid[i].any()
+            )
+        )
     return result
 
 
@@ -147,8 +167,14 @@ def motion_planning(arm: Any, seed: int, scenes: int) -> dict[str, Any]:
             result[f"ompl_median_ms_{kind}"] = float(np.median(ompl_milliseconds))
             result[f"ompl_default_recheck_share_{kind}"] = ompl_default_passed / len(ompl_milliseconds)
     model.close()
-    return {**result, "rrt_scenes": scenes, "rrt_solved_share": solved / scenes, "rrt_paths_rechecked": checked,
-            "rrt_recheck_share": passed / checked, "rrt_padding_m": PADDING}
+    return {
+        **result,
+        "rrt_scenes": scenes,
+        "rrt_solved_share": solved / scenes,
+        "rrt_paths_rechecked": checked,
+        "rrt_recheck_share": passed / checked,
+        "rrt_padding_m": PADDING,
+    }
 
 
 def clear(model: Any, path: FloatArray) -> bool:
@@ -179,7 +205,7 @@ def published_rows(data: str | None, rows: int, rng: np.random.Generator) -> tup
     drawn = 0
     while len(contexts) < rows and (pool is None or drawn < len(pool)):
         n = rows - len(contexts) + 8
-        features = rng.uniform(-1, 1, (n, 11)) if pool is None else pool[drawn: drawn + n]
+        features = rng.uniform(-1, 1, (n, 11)) if pool is None else pool[drawn : drawn + n]
         drawn += n
         c, p = decode(features)
         keep = np.asarray(is_valid(c, p))
@@ -215,9 +241,13 @@ def pours(arm: Any, seed: int, rows: int, data: str | None, execute: int) -> dic
     if not plans:
         raise PlanningError("no_ik", f"{arm.name}: none of {len(contexts)} pours could be planned: {dict(reasons)}")
     result = {
-        "source_of_pours": source, "pour_rows": len(contexts), "pour_planned_share": len(plans) / len(contexts),
-        "pour_median_s": float(np.median(seconds)), "pour_p95_s": float(np.percentile(seconds, 95)),
-        "pour_median_clock_s": float(np.median(wall)), "pour_failures": dict(reasons),
+        "source_of_pours": source,
+        "pour_rows": len(contexts),
+        "pour_planned_share": len(plans) / len(contexts),
+        "pour_median_s": float(np.median(seconds)),
+        "pour_p95_s": float(np.percentile(seconds, 95)),
+        "pour_median_clock_s": float(np.median(wall)),
+        "pour_failures": dict(reasons),
         "pour_worst_share_of_limits": over,
         "pour_full_rate_share": float(np.mean([p.tilt_rate >= planner.config.tilt_rate - 1e-9 for *_, p in plans])),
         "pour_weld_share": float(np.mean([p.weld for *_, p in plans])),
@@ -242,15 +272,20 @@ def executed(arm: Any, plans: list[tuple[int, Any, Any]]) -> dict[str, Any]:
                 if scene is None or world.arm is None:
                     return
                 for other in (scene.bowl, scene.table):
-                    seen.update("arm" for c in bullet.getContactPoints(world.arm.body, other)
-                                if c[8] < 0.0 and c[3] >= 0)  # the base stands on the table
+                    seen.update(
+                        "arm" for c in bullet.getContactPoints(world.arm.body, other) if c[8] < 0.0 and c[3] >= 0
+                    )  # the base stands on the table
                     seen.update("cup" for c in bullet.getContactPoints(scene.cup, other) if c[8] < 0.0)
 
             errors.append(float(world.pour_with_arm(plan, progress=look).details["tracking_error_rad"]))
             arm_touches += "arm" in seen
             cup_touches += "cup" in seen
-    return {"executed": len(errors), "executed_max_joint_error_rad": max(errors),
-            "executed_with_arm_contact": arm_touches, "executed_with_cup_contact": cup_touches}
+    return {
+        "executed": len(errors),
+        "executed_max_joint_error_rad": max(errors),
+        "executed_with_arm_contact": arm_touches,
+        "executed_with_cup_contact": cup_touches,
+    }
 
 
 def show(f: dict[str, Any]) -> None:
@@ -264,15 +299,20 @@ def show(f: dict[str, Any]) -> None:
         (f"IK: lost of {f['ik_numerical_solutions']} found numerically", f["ik_numerical_solutions_lost"], "0"),
         ("IK: us a pose, batches of 512", f["ik_us_per_pose"], "< 5"),
         (f"RRT-Connect: solved of {f['rrt_scenes']} random tables", f["rrt_solved_share"], "1"),
-        (f"RRT-Connect: {f['rrt_paths_rechecked']} paths pass the padded 0.01 rad re-check", f["rrt_recheck_share"],
-         "1"),
+        (
+            f"RRT-Connect: {f['rrt_paths_rechecked']} paths pass the padded 0.01 rad re-check",
+            f["rrt_recheck_share"],
+            "1",
+        ),
         ("RRT-Connect: median ms, open scene", f["rrt_median_ms_open"], "< 10"),
         ("RRT-Connect: median ms, wall and shelf", f["rrt_median_ms_hard"], "< 60"),
     ]
     if "ompl_median_ms_open" in f:
-        rows += [("OMPL with our steps and re-check: ms, open", f["ompl_median_ms_open"], ""),
-                 ("OMPL with our steps and re-check: ms, hard", f["ompl_median_ms_hard"], ""),
-                 ("OMPL's default step: paths free of collisions, hard", f["ompl_default_recheck_share_hard"], "")]
+        rows += [
+            ("OMPL with our steps and re-check: ms, open", f["ompl_median_ms_open"], ""),
+            ("OMPL with our steps and re-check: ms, hard", f["ompl_median_ms_hard"], ""),
+            ("OMPL's default step: paths free of collisions, hard", f["ompl_default_recheck_share_hard"], ""),
+        ]
     else:
         rows.append(("OMPL", "not installed", ""))
     rows += [
@@ -285,7 +325,8 @@ def show(f: dict[str, Any]) -> None:
         rows += [
             (f"executed {f['executed']}: worst joint error (rad)", f["executed_max_joint_error_rad"], "< 0.02"),
             ("executed: trials in which the arm touched bowl or table", f["executed_with_arm_contact"], "0"),
-            ("executed: trials in which the cup touched bowl or table", f["executed_with_cup_contact"], "0")]
+            ("executed: trials in which the cup touched bowl or table", f["executed_with_cup_contact"], "0"),
+        ]
     common.print_table(f"planning, {f['arm']}", ("figure", "value", "wanted"), rows)
     if f["pour_failures"]:
         print("pours without a plan, by reason:", f["pour_failures"])

@@ -11,9 +11,13 @@ from typing import Any
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """--audit looks for leaks as well."""
-    parser.add_argument("--audit", type=int, default=0, metavar="N",
-                        help="also run N random trials that are searched at every step for beads that went through a "
-                             "wall or a floor")
+    parser.add_argument(
+        "--audit",
+        type=int,
+        default=0,
+        metavar="N",
+        help="also run N random trials that are searched at every step for beads that went through a wall or a floor",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -48,20 +52,31 @@ def run(args: argparse.Namespace) -> int:
     batches = 16 if args.quick else 60
     one, two = rate_of_workers(1, batches), rate_of_workers(2, batches)
     figures: dict[str, Any] = {
-        "trials_per_s": float(np.mean(ours)), "trials_per_s_runs": ours,
-        "naive_trials_per_s": float(np.mean(naive)), "naive_trials_per_s_runs": naive,
+        "trials_per_s": float(np.mean(ours)),
+        "trials_per_s_runs": ours,
+        "naive_trials_per_s": float(np.mean(naive)),
+        "naive_trials_per_s_runs": naive,
         "speedup_over_naive": float(np.mean(ratio)),
-        "one_worker_trials_per_s": one, "two_workers_trials_per_s": two, "two_workers_gain": two / one,
+        "one_worker_trials_per_s": one,
+        "two_workers_trials_per_s": two,
+        "two_workers_gain": two / one,
     }
-    common.print_table("simulated pours without an arm", ("set-up", "trials/s", "relative"), [
-        ("this world, one core", figures["trials_per_s"], figures["speedup_over_naive"]),
-        ("naive PyBullet, one core", figures["naive_trials_per_s"], 1.0),
-        ("collect, one worker (clock)", one, 1.0), ("collect, two workers (clock)", two, two / one),
-    ])
+    common.print_table(
+        "simulated pours without an arm",
+        ("set-up", "trials/s", "relative"),
+        [
+            ("this world, one core", figures["trials_per_s"], figures["speedup_over_naive"]),
+            ("naive PyBullet, one core", figures["naive_trials_per_s"], 1.0),
+            ("collect, one worker (clock)", one, 1.0),
+            ("collect, two workers (clock)", two, two / one),
+        ],
+    )
     if args.audit > 0:
         figures |= audited(args.audit)
-        print(f"{figures['audited_trials']} audited trials: {figures['leaks']} beads through a wall or a floor, "
-              f"{figures['bowls_tipped']} bowls tipped over, {figures['not_finite']} outcomes not finite")
+        print(
+            f"{figures['audited_trials']} audited trials: {figures['leaks']} beads through a wall or a floor, "
+            f"{figures['bowls_tipped']} bowls tipped over, {figures['not_finite']} outcomes not finite"
+        )
     common.write_record(args.out, common.record(figures, list(range(repeats))))
     return 0
 
@@ -133,22 +148,33 @@ def naive_trial(seed: int) -> float:
         p.createMultiBody(0, p.createCollisionShape(p.GEOM_PLANE, physicsClientId=client), physicsClientId=client)
         bodies = []
         with tempfile.TemporaryDirectory() as folder:
-            for name, vessel, mass, place in (("bowl", bowl_of(context), setup.bowl_mass, BOWL_POSITION),
-                                              ("cup", cup_of(context), setup.cup_mass, poses[0, :3, 3].tolist())):
+            for name, vessel, mass, place in (
+                ("bowl", bowl_of(context), setup.bowl_mass, BOWL_POSITION),
+                ("cup", cup_of(context), setup.cup_mass, poses[0, :3, 3].tolist()),
+            ):
                 mesh = Path(folder) / f"{name}.obj"
                 mesh.write_text(convex_parts(vessel))
                 shape = p.createCollisionShape(p.GEOM_MESH, fileName=str(mesh), physicsClientId=client)
                 bodies.append(p.createMultiBody(mass, shape, basePosition=place, physicsClientId=client))
         bowl, cup = bodies
-        grip = p.createConstraint(cup, -1, -1, -1, p.JOINT_FIXED, (0, 0, 0), (0, 0, 0), poses[0, :3, 3].tolist(),
-                                  physicsClientId=client)
+        grip = p.createConstraint(
+            cup, -1, -1, -1, p.JOINT_FIXED, (0, 0, 0), (0, 0, 0), poses[0, :3, 3].tolist(), physicsClientId=client
+        )
         beads = []
-        for radius, mass, position in zip(setup.radii.tolist(), setup.masses.tolist(),
-                                          (setup.positions + poses[0, :3, 3]).tolist(), strict=True):
+        for radius, mass, position in zip(
+            setup.radii.tolist(), setup.masses.tolist(), (setup.positions + poses[0, :3, 3]).tolist(), strict=True
+        ):
             shape = p.createCollisionShape(p.GEOM_SPHERE, radius=radius, physicsClientId=client)
             bead = p.createMultiBody(mass, shape, basePosition=position, physicsClientId=client)
-            p.changeDynamics(bead, -1, lateralFriction=0.5, rollingFriction=0.001, spinningFriction=0.001,
-                             restitution=0.8, physicsClientId=client)
+            p.changeDynamics(
+                bead,
+                -1,
+                lateralFriction=0.5,
+                rollingFriction=0.001,
+                spinningFriction=0.001,
+                restitution=0.8,
+                physicsClientId=client,
+            )
             beads.append(bead)
         for k in range(n + 1):
             p.changeConstraint(grip, poses[k, :3, 3].tolist(), turns[k], maxForce=500, physicsClientId=client)

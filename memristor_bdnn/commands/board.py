@@ -38,8 +38,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     maps.add_argument("--out", metavar="PNG", default="chip_maps.png", help="image (default: %(default)s)")
     maps.add_argument("--npz", metavar="FILE", help="save the averages as read_ua (chips, 128, 32)")
     test = sub.add_parser("selftest", parents=[address], help="SET/RESET chosen cells: transition statistics")
-    test.add_argument("--cells", default=DEFAULT_BLOCK, metavar="CHIP:BL-BL:SL-SL",
-                      help="block of cells (default: %(default)s, unused by the network)")  # fmt: skip
+    test.add_argument(
+        "--cells",
+        default=DEFAULT_BLOCK,
+        metavar="CHIP:BL-BL:SL-SL",
+        help="block of cells (default: %(default)s, unused by the network)",
+    )
     test.add_argument("--pulses", type=int, default=8, help="SETs, then RESETs, in a cycle (default: %(default)s)")
     test.add_argument("--cycles", type=int, default=2, help="cycles (default: %(default)s)")
     test.add_argument("--reads", type=int, default=10, help="reads averaged for a state (default: %(default)s)")
@@ -118,14 +122,19 @@ def _read(args: argparse.Namespace, board: Any) -> int:
     if args.bl is not None:
         board.detect()
         reads = np.array([board.read_cell(args.chip, args.bl, args.sl) for _ in range(args.samples)])
-        print(f"chip {args.chip} BL {args.bl} SL {args.sl}: mean {reads.mean():.4f} uA, SD {reads.std():.4f} uA,"
-              f" {reads.size} reads from {reads.min():.4f} to {reads.max():.4f} uA")  # fmt: skip
+        print(
+            f"chip {args.chip} BL {args.bl} SL {args.sl}: mean {reads.mean():.4f} uA, SD {reads.std():.4f} uA,"
+            f" {reads.size} reads from {reads.min():.4f} to {reads.max():.4f} uA"
+        )
         return 0
     reads = _chip_ua(board, args.chip, args.samples)
     state, noise = reads.mean(axis=0), reads.std(axis=0)
     quantiles = np.quantile(state, [0, 0.05, 0.5, 0.95, 1])
-    print(f"chip {args.chip}: mean {state.mean():.4f} uA, quantiles 0/5/50/95/100 %: "
-          + " ".join(f"{q:.3f}" for q in quantiles) + f" uA; mean SD of a read {noise.mean():.4f} uA")  # fmt: skip
+    print(
+        f"chip {args.chip}: mean {state.mean():.4f} uA, quantiles 0/5/50/95/100 %: "
+        + " ".join(f"{q:.3f}" for q in quantiles)
+        + f" uA; mean SD of a read {noise.mean():.4f} uA"
+    )
     if args.npz:
         save_npz(args.npz, {"read_ua": reads})
         print(f"wrote {args.npz}")
@@ -190,15 +199,24 @@ def _selftest(args: argparse.Namespace) -> int:
         with Progress(transient=True) as bar:
             task = bar.add_task("pulses", total=None)
             result = selftest.run(
-                board, cells, pulses=args.pulses, cycles=args.cycles, reads=args.reads,
+                board,
+                cells,
+                pulses=args.pulses,
+                cycles=args.cycles,
+                reads=args.reads,
                 progress=lambda done, total: bar.update(task, completed=done, total=total),
-            )  # fmt: skip
+            )
     finally:
         board.close()
-    print_table(f"transitions of {cells.size} cells", ["state before", "pulses", "mean change uA", "SD uA", "share up"],
-                result.table())  # fmt: skip
-    print(f"SET {result.mean_set_ua:+.3f} uA, RESET {result.mean_reset_ua:+.3f} uA on average;"
-          f" {result.silent} of {cells.size} cells do not respond; {len(board.lost_pulses)} answers lost")  # fmt: skip
+    print_table(
+        f"transitions of {cells.size} cells",
+        ["state before", "pulses", "mean change uA", "SD uA", "share up"],
+        result.table(),
+    )
+    print(
+        f"SET {result.mean_set_ua:+.3f} uA, RESET {result.mean_reset_ua:+.3f} uA on average;"
+        f" {result.silent} of {cells.size} cells do not respond; {len(board.lost_pulses)} answers lost"
+    )
     if args.out:
         result.write_csv(args.out)
         print(f"wrote {args.out}; next: memristor-bdnn device fit {args.out} --out my_chips.yaml")

@@ -29,8 +29,7 @@ def run(args: argparse.Namespace) -> int:
     from memristor_bdnn.pouring.world import WorldConfig
 
     config = from_yaml(WorldConfig, args.world, "world") if args.world else WorldConfig()
-    result = collect(args.out, args.trials, config, workers=args.workers, dask=args.dask,
-                     first_seed=args.first_seed)
+    result = collect(args.out, args.trials, config, workers=args.workers, dask=args.dask, first_seed=args.first_seed)
     print(summary(result.rows))
     if args.export:
         options = f" --first-seed {args.first_seed}" if args.first_seed else ""

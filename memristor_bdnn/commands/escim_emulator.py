@@ -20,15 +20,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--abort-port", type=int, help="second command port (default: 5000 if free, else any)")
     parser.add_argument("--preset", default="tsinghua_taox_hfox", help="device preset or YAML file (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="same seed, same chips as accelerator:=simulated")
-    parser.add_argument("--network-cells", type=int, default=9756,
-                        help="cells that share the simulated accelerator's random stream (%(default)s)")  # fmt: skip
+    parser.add_argument(
+        "--network-cells",
+        type=int,
+        default=9756,
+        help="cells that share the simulated accelerator's random stream (%(default)s)",
+    )
     parser.add_argument("--dialect", choices=("C", "P"), default="C", help="C: current boards; P: published firmware")
     parser.add_argument("--no-checks", action="store_true", help="send no head check and no CRC, verify none")
     parser.add_argument("--background-map", action="store_true", help="MAP_ARRAY answers before the job is done")
     parser.add_argument("--timing", action="store_true", help="take the time the real board would take")
-    parser.add_argument("--faults", default="", metavar="NAME=P,...",
-                        help="drop, corrupt, truncate, garbage, busy, reset, delay (probabilities per request),"
-                        " delay_max_s, stuck (share of cells); e.g. drop=0.05,corrupt=0.01,delay=0.01")  # fmt: skip
+    parser.add_argument(
+        "--faults",
+        default="",
+        metavar="NAME=P,...",
+        help="drop, corrupt, truncate, garbage, busy, reset, delay (probabilities per request),"
+        " delay_max_s, stuck (share of cells); e.g. drop=0.05,corrupt=0.01,delay=0.01",
+    )
     parser.add_argument("--replay", metavar="FILE", help="answer from a recorded session instead of chips")
     parser.add_argument("--stats", metavar="FILE", help="write requests, pulses per cell and faults as JSON on exit")
 
@@ -55,9 +63,15 @@ def run(args: argparse.Namespace) -> int:
         server = Server(replay, args.host, args.port, args.abort_port, injector)
     else:
         config = EmulatorConfig(
-            preset=args.preset, seed=args.seed, network_cells=args.network_cells, dialect=args.dialect,
-            checks=not args.no_checks, blocking_map=not args.background_map, timing=args.timing, stuck=faults.stuck,
-        )  # fmt: skip
+            preset=args.preset,
+            seed=args.seed,
+            network_cells=args.network_cells,
+            dialect=args.dialect,
+            checks=not args.no_checks,
+            blocking_map=not args.background_map,
+            timing=args.timing,
+            stuck=faults.stuck,
+        )
         board = EmulatedBoard(config)
         server = Server(BoardResponder(board, injector), args.host, args.port, args.abort_port, injector)
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -69,10 +83,13 @@ def run(args: argparse.Namespace) -> int:
     if args.stats and board is not None:
         given = board.pulses_given
         statistics = {
-            "requests": board.requests, "pulses": int(given.sum()), "max_pulses_per_cell": int(given.max()),
-            "map_pulses": int(board.chips.map_pulses.sum()), "faults": injector.counts,
+            "requests": board.requests,
+            "pulses": int(given.sum()),
+            "max_pulses_per_cell": int(given.max()),
+            "map_pulses": int(board.chips.map_pulses.sum()),
+            "faults": injector.counts,
             "pulses_per_cell": given.tolist(),
-        }  # fmt: skip
+        }
         write_atomic(args.stats, (json.dumps(statistics) + "\n").encode())
     if args.replay and replay.mismatch:
         print(f"the replayed session diverged: {replay.mismatch}")

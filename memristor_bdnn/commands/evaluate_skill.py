@@ -18,8 +18,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     source.add_argument("--pool", metavar="FILE", help="pool to learn from, actively and passively (default: shipped)")
     parser.add_argument("--checkpoint", metavar="FILE", help="learner state to load (default STORE.npz if there)")
     parser.add_argument("--learner", default="msgld", help="learner plugin (default msgld)")
-    parser.add_argument("--recipe", default="pouring", help="options of the msgld learner, as for `learn` (default "
-                        "pouring); --config's section learner changes single options")
+    parser.add_argument(
+        "--recipe",
+        default="pouring",
+        help="options of the msgld learner, as for `learn` (default "
+        "pouring); --config's section learner changes single options",
+    )
     parser.add_argument("--accelerator", default="simulated", help="accelerator (default simulated)")
     parser.add_argument("--preset", default="tsinghua_taox_hfox", help="device preset or YAML file")
     parser.add_argument("--config", metavar="YAML", help="file with sections learner and skill, as for `learn`")
@@ -51,16 +55,28 @@ def run(args: argparse.Namespace) -> int:
         policies: dict[str, ev.Policy] = {name: ev.learned_policy(item) for name, item in learners.items()}
         policies |= {"designed": ev.designed_policy, "random": ev.random_policy}
         task = progress.add_task("pouring", total=args.pairs * len(policies))
-        scores = ev.evaluate(skill, policies, args.pairs, args.candidates, args.seed,
-                             lambda done, total: progress.update(task, completed=done))
+        scores = ev.evaluate(
+            skill,
+            policies,
+            args.pairs,
+            args.candidates,
+            args.seed,
+            lambda done, total: progress.update(task, completed=done),
+        )
     figures: dict[str, Any] = {"labels": labels, "pairs": args.pairs, "candidates": args.candidates}
     for name, score in scores.items():
-        figures |= {f"{name}_fraction": score.fraction, f"{name}_fraction_se": score.standard_error,
-                    f"{name}_success": score.success, f"{name}_infeasible": score.infeasible}
+        figures |= {
+            f"{name}_fraction": score.fraction,
+            f"{name}_fraction_se": score.standard_error,
+            f"{name}_success": score.success,
+            f"{name}_infeasible": score.infeasible,
+        }
     figures["gain_over_random"] = scores["learned"].fraction - scores["random"].fraction
-    common.print_table(f"{args.pairs} unseen bowl/cup pairs, {labels} labels",
-                       ("policy", "fraction poured", "standard error", "success rate"),
-                       [(n, s.fraction, s.standard_error, s.success) for n, s in scores.items()])
+    common.print_table(
+        f"{args.pairs} unseen bowl/cup pairs, {labels} labels",
+        ("policy", "fraction poured", "standard error", "success rate"),
+        [(n, s.fraction, s.standard_error, s.success) for n, s in scores.items()],
+    )
     if args.figure:
         from memristor_bdnn.report.pouring_figures import skill_bars
 
@@ -122,8 +138,16 @@ def _learned(args: argparse.Namespace, options: Any, progress: Any) -> tuple[dic
         def show(done: int, total: int, task: Any = task) -> None:
             progress.update(task, completed=done)
 
-        ev.learn_from_pool(made[name], pool, args.labels, args.initial, chosen_by,
-                           np.random.default_rng(args.seed), args.per_round, progress=show)
+        ev.learn_from_pool(
+            made[name],
+            pool,
+            args.labels,
+            args.initial,
+            chosen_by,
+            np.random.default_rng(args.seed),
+            args.per_round,
+            progress=show,
+        )
     return made, args.labels
 
 

@@ -11,8 +11,12 @@ from dataclasses import asdict
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``memristor-bdnn validate-world``."""
-    parser.add_argument("--data", required=True, metavar="FILE",
-                        help="labelled trials: an .npz with x_pool and score_pool, or a pool of `collect`")
+    parser.add_argument(
+        "--data",
+        required=True,
+        metavar="FILE",
+        help="labelled trials: an .npz with x_pool and score_pool, or a pool of `collect`",
+    )
     parser.add_argument("--rows", type=int, default=300, help="rows drawn from it without replacement (default 300)")
     parser.add_argument("--seeds", type=int, default=2, help="simulations of each row, at least 2 (default 2)")
     parser.add_argument("--seed", type=int, default=0, help="of the choice of rows and of the scenes (default 0)")
@@ -44,8 +48,14 @@ def run(args: argparse.Namespace) -> int:
     chosen = np.random.default_rng(args.seed).choice(len(data.x), args.rows, replace=False)
     with Progress(transient=True) as progress:
         task = progress.add_task("trials", total=args.rows * args.seeds)
-        found = compare(data.x[chosen], data.score[chosen], config, args.seeds, 1000 * args.seed,
-                        lambda done, total: progress.update(task, completed=done))
+        found = compare(
+            data.x[chosen],
+            data.score[chosen],
+            config,
+            args.seeds,
+            1000 * args.seed,
+            lambda done, total: progress.update(task, completed=done),
+        )
     rows = [(name, value) for name, value in asdict(found).items()]
     if not config.audit:
         rows = [r for r in rows if r[0] != "leaks"]

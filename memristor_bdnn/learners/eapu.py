@@ -144,9 +144,14 @@ class EaPULearner:
             return cancelled is not None and cancelled()
 
         result = exsitu.train(
-            self.network, self.accelerator.preset, self._scaled(x), self._targets(y), cfg.ex_situ, self.rng,
+            self.network,
+            self.accelerator.preset,
+            self._scaled(x),
+            self._targets(y),
+            cfg.ex_situ,
+            self.rng,
             on_epoch=on_epoch,
-        )  # fmt: skip
+        )
         written = self.accelerator.write_verify(result.states)
         self.writing_sd_ua = written.sd_error_ua if cfg.writing_sd_ua is None else cfg.writing_sd_ua
         self._adam = exsitu.Adam(self.network.n_weights, cfg.learning_rate)

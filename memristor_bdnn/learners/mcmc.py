@@ -50,9 +50,12 @@ class MCMCConfig:
     )
     burn_in: int = option(64, "rows accepted and overwritten again by fit before those that count", low=0, high=65536)
     weight_span: float = option(
-        2.0, "weight when one device of a pair is at the top of the window and the other at the bottom",
-        low=1e-3, high=1e3, source="D",
-    )  # fmt: skip
+        2.0,
+        "weight when one device of a pair is at the top of the window and the other at the bottom",
+        low=1e-3,
+        high=1e3,
+        source="D",
+    )
     prior_sd: float = option(1.0, "SD of the Gaussian prior on a weight", low=1e-3, high=1e3, source="D")
     max_proposals: int = option(4000, "proposals in one call of fit or learn", low=1, high=10_000_000, source="D")
     softness: float = option(

@@ -103,9 +103,13 @@ def episode_rewards(g: Array, rng: np.random.Generator) -> Array:
 
 
 def train(
-    preset: DevicePreset, config: CartPoleConfig, trainings: int, rng: np.random.Generator,
-    stuck_low: float = 0.0, stuck_high: float = 0.0,
-) -> Posterior:  # fmt: skip
+    preset: DevicePreset,
+    config: CartPoleConfig,
+    trainings: int,
+    rng: np.random.Generator,
+    stuck_low: float = 0.0,
+    stuck_high: float = 0.0,
+) -> Posterior:
     """Independent trainings side by side, each a chain over two arrays of ``config.rows`` rows of 4 parameters.
 
     The acceptance ratio is the ratio of priors times that of the rewards (``config.acceptance``). While a

@@ -187,9 +187,7 @@ class Posterior:
         return weights
 
 
-def run_chains(
-    arrays: RowArrays, log_likelihood: LogLikelihood, config: ChainConfig, share: float = 1.0
-) -> Posterior:
+def run_chains(arrays: RowArrays, log_likelihood: LogLikelihood, config: ChainConfig, share: float = 1.0) -> Posterior:
     """Walk every array's chain from its first row to its last.
 
     Row n + 1 is proposed around row n; it is accepted with probability min(1, a), a the ratio of

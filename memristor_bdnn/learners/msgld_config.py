@@ -25,9 +25,7 @@ class MSGLDConfig:
         high=1000,
         source="D",
     )
-    devices_per_weight: int = option(
-        3, "memristors whose currents add up to one weight", low=1, high=16, source="P"
-    )
+    devices_per_weight: int = option(3, "memristors whose currents add up to one weight", low=1, high=16, source="P")
     offset_ua: float = option(6.66, "sum of a weight's currents that means weight 0", unit="uA", source="C, D")
     scale_ua: float = option(1.1, "current per unit of weight", low=1e-3, high=1e3, unit="uA", source="C")
     calibrate_offset: bool = option(
@@ -53,9 +51,7 @@ class MSGLDConfig:
     restart_marks: bool = option(
         True, "start p afresh whenever labels were added; False decays over the whole run", source="D"
     )
-    rms_decay: float = option(
-        0.99, "decay of the centred RMS average of the gradient", low=0.0, high=1.0, source="C"
-    )
+    rms_decay: float = option(0.99, "decay of the centred RMS average of the gradient", low=0.0, high=1.0, source="C")
     update: str = option(
         "sign",
         "what a marked weight gets: one pulse (sign), or pulses in proportion to its gradient (magnitude); or "
@@ -63,9 +59,7 @@ class MSGLDConfig:
         choices=("sign", "magnitude", "sgd"),
         source="P",
     )
-    sgd_rate: float = option(
-        0.03, "plain SGD: pulses per unit of gradient", low=0.0, high=1e3, source="assumption"
-    )
+    sgd_rate: float = option(0.03, "plain SGD: pulses per unit of gradient", low=0.0, high=1e3, source="assumption")
     max_pulses: int = option(
         5, "largest number of pulses per device and step (magnitude, sgd)", low=1, high=100, source="assumption"
     )
@@ -109,9 +103,7 @@ class MSGLDConfig:
         0, "epochs of each learn() before the first sample is kept", low=0, high=10_000, source="D"
     )
     replay_rows: int = option(0, "rows of fit() that go on being learned in situ", low=0, high=100_000, source="D")
-    replay_weight: float = option(
-        0.1, "weight of a replayed row against a new one", low=0.0, high=10.0, source="D"
-    )
+    replay_weight: float = option(0.1, "weight of a replayed row against a new one", low=0.0, high=10.0, source="D")
 
     deployment_share: float = option(
         0.0,

@@ -96,8 +96,7 @@ class BayesianNetwork:
     def split(self, flat: FloatArray) -> list[FloatArray]:
         """Views of flat weights (S, n_weights), one (S, inputs + 1, outputs) per layer."""
         return [
-            flat[:, part].reshape(len(flat), i, o)
-            for part, (i, o, _) in zip(self.layers, self.shapes, strict=True)
+            flat[:, part].reshape(len(flat), i, o) for part, (i, o, _) in zip(self.layers, self.shapes, strict=True)
         ]
 
     def weights(self, currents: FloatArray) -> list[FloatArray]:

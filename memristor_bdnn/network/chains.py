@@ -77,8 +77,6 @@ class Chains:
         """
         samples = len(flat)
         by_chain = np.ascontiguousarray(flat.reshape(samples, self.count, -1).transpose(1, 0, 2))
-        result = self.one.gradient(
-            x, y, by_chain.reshape(samples * self.count, -1), groups * self.count, sample_weight
-        )
+        result = self.one.gradient(x, y, by_chain.reshape(samples * self.count, -1), groups * self.count, sample_weight)
         gradient = result.gradient.reshape(self.count, groups, -1).transpose(1, 0, 2).reshape(groups, -1)
         return LossGradient(result.loss * self.count, gradient, result.probability)

@@ -30,9 +30,7 @@ class ExSituConfig:
     """Options of ex situ training (Adam on the device states)."""
 
     epochs: int = option(300, "full-batch epochs", low=1, high=100_000, source="assumption")
-    learning_rate: float = option(
-        0.02, "Adam step, microampere", low=1e-5, high=1.0, unit="uA", source="assumption"
-    )
+    learning_rate: float = option(0.02, "Adam step, microampere", low=1e-5, high=1.0, unit="uA", source="assumption")
     final_rate: float = option(
         1.0, "learning rate of the last epoch over the first; falls along a cosine", low=0.0, high=1.0, source="D"
     )
@@ -89,9 +87,7 @@ class Adam:
         return -self.learning_rate * first / (np.sqrt(second) + 1e-8)
 
 
-def initial_states(
-    network: Chains, preset: DevicePreset, config: ExSituConfig, rng: np.random.Generator
-) -> FloatArray:
+def initial_states(network: Chains, preset: DevicePreset, config: ExSituConfig, rng: np.random.Generator) -> FloatArray:
     """States (n_cells,) of random weights: independent devices spread over the window, scaled per layer."""
     low, high = preset.window_ua
     centre = np.clip(network.offset / network.devices, low, high)

@@ -124,8 +124,13 @@ class CollisionModel:
         for index, value in zip(self._fingers, self.arm.finger_positions(width), strict=True):
             self._p.resetJointState(self._robot, index, value)
 
-    def add_obstacle(self, name: str, boxes: Sequence[BoxLike], position: npt.ArrayLike = (0, 0, 0),
-                     quaternion: npt.ArrayLike = (0, 0, 0, 1)) -> None:
+    def add_obstacle(
+        self,
+        name: str,
+        boxes: Sequence[BoxLike],
+        position: npt.ArrayLike = (0, 0, 0),
+        quaternion: npt.ArrayLike = (0, 0, 0, 1),
+    ) -> None:
         """Add a fixed body made of boxes, at a pose in the world.
 
         Args:
@@ -194,8 +199,7 @@ class CollisionModel:
         """Whether one configuration (dof,) touches nothing."""
         return self.first_contact(q[None]) is None
 
-    def first_contact(self, path: FloatArray,
-                      order: npt.NDArray[np.intp] | None = None) -> tuple[int, Contact] | None:
+    def first_contact(self, path: FloatArray, order: npt.NDArray[np.intp] | None = None) -> tuple[int, Contact] | None:
         """The first configuration of a path (n, dof) that touches something, and what; None if there is none.
 
         Args:
@@ -268,8 +272,14 @@ class CollisionModel:
         index = self._joints[0]
         return [name for name, i in self._link_index.items() if -1 <= i <= index]
 
-    def _body(self, boxes: Sequence[BoxLike], mass: float, position: npt.ArrayLike,
-              quaternion: npt.ArrayLike, grow: float = 0.0) -> int:
+    def _body(
+        self,
+        boxes: Sequence[BoxLike],
+        mass: float,
+        position: npt.ArrayLike,
+        quaternion: npt.ArrayLike,
+        grow: float = 0.0,
+    ) -> int:
         if not boxes:
             raise ConfigError("a collision body needs at least one box")
         p = self._p
@@ -277,9 +287,16 @@ class CollisionModel:
             shapeTypes=[p.GEOM_BOX] * len(boxes),
             halfExtents=[tuple(h + grow for h in b.half_extents) for b in boxes],
             collisionFramePositions=[tuple(b.position) for b in boxes],
-            collisionFrameOrientations=[tuple(b.quaternion) for b in boxes])
-        return int(p.createMultiBody(mass, shape, basePosition=tuple(np.asarray(position, dtype=float)),
-                                     baseOrientation=tuple(np.asarray(quaternion, dtype=float))))
+            collisionFrameOrientations=[tuple(b.quaternion) for b in boxes],
+        )
+        return int(
+            p.createMultiBody(
+                mass,
+                shape,
+                basePosition=tuple(np.asarray(position, dtype=float)),
+                baseOrientation=tuple(np.asarray(quaternion, dtype=float)),
+            )
+        )
 
     def _allow(self, link: int, other: int, other_link: int = -1) -> None:
         """Let a link of the arm touch another body or link."""
@@ -294,9 +311,12 @@ class CollisionModel:
         for i in range(self._p.getNumJoints(self._robot)):
             self._allow(i, self._robot, self._p.getJointInfo(self._robot, i)[16])
         moved_by = self._moved_by()
-        relatives = [(a, b) for a in moved_by for b in moved_by
-                     if a < b and len(moved_by[a] ^ moved_by[b]) <= 2 and (self._robot, b, self._robot, a)
-                     not in self._allowed]
+        relatives = [
+            (a, b)
+            for a in moved_by
+            for b in moved_by
+            if a < b and len(moved_by[a] ^ moved_by[b]) <= 2 and (self._robot, b, self._robot, a) not in self._allowed
+        ]
         nearest = {pair: (np.inf, -np.inf) for pair in relatives}
         low, high = self.arm.limits()
         for q in np.random.default_rng(0).uniform(low, high, (RELATIVES_SAMPLES, self.arm.dof)):
@@ -390,8 +410,14 @@ class CollisionModel:
         fixed = [(body, -1) for body in (self._table, *self._obstacles) if body is not None]
         cup = [] if self._cup is None else [(self._cup, -1)]
         parts = links + cup + fixed
-        pairs = [(i, j) for i, a in enumerate(parts) for j, b in enumerate(parts)
-                 if i < j and not (a in fixed and b in fixed)
-                 and (*a, *b) not in self._allowed and (*b, *a) not in self._allowed]
+        pairs = [
+            (i, j)
+            for i, a in enumerate(parts)
+            for j, b in enumerate(parts)
+            if i < j
+            and not (a in fixed and b in fixed)
+            and (*a, *b) not in self._allowed
+            and (*b, *a) not in self._allowed
+        ]
         table = np.array(pairs)
         self._pairs = parts, table[:, 0], table[:, 1]

@@ -36,8 +36,13 @@ class Hold:
     weights: FloatArray
 
 
-def holds(model: CollisionModel, aligned: FloatArray | None, context: PourContext, parameters: PourParameters,
-          everywhere: bool) -> list[Hold]:
+def holds(
+    model: CollisionModel,
+    aligned: FloatArray | None,
+    context: PourContext,
+    parameters: PourParameters,
+    everywhere: bool,
+) -> list[Hold]:
     """Possible holds, the middle of the cup first.
 
     Angles near the tilt axis weigh more: there the wrist's last joint can do most of the tilt.
@@ -71,8 +76,9 @@ def holds(model: CollisionModel, aligned: FloatArray | None, context: PourContex
     return found
 
 
-def clear_angles(path: FloatArray, held: Grasp, points: FloatArray, bowl: Vessel, padding: float
-                 ) -> tuple[BoolArray, BoolArray]:
+def clear_angles(
+    path: FloatArray, held: Grasp, points: FloatArray, bowl: Vessel, padding: float
+) -> tuple[BoolArray, BoolArray]:
     """At which of ANGLES points of the hand stay off bowl and table: with the bowl as a solid, and hollow.
 
     Args:

@@ -80,9 +80,11 @@ def self_test(arm: ArmDescription, solver: IKSolver) -> float:
     worst = float(errors.max()) if errors.size else np.inf
     missed = ~(np.abs(q - known[:, None]).max(axis=-1) < 1e-4).any(axis=1)
     if worst > SELF_TEST_TOLERANCE or missed.any():
-        raise ConfigError(f"arm {arm.name!r}: IK solver {arm.ik!r} {arm.ik_module} does not fit {arm.urdf}: worst "
-                          f"FK(IK(x)) error {worst:.2g}, {int(missed.sum())} of {SELF_TEST_POSES} known "
-                          "configurations not found; check base and tool links, joint order and units")
+        raise ConfigError(
+            f"arm {arm.name!r}: IK solver {arm.ik!r} {arm.ik_module} does not fit {arm.urdf}: worst "
+            f"FK(IK(x)) error {worst:.2g}, {int(missed.sum())} of {SELF_TEST_POSES} known "
+            "configurations not found; check base and tool links, joint order and units"
+        )
     return worst
 
 

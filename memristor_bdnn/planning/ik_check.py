@@ -13,8 +13,16 @@ FloatArray = npt.NDArray[np.float64]
 SAME = 1e-3
 
 
-def lost_solutions(solver: IKSolver, poses: FloatArray, free: FloatArray, low: FloatArray, high: FloatArray,
-                   rng: np.random.Generator, starts: int = 24, iterations: int = 30) -> tuple[int, int]:
+def lost_solutions(
+    solver: IKSolver,
+    poses: FloatArray,
+    free: FloatArray,
+    low: FloatArray,
+    high: FloatArray,
+    rng: np.random.Generator,
+    starts: int = 24,
+    iterations: int = 30,
+) -> tuple[int, int]:
     """Solutions within the limits that a numerical search finds and the solver does not return.
 
     From random configurations, Newton's method solves pose and free parameter together; whatever converges inside
@@ -60,16 +68,29 @@ def _residual(solver: IKSolver, q: FloatArray, target: FloatArray, value: FloatA
     axes = np.einsum("nkij,kj->nki", frames[:, :-1, :3, :3], solver.chain.axes)
     arm = tool[:, None, :3, 3] - frames[:, :-1, :3, 3]
     difference = np.swapaxes(target[:, :3, :3], 1, 2) @ tool[:, :3, :3]
-    skew = 0.5 * np.stack([difference[:, 2, 1] - difference[:, 1, 2], difference[:, 0, 2] - difference[:, 2, 0],
-                           difference[:, 1, 0] - difference[:, 0, 1]], axis=1)
+    skew = 0.5 * np.stack(
+        [
+            difference[:, 2, 1] - difference[:, 1, 2],
+            difference[:, 0, 2] - difference[:, 2, 0],
+            difference[:, 1, 0] - difference[:, 0, 1],
+        ],
+        axis=1,
+    )
     # also away from 0 half a turn off, where the skew part vanishes
     far = (np.trace(difference, axis1=1, axis2=2) < -0.99)[:, None]
     turn = np.einsum("nij,nj->ni", target[:, :3, :3], np.where(far, skew + 0.5, skew))
     free = np.asarray(solver.free_of(q)) - value
     free = (free + np.pi) % (2 * np.pi) - np.pi
     step = 1e-6
-    slope = np.stack([(np.asarray(solver.free_of(q + step * row)) - np.asarray(solver.free_of(q - step * row))
-                       + np.pi) % (2 * np.pi) - np.pi for row in np.eye(q.shape[1])], axis=1) / (2 * step)
+    slope = np.stack(
+        [
+            (np.asarray(solver.free_of(q + step * row)) - np.asarray(solver.free_of(q - step * row)) + np.pi)
+            % (2 * np.pi)
+            - np.pi
+            for row in np.eye(q.shape[1])
+        ],
+        axis=1,
+    ) / (2 * step)
     error = np.concatenate([tool[:, :3, 3] - target[:, :3, 3], turn, free[:, None]], axis=1)
     jacobian = np.concatenate([np.swapaxes(np.cross(axes, arm), 1, 2), np.swapaxes(axes, 1, 2), slope[:, None]], axis=1)
     return error, jacobian

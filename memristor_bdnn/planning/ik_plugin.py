@@ -64,10 +64,17 @@ class PluginIK:
         if options.free_joint and options.free_joint not in arm.joint_names:
             raise ConfigError(f"arm {arm.name!r}: free_joint {options.free_joint!r} is none of {arm.joint_names}")
         self._free = arm.joint_names.index(options.free_joint) if options.free_joint else None
-        self.free_range = (0.0, 0.0) if self._free is None else (
-            float(self._low[self._free]), float(self._high[self._free]))
-        theirs = chain(replace(arm, base_link=options.base_link or arm.base_link,
-                               tool_link=options.tool_link or arm.tool_link, tool_offset=(0.0, 0.0, 0.0)))
+        self.free_range = (
+            (0.0, 0.0) if self._free is None else (float(self._low[self._free]), float(self._high[self._free]))
+        )
+        theirs = chain(
+            replace(
+                arm,
+                base_link=options.base_link or arm.base_link,
+                tool_link=options.tool_link or arm.tool_link,
+                tool_offset=(0.0, 0.0, 0.0),
+            )
+        )
         zero = np.zeros(arm.dof)
         # both ends differ only by fixed joints: T_own = before @ T_theirs @ after
         self._before = own.origins[0] @ invert(theirs.origins[0])
@@ -100,8 +107,10 @@ class PluginIK:
             pose[:3, :3], pose[:3, 3] = np.reshape(turn, (3, 3)), np.ravel(position)
             error = float(np.abs(pose - theirs.fk(q)).max())
             if error > SELF_TEST_TOLERANCE:
-                raise ConfigError(f"arm {arm.name!r}: get_fk of {arm.ik_module} differs from {arm.urdf} "
-                                  f"by {error:.2g}; check base_link, tool_link and joint_order")
+                raise ConfigError(
+                    f"arm {arm.name!r}: get_fk of {arm.ik_module} differs from {arm.urdf} "
+                    f"by {error:.2g}; check base_link, tool_link and joint_order"
+                )
 
 
 def _functions(arm: ArmDescription, options: PluginOptions) -> tuple[Callable[..., Any], Callable[..., Any]]:

@@ -118,5 +118,6 @@ def _zyz(r: FloatArray) -> FloatArray:
     c, s = np.cos(first), np.sin(first)
     tilt = np.arctan2(c * r[:, 0, 2] + s * r[:, 1, 2], r[:, 2, 2])
     last = np.arctan2(c * r[:, 1, 0] - s * r[:, 0, 0], c * r[:, 1, 1] - s * r[:, 0, 1])
-    return np.stack([np.stack([first, tilt, last], axis=1),
-                     np.stack([first + np.pi, -tilt, last + np.pi], axis=1)], axis=1)
+    return np.stack(
+        [np.stack([first, tilt, last], axis=1), np.stack([first + np.pi, -tilt, last + np.pi], axis=1)], axis=1
+    )

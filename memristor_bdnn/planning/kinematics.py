@@ -40,6 +40,7 @@ def invert(pose: FloatArray) -> FloatArray:
     result[..., 3, 3] = 1.0
     return result
 
+
 def quaternions(turns: FloatArray) -> FloatArray:
     """Quaternions xyzw (n, 4) of rotations (n, 3, 3), by the largest of the four components."""
     m = turns
@@ -49,8 +50,12 @@ def quaternions(turns: FloatArray) -> FloatArray:
     for i in range(4):
         products[:, i, i] = squares[:, i]
     for (i, j), value in {
-        (0, 1): m[:, 0, 1] + m[:, 1, 0], (0, 2): m[:, 0, 2] + m[:, 2, 0], (1, 2): m[:, 1, 2] + m[:, 2, 1],
-        (0, 3): m[:, 2, 1] - m[:, 1, 2], (1, 3): m[:, 0, 2] - m[:, 2, 0], (2, 3): m[:, 1, 0] - m[:, 0, 1],
+        (0, 1): m[:, 0, 1] + m[:, 1, 0],
+        (0, 2): m[:, 0, 2] + m[:, 2, 0],
+        (1, 2): m[:, 1, 2] + m[:, 2, 1],
+        (0, 3): m[:, 2, 1] - m[:, 1, 2],
+        (1, 3): m[:, 0, 2] - m[:, 2, 0],
+        (2, 3): m[:, 1, 0] - m[:, 0, 1],
     }.items():
         products[:, i, j] = products[:, j, i] = value
     best = products[np.arange(len(m)), squares.argmax(axis=1)]

@@ -44,8 +44,9 @@ class Ladder:
         q, valid = q.reshape(n, -1, q.shape[-1]), valid.reshape(n, -1)
         counts = valid.sum(axis=1)
         if (counts == 0).any():
-            raise PlanningError("no_ik", f"{int((counts == 0).sum())} of {n} cup poses cannot be reached within the "
-                                "joint limits")
+            raise PlanningError(
+                "no_ik", f"{int((counts == 0).sum())} of {n} cup poses cannot be reached within the joint limits"
+            )
         return Ladder([q[i, valid[i]] for i in range(n)])
 
     def best(self, cap: FloatArray, start_cost: FloatArray | None = None) -> list[int]:
@@ -71,8 +72,11 @@ class Ladder:
             choice = total.argmin(axis=1)
             cost = total[np.arange(len(after)), choice]
             if not np.isfinite(cost).any():
-                raise PlanningError("joint_limits", "the pour cannot be followed without a jump: joint limits or "
-                                    "joint speeds stand between neighbouring cup poses")
+                raise PlanningError(
+                    "joint_limits",
+                    "the pour cannot be followed without a jump: joint limits or "
+                    "joint speeds stand between neighbouring cup poses",
+                )
             back.append(choice)
         path = [int(cost.argmin())]
         for choice in reversed(back):

@@ -28,8 +28,15 @@ def available() -> bool:
     return True
 
 
-def plan(space: JointSpace, start: FloatArray, goal: FloatArray, rng: np.random.Generator,
-         config: RRTConfig | None = None, *, default_resolution: bool = False) -> FloatArray:
+def plan(
+    space: JointSpace,
+    start: FloatArray,
+    goal: FloatArray,
+    rng: np.random.Generator,
+    config: RRTConfig | None = None,
+    *,
+    default_resolution: bool = False,
+) -> FloatArray:
     """A path (n, dof) as :func:`memristor_bdnn.planning.rrt.plan` returns it, found by OMPL.
 
     Args:
@@ -54,8 +61,16 @@ def plan(space: JointSpace, start: FloatArray, goal: FloatArray, rng: np.random.
     deadline = time.perf_counter() + config.timeout
     resolution = config.resolution
     while True:
-        setup = _problem(base, geometric, space, start, goal, low, high,
-                         None if default_resolution else resolution / float(np.linalg.norm(high - low)))
+        setup = _problem(
+            base,
+            geometric,
+            space,
+            start,
+            goal,
+            low,
+            high,
+            None if default_resolution else resolution / float(np.linalg.norm(high - low)),
+        )
         if not setup.solve(max(deadline - time.perf_counter(), 1e-3)) or not setup.haveExactSolutionPath():
             raise PlanningError("timeout", f"OMPL found no path in {config.timeout} s")
         found = setup.getSolutionPath()
@@ -70,8 +85,16 @@ def plan(space: JointSpace, start: FloatArray, goal: FloatArray, rng: np.random.
         resolution = max(resolution / 2, config.fine_resolution)
 
 
-def _problem(base: Any, geometric: Any, space: JointSpace, start: FloatArray, goal: FloatArray, low: FloatArray,
-             high: FloatArray, fraction: float | None) -> Any:
+def _problem(
+    base: Any,
+    geometric: Any,
+    space: JointSpace,
+    start: FloatArray,
+    goal: FloatArray,
+    low: FloatArray,
+    high: FloatArray,
+    fraction: float | None,
+) -> Any:
     dof = len(low)
     states = base.RealVectorStateSpace(dof)
     bounds = base.RealVectorBounds(dof)

@@ -40,28 +40,46 @@ BATCHES = 20
 class PlannerConfig:
     """How pours are planned and how fast they are."""
 
-    tilt_rate: float = option(1.6, "speed of the tilt; learned labels depend on it", low=0.05, high=5.0, unit="rad/s",
-                              source="the simulated world's tilt_speed, fitted to the published labels")
-    tilt_acceleration: float = option(8.0, "of the tilt at both ends", low=0.1, high=100.0, unit="rad/s^2",
-                                      source="assumption")
+    tilt_rate: float = option(
+        1.6,
+        "speed of the tilt; learned labels depend on it",
+        low=0.05,
+        high=5.0,
+        unit="rad/s",
+        source="the simulated world's tilt_speed, fitted to the published labels",
+    )
+    tilt_acceleration: float = option(
+        8.0, "of the tilt at both ends", low=0.1, high=100.0, unit="rad/s^2", source="assumption"
+    )
     slowest_tilt: float = option(0.6, "smallest share of tilt_rate that is accepted", low=0.05, high=1.0)
     wait: float = option(1.25, "rest at the final pitch", low=0.0, high=60.0, unit="s", source="POURING: 1 to 1.5 s")
-    speed: float = option(0.6, "share of the joint speed limits used in approach and retreat", low=0.01, high=1.0,
-                          source="assumption")
-    push: float = option(0.4, "share of the joint acceleration limits used there", low=0.01, high=1.0,
-                         source="assumption")
-    cup_speed: float = option(0.6, "largest speed of the full cup along each axis", low=0.01, high=5.0, unit="m/s",
-                              source="assumption")
-    cup_acceleration: float = option(1.5, "largest acceleration of the full cup along each axis", low=0.05,
-                                     high=50.0, unit="m/s^2", source="assumption")
-    padding: float = option(0.003, "room around everything but the tilting cup over the bowl", low=0.0, high=0.02,
-                            unit="m")
+    speed: float = option(
+        0.6, "share of the joint speed limits used in approach and retreat", low=0.01, high=1.0, source="assumption"
+    )
+    push: float = option(
+        0.4, "share of the joint acceleration limits used there", low=0.01, high=1.0, source="assumption"
+    )
+    cup_speed: float = option(
+        0.6, "largest speed of the full cup along each axis", low=0.01, high=5.0, unit="m/s", source="assumption"
+    )
+    cup_acceleration: float = option(
+        1.5,
+        "largest acceleration of the full cup along each axis",
+        low=0.05,
+        high=50.0,
+        unit="m/s^2",
+        source="assumption",
+    )
+    padding: float = option(
+        0.003, "room around everything but the tilting cup over the bowl", low=0.0, high=0.02, unit="m"
+    )
     waypoints: int = option(16, "cup poses on the ladder", low=4, high=200)
     free_samples: int = option(28, "values of the free joint on the ladder", low=2, high=512)
     refine: int = option(6, "fine poses for each ladder step", low=1, high=50)
     candidates: int = option(40, "yaws and grasp angles weighed up at a time", low=1, high=10_000)
-    attempts: int = option(500, "whole attempts before a search is given up; unlike time, the same on any machine",
-                           low=1, high=100_000)
+    attempts: int = option(
+        500, "whole attempts before a search is given up; unlike time, the same on any machine", low=1, high=100_000
+    )
     approach_iterations: int = option(300, "extensions of one approach's search", low=1, high=10_000_000)
     budget: float = option(6.0, "give up after this time", low=0.01, high=600.0, unit="s")
     approach_budget: float = option(0.4, "give up one approach after this time", low=0.01, high=600.0, unit="s")
@@ -146,8 +164,9 @@ class PourPlanner:
         """Free the collision world."""
         self.model.close()
 
-    def plan(self, context: PourContext, parameters: PourParameters, start: npt.ArrayLike | None = None,
-             seed: int = 0) -> PourPlan:
+    def plan(
+        self, context: PourContext, parameters: PourParameters, start: npt.ArrayLike | None = None, seed: int = 0
+    ) -> PourPlan:
         """Find a motion for one pour.
 
         Args:
@@ -165,15 +184,19 @@ class PourPlanner:
         self._check_start(q0)
         room = arm_clearance(context)
         if not is_valid(context, parameters, clearance=room):
-            raise PlanningError("collision", f"the tilting cup itself comes within {1000 * room:.1f} mm of bowl or "
-                                "table; these control parameters are not valid for this bowl and cup")
+            raise PlanningError(
+                "collision",
+                f"the tilting cup itself comes within {1000 * room:.1f} mm of bowl or "
+                "table; these control parameters are not valid for this bowl and cup",
+            )
         search = _Search(context, parameters, q0, np.random.default_rng(seed), begun + self.config.budget)
         search.holds = holds(self.model, self._aligned, context, parameters, everywhere=False)
         self._set_scene(search)
         contact = self.model.contacts(q0)
         if contact:
-            raise PlanningError("collision", f"the start touches something: {contact[0].first} with "
-                                f"{contact[0].second}")
+            raise PlanningError(
+                "collision", f"the start touches something: {contact[0].first} with {contact[0].second}"
+            )
         for yaw, held, angle in itertools.islice(self._candidates(search), self.config.attempts):
             if time.perf_counter() > search.deadline:
                 break
@@ -191,12 +214,18 @@ class PourPlanner:
         outside = (q0 < self._low) | (q0 > self._high)
         if outside.any():
             worst = int(outside.argmax())
-            raise PlanningError("joint_limits", f"start: {self.arm.joint_names[worst]} = {q0[worst]:.4f} rad is "
-                                f"outside [{self._low[worst]}, {self._high[worst]}]")
+            raise PlanningError(
+                "joint_limits",
+                f"start: {self.arm.joint_names[worst]} = {q0[worst]:.4f} rad is "
+                f"outside [{self._low[worst]}, {self._high[worst]}]",
+            )
         tilt = float(tilt_of(self.solver.chain, self.arm.cup_axis, q0))
         if tilt > 0.05:
-            raise PlanningError("start_mismatch", f"the cup is tilted by {tilt:.3f} rad at the start (allowed 0.05); "
-                                "bring the arm to a configuration that holds it upright")
+            raise PlanningError(
+                "start_mismatch",
+                f"the cup is tilted by {tilt:.3f} rad at the start (allowed 0.05); "
+                "bring the arm to a configuration that holds it upright",
+            )
 
     def _aligned_configuration(self) -> FloatArray | None:
         """Some configuration whose tool axes lie along the world's axes, or None."""
@@ -230,8 +259,12 @@ class PourPlanner:
             picked = search.rng.choice(len(weights), n, p=weights / weights.sum())
             yaws = (search.rng.permutation(n) + search.rng.random(n)) * 2 * np.pi / n
             grasps, angles = [choices[i // len(ANGLES)].grasp for i in picked], ANGLES[picked % len(ANGLES)]
-            poses = np.array([pour_path(search.context, search.parameters, yaw, 3) @ invert(held.at(angle))
-                              for yaw, held, angle in zip(yaws, grasps, angles, strict=True)])
+            poses = np.array(
+                [
+                    pour_path(search.context, search.parameters, yaw, 3) @ invert(held.at(angle))
+                    for yaw, held, angle in zip(yaws, grasps, angles, strict=True)
+                ]
+            )
             _, valid = self.solver.solve(np.repeat(poses.reshape(-1, 4, 4), len(free), axis=0), np.tile(free, 3 * n))
             room = valid.reshape(n, 3, -1).sum(axis=2).min(axis=1)
             search.hopeless += int((room == 0).sum())
@@ -250,8 +283,9 @@ class PourPlanner:
         gap = self.model.held_gap(pour.start, "bowl", 2 * self.config.padding)
         self.model.set_room("bowl", min(self.config.padding, gap - MARGIN))
         approach, retreat = self._approach(search, pour.start, held)
-        return PourPlan(approach, pour, retreat, held, yaw, chosen.weld, chosen.width, rate, tilt_time,
-                        time.perf_counter() - begun)
+        return PourPlan(
+            approach, pour, retreat, held, yaw, chosen.weld, chosen.width, rate, tilt_time, time.perf_counter() - begun
+        )
 
     def _pour(self, search: _Search, yaw: float, held: FloatArray) -> tuple[JointTrajectory, float, float]:
         """The tilt there and back, exact at every pose and tested; also its rate and the time to the final pitch.
@@ -311,8 +345,11 @@ class PourPlanner:
                 break
             rate *= 0.98 / over
             if rate < config.slowest_tilt * config.tilt_rate:
-                raise PlanningError("joint_limits", f"the joints allow only {rate:.2f} rad/s of tilt, "
-                                    f"{config.slowest_tilt * config.tilt_rate:.2f} are needed")
+                raise PlanningError(
+                    "joint_limits",
+                    f"the joints allow only {rate:.2f} rad/s of tilt, "
+                    f"{config.slowest_tilt * config.tilt_rate:.2f} are needed",
+                )
         else:
             raise PlanningError("joint_limits", "the tilt cannot be timed within the joints' accelerations")
         parts = [tilt]
@@ -327,11 +364,23 @@ class PourPlanner:
         remaining = max(search.deadline - time.perf_counter(), 0.05)
         space = UprightSpace(self.model, self.solver, *WORKSPACE)
         # the timed motion is checked finely below, so the path need not be
-        found = plan(space, search.start, goal, search.rng, RRTConfig(
-            timeout=min(remaining, config.approach_budget), iterations=config.approach_iterations,
-            resolution=0.06, fine_resolution=0.06, shortcuts=10))
-        limits = (np.concatenate([config.speed * self._velocity, np.full(3, config.cup_speed)]),
-                  np.concatenate([config.push * self._acceleration, np.full(3, config.cup_acceleration)]))
+        found = plan(
+            space,
+            search.start,
+            goal,
+            search.rng,
+            RRTConfig(
+                timeout=min(remaining, config.approach_budget),
+                iterations=config.approach_iterations,
+                resolution=0.06,
+                fine_resolution=0.06,
+                shortcuts=10,
+            ),
+        )
+        limits = (
+            np.concatenate([config.speed * self._velocity, np.full(3, config.cup_speed)]),
+            np.concatenate([config.push * self._acceleration, np.full(3, config.cup_acceleration)]),
+        )
         for spacing in (0.15, 0.07, 0.03):
             points = timing.thin(found, spacing)
             cup = (self.solver.chain.fk(points) @ held)[:, :3, 3]
@@ -343,9 +392,11 @@ class PourPlanner:
     def _safe(self, trajectory: JointTrajectory) -> bool:
         """Limits, upright cup and collisions of an approach at 0.01 rad."""
         fine = trajectory.fine(0.01)
-        return bool(self.arm.within_limits(fine, margin=-1e-9).all()
-                    and tilt_of(self.solver.chain, self.arm.cup_axis, fine).max() < 0.03
-                    and self.model.first_contact(fine) is None)
+        return bool(
+            self.arm.within_limits(fine, margin=-1e-9).all()
+            and tilt_of(self.solver.chain, self.arm.cup_axis, fine).max() < 0.03
+            and self.model.first_contact(fine) is None
+        )
 
     def _summary(self, search: _Search) -> PlanningError:
         """One error for all attempts: the most frequent reason, and what failed how often."""
@@ -354,11 +405,14 @@ class PourPlanner:
         if not tried:
             if search.hopeless >= 2 * self.config.candidates:
                 return PlanningError("no_ik", f"{out_of_reach}, none was within reach")
-            return PlanningError("timeout", f"{self.config.budget} s passed before anything could be tried; "
-                                 f"{out_of_reach}")
+            return PlanningError(
+                "timeout", f"{self.config.budget} s passed before anything could be tried; {out_of_reach}"
+            )
         reasons: Counter[str] = Counter()
         for (reason, _), count in search.failures.items():
             reasons[reason] += count
         texts = "; ".join(f"{count} x {text}" for (_, text), count in search.failures.most_common(3))
-        return PlanningError(reasons.most_common(1)[0][0], f"no plan in {tried} attempts within "
-                             f"{self.config.budget} s: {texts}; {out_of_reach}")
+        return PlanningError(
+            reasons.most_common(1)[0][0],
+            f"no plan in {tried} attempts within {self.config.budget} s: {texts}; {out_of_reach}",
+        )

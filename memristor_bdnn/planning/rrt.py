@@ -30,12 +30,14 @@ class RRTConfig:
     """How RRT-Connect searches."""
 
     reach: float = option(0.6, "longest edge of a tree", low=0.01, high=10.0, unit="rad")
-    resolution: float = option(0.05, "largest joint step between checked configurations", low=0.001, high=0.5,
-                               unit="rad")
+    resolution: float = option(
+        0.05, "largest joint step between checked configurations", low=0.001, high=0.5, unit="rad"
+    )
     fine_resolution: float = option(0.01, "the same for the final re-check", low=0.001, high=0.1, unit="rad")
     shortcuts: int = option(30, "attempts to cut corners off a path", low=0, high=10_000)
-    iterations: int = option(100_000, "give up after so many extensions: unlike time, the same on any machine", low=1,
-                             high=100_000_000)
+    iterations: int = option(
+        100_000, "give up after so many extensions: unlike time, the same on any machine", low=1, high=100_000_000
+    )
     timeout: float = option(2.0, "give up after this time", low=0.001, high=600.0, unit="s")
 
     def __post_init__(self) -> None:
@@ -138,8 +140,9 @@ class _Tree:
         return found[::-1]
 
 
-def plan(space: Space, start: FloatArray, goal: FloatArray, rng: np.random.Generator,
-         config: RRTConfig | None = None) -> FloatArray:
+def plan(
+    space: Space, start: FloatArray, goal: FloatArray, rng: np.random.Generator, config: RRTConfig | None = None
+) -> FloatArray:
     """A path (n, dof) whose neighbours are at most `fine_resolution` apart and all tested.
 
     Raises:
@@ -166,8 +169,15 @@ def plan(space: Space, start: FloatArray, goal: FloatArray, rng: np.random.Gener
         resolution = max(resolution / 2, config.fine_resolution)
 
 
-def _search(space: Space, start: FloatArray, goal: FloatArray, rng: np.random.Generator, config: RRTConfig,
-            resolution: float, deadline: float) -> list[FloatArray]:
+def _search(
+    space: Space,
+    start: FloatArray,
+    goal: FloatArray,
+    rng: np.random.Generator,
+    config: RRTConfig,
+    resolution: float,
+    deadline: float,
+) -> list[FloatArray]:
     if _passable(space, start, goal, resolution):
         return [start, goal]
     near, far = _Tree(start), _Tree(goal)
@@ -175,8 +185,10 @@ def _search(space: Space, start: FloatArray, goal: FloatArray, rng: np.random.Ge
     for iteration in itertools.count():
         if iteration == config.iterations or time.perf_counter() > deadline:
             limit = f"{iteration} extensions" if iteration == config.iterations else f"{config.timeout} s"
-            raise PlanningError("timeout", f"no path in {limit}, {len(near.parent) + len(far.parent)} "
-                                f"configurations tried{_worst(space)}")
+            raise PlanningError(
+                "timeout",
+                f"no path in {limit}, {len(near.parent) + len(far.parent)} configurations tried{_worst(space)}",
+            )
         reached = _extend(space, near, space.sample(rng), config.reach, resolution)
         if reached is not None:
             target = near.q[reached].copy()
@@ -209,8 +221,9 @@ def _extend(space: Space, tree: _Tree, target: FloatArray, reach: float, resolut
     return None if space.blocked(edge[1:]) is not None else tree.add(edge[-1], parent)
 
 
-def shortcut(space: Space, path: FloatArray, rng: np.random.Generator, attempts: int, resolution: float,
-             deadline: float) -> FloatArray:
+def shortcut(
+    space: Space, path: FloatArray, rng: np.random.Generator, attempts: int, resolution: float, deadline: float
+) -> FloatArray:
     """Replace random stretches of a drawn path (n, dof) by one edge where that is free and shorter."""
     for _ in range(attempts):
         if len(path) < 3 or time.perf_counter() > deadline:
@@ -219,9 +232,9 @@ def shortcut(space: Space, path: FloatArray, rng: np.random.Generator, attempts:
         if j - i < 2:
             continue
         edge = space.edge(path[i], path[j], resolution)
-        if edge is None or length(edge) > 0.99 * length(path[i: j + 1]) or space.blocked(edge[1:-1]) is not None:
+        if edge is None or length(edge) > 0.99 * length(path[i : j + 1]) or space.blocked(edge[1:-1]) is not None:
             continue
-        path = np.concatenate([path[:i], edge, path[j + 1:]])
+        path = np.concatenate([path[:i], edge, path[j + 1 :]])
     return path
 
 
@@ -235,8 +248,9 @@ def _passable(space: Space, start: FloatArray, end: FloatArray, resolution: floa
     return edge is not None and space.blocked(edge) is None
 
 
-def _draw(space: Space, corners: Sequence[FloatArray] | FloatArray, resolution: float
-          ) -> tuple[FloatArray, FloatArray] | tuple[None, None]:
+def _draw(
+    space: Space, corners: Sequence[FloatArray] | FloatArray, resolution: float
+) -> tuple[FloatArray, FloatArray] | tuple[None, None]:
     """The path through corners, and those of its configurations that are no corners; (None, None) if it tears."""
     parts, between = [corners[0][None]], []
     for a, b in itertools.pairwise(corners):

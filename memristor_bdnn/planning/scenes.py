@@ -36,10 +36,16 @@ def hard_scene(model: CollisionModel) -> None:
     """A wall across the table on one side and a shelf with three boards on the other."""
     model.clear_obstacles()
     model.add_obstacle("wall", [Box((0.3, 0.015, 0.25), (0.55, 0.15, 0.25))])
-    model.add_obstacle("shelf", [
-        Box((0.16, 0.2, 0.01), (0.55, -0.4, 0.02)), Box((0.16, 0.2, 0.01), (0.55, -0.4, 0.35)),
-        Box((0.16, 0.2, 0.01), (0.55, -0.4, 0.68)), Box((0.16, 0.01, 0.34), (0.55, -0.6, 0.35)),
-        Box((0.01, 0.2, 0.34), (0.71, -0.4, 0.35))])
+    model.add_obstacle(
+        "shelf",
+        [
+            Box((0.16, 0.2, 0.01), (0.55, -0.4, 0.02)),
+            Box((0.16, 0.2, 0.01), (0.55, -0.4, 0.35)),
+            Box((0.16, 0.2, 0.01), (0.55, -0.4, 0.68)),
+            Box((0.16, 0.01, 0.34), (0.55, -0.6, 0.35)),
+            Box((0.01, 0.2, 0.34), (0.71, -0.4, 0.35)),
+        ],
+    )
 
 
 def random_scene(model: CollisionModel, rng: np.random.Generator, boxes: int = 5) -> None:
@@ -52,8 +58,12 @@ def random_scene(model: CollisionModel, rng: np.random.Generator, boxes: int = 5
             if np.hypot(x, y) > 0.35:  # not on top of the base
                 break
         turn = rng.uniform(0, np.pi)
-        model.add_obstacle(f"box {i + 1}", [Box(tuple(half), (0.0, 0.0, 0.0))], (x, y, half[2]),
-                           (0.0, 0.0, float(np.sin(turn / 2)), float(np.cos(turn / 2))))
+        model.add_obstacle(
+            f"box {i + 1}",
+            [Box(tuple(half), (0.0, 0.0, 0.0))],
+            (x, y, half[2]),
+            (0.0, 0.0, float(np.sin(turn / 2)), float(np.cos(turn / 2))),
+        )
 
 
 def random_query(model: CollisionModel, solver: IKSolver, rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
@@ -70,8 +80,9 @@ def random_query(model: CollisionModel, solver: IKSolver, rng: np.random.Generat
     raise PlanningError("no_ik", "no second free configuration 0.3 m away from the first in 1000 tries")
 
 
-def random_configuration(model: CollisionModel, solver: IKSolver, rng: np.random.Generator,
-                         near: FloatArray | None = None) -> FloatArray:
+def random_configuration(
+    model: CollisionModel, solver: IKSolver, rng: np.random.Generator, near: FloatArray | None = None
+) -> FloatArray:
     """A free configuration whose tool is over the table, pointing between sideways and down."""
     for _ in range(1000):
         heading, dip = rng.uniform(-np.pi, np.pi), rng.uniform(0.0, np.pi / 2)

@@ -71,8 +71,9 @@ class Spline:
         return value, first, a * m0 + b * m1
 
 
-def fastest(path: Spline, velocity: npt.ArrayLike, acceleration: npt.ArrayLike, grid: int = 200
-            ) -> tuple[FloatArray, FloatArray, FloatArray]:
+def fastest(
+    path: Spline, velocity: npt.ArrayLike, acceleration: npt.ArrayLike, grid: int = 200
+) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Rest to rest along a path: parameters s, times to be there, and ds/dt, each (grid + 1,).
 
     Args:
@@ -105,8 +106,7 @@ def fastest(path: Spline, velocity: npt.ArrayLike, acceleration: npt.ArrayLike, 
     return s, np.concatenate([[0.0], np.cumsum(2 * np.diff(s) / (speed[1:] + speed[:-1]))]), speed
 
 
-def follow(path: Spline, profile: tuple[FloatArray, FloatArray, FloatArray], dof: int, step: float
-           ) -> JointTrajectory:
+def follow(path: Spline, profile: tuple[FloatArray, FloatArray, FloatArray], dof: int, step: float) -> JointTrajectory:
     """Sample a timed path evenly, about every step seconds; the first dof columns are the joints.
 
     Args:
@@ -127,8 +127,9 @@ def follow(path: Spline, profile: tuple[FloatArray, FloatArray, FloatArray], dof
     return JointTrajectory(t, q[:, :dof], velocity[:, :dof], curve[:, :dof])
 
 
-def along(points: FloatArray, velocity: npt.ArrayLike, acceleration: npt.ArrayLike, dof: int, step: float = 0.02
-          ) -> JointTrajectory:
+def along(
+    points: FloatArray, velocity: npt.ArrayLike, acceleration: npt.ArrayLike, dof: int, step: float = 0.02
+) -> JointTrajectory:
     """The fastest rest-to-rest trajectory through points (n, d), within limits (d,) of every column.
 
     Columns after the first `dof` (such as the cup's position) are limited but not returned.

@@ -47,15 +47,18 @@ class JointTrajectory:
             raise ConfigError(f"trajectory times {self.times.shape} do not match positions {self.positions.shape}")
         for name in ("velocities", "accelerations"):
             if getattr(self, name).shape != self.positions.shape:
-                raise ConfigError(f"trajectory: {name} have shape {getattr(self, name).shape}, "
-                                  f"expected {self.positions.shape}")
+                raise ConfigError(
+                    f"trajectory: {name} have shape {getattr(self, name).shape}, expected {self.positions.shape}"
+                )
         if self.times[0] != 0.0:
             raise ConfigError(f"trajectory starts at {self.times[0]} s, expected 0")
         steps = np.diff(self.times)
         if n > 1 and steps.min() <= 0.0:
             where = int(steps.argmin())
-            raise ConfigError(f"trajectory times do not increase at sample {where + 1}: "
-                              f"{self.times[where]} s, then {self.times[where + 1]} s")
+            raise ConfigError(
+                f"trajectory times do not increase at sample {where + 1}: "
+                f"{self.times[where]} s, then {self.times[where + 1]} s"
+            )
 
     @property
     def duration(self) -> float:
@@ -105,20 +108,24 @@ class JointTrajectory:
         if not inside.any():
             raise ConfigError(f"trajectory of {self.duration} s has no sample between {begin} and {end} s")
         times = self.times[inside]
-        return JointTrajectory(times - times[0], self.positions[inside], self.velocities[inside],
-                               self.accelerations[inside])
+        return JointTrajectory(
+            times - times[0], self.positions[inside], self.velocities[inside], self.accelerations[inside]
+        )
 
     def reversed(self) -> JointTrajectory:
         """The same motion backwards."""
-        return JointTrajectory(self.duration - self.times[::-1], self.positions[::-1], -self.velocities[::-1],
-                               self.accelerations[::-1])
+        return JointTrajectory(
+            self.duration - self.times[::-1], self.positions[::-1], -self.velocities[::-1], self.accelerations[::-1]
+        )
 
     def fine(self, resolution: float) -> FloatArray:
         """Configurations (n, dof) on the way, no joint moving more than resolution (rad) between neighbours."""
         steps = np.abs(np.diff(self.positions, axis=0)).max(axis=1)
         # a little headroom: between two samples a joint does not move at constant speed
-        parts = [np.linspace(self.times[i], self.times[i + 1], max(int(np.ceil(1.2 * step / resolution)), 1) + 1)[:-1]
-                 for i, step in enumerate(steps)]
+        parts = [
+            np.linspace(self.times[i], self.times[i + 1], max(int(np.ceil(1.2 * step / resolution)), 1) + 1)[:-1]
+            for i, step in enumerate(steps)
+        ]
         q = self.sample(np.concatenate([*parts, self.times[-1:]]))[0]
         # where the motion is slow, samples are closer than asked: keep the last one before each full step
         keep, last = [0], q[0]
@@ -136,8 +143,9 @@ class JointTrajectory:
         """
         if not 0.0 < velocity <= 1.0:
             raise ConfigError(f"velocity scaling = {velocity}: allowed (0, 1]")
-        return JointTrajectory(self.times / velocity, self.positions, self.velocities * velocity,
-                               self.accelerations * velocity**2)
+        return JointTrajectory(
+            self.times / velocity, self.positions, self.velocities * velocity, self.accelerations * velocity**2
+        )
 
     @staticmethod
     def concatenate(parts: Sequence[JointTrajectory], tolerance: float = 1e-6) -> JointTrajectory:

@@ -38,8 +38,11 @@ def project(chain: Chain, cup_axis: int, q: FloatArray) -> FloatArray:
         error = np.hypot(axis[:, 0], axis[:, 1])
         if error.max() < CONVERGED:
             break
-        turning = frames[:, :-1, :3, 2] if (chain.axes[:, 2] == 1.0).all() else np.einsum(
-            "nkij,kj->nki", frames[:, :-1, :3, :3], chain.axes)
+        turning = (
+            frames[:, :-1, :3, 2]
+            if (chain.axes[:, 2] == 1.0).all()
+            else np.einsum("nkij,kj->nki", frames[:, :-1, :3, :3], chain.axes)
+        )
         # d axis / d q_k = turning_k x axis; only its x and y count
         jx = turning[..., 1] * axis[:, 2:3] - turning[..., 2] * axis[:, 1:2]
         jy = turning[..., 2] * axis[:, 0:1] - turning[..., 0] * axis[:, 2:3]
@@ -75,8 +78,14 @@ class UprightSpace(JointSpace):
     def sample(self, rng: np.random.Generator) -> FloatArray:
         """A random upright configuration with the tool in the box."""
         if not self._stock:
-            poses = np.stack([upright_pose(position, heading, self._sign) for position, heading in
-                              zip(rng.uniform(*self._box, (BATCH, 3)), rng.uniform(-np.pi, np.pi, BATCH), strict=True)])
+            poses = np.stack(
+                [
+                    upright_pose(position, heading, self._sign)
+                    for position, heading in zip(
+                        rng.uniform(*self._box, (BATCH, 3)), rng.uniform(-np.pi, np.pi, BATCH), strict=True
+                    )
+                ]
+            )
             q, valid = self._solver.solve(poses, rng.uniform(*self._solver.free_range, BATCH))
             self._stock = list(rng.permutation(q[valid])) or [super().sample(rng)]
         return self._stock.pop()

@@ -33,8 +33,16 @@ def run_batch(config: WorldConfig, seeds: Sequence[int]) -> list[RowArray]:
         return [simulate(_world, seed) for seed in seeds]
 
 
-def collect(path: str | Path, trials: int, config: WorldConfig | None = None, *, workers: int = 1,
-            dask: str | None = None, first_seed: int = 0, show: bool = True) -> Pool:
+def collect(
+    path: str | Path,
+    trials: int,
+    config: WorldConfig | None = None,
+    *,
+    workers: int = 1,
+    dask: str | None = None,
+    first_seed: int = 0,
+    show: bool = True,
+) -> Pool:
     """Bring a pool file up to a number of trials.
 
     Args:
@@ -52,14 +60,15 @@ def collect(path: str | Path, trials: int, config: WorldConfig | None = None, *,
     """
     config = WorldConfig() if config is None else config
     if trials < 1 or workers < 1 or first_seed < 0:
-        raise ConfigError(f"trials = {trials}, workers = {workers}, first_seed = {first_seed}: "
-                          "allowed are at least 1, 1 and 0")
+        raise ConfigError(
+            f"trials = {trials}, workers = {workers}, first_seed = {first_seed}: allowed are at least 1, 1 and 0"
+        )
     if config.arm:
         raise ConfigError(f"collect moves the cup alone: leave out arm = {config.arm!r}")
     with PoolFile(path, config) as file:
         have = set(file.rows["seed"].tolist())
         missing = [s for s in range(first_seed, first_seed + trials) if s not in have]
-        batches = [missing[i:i + BATCH] for i in range(0, len(missing), BATCH)]
+        batches = [missing[i : i + BATCH] for i in range(0, len(missing), BATCH)]
         with _progress(trials, trials - len(missing), show) as advance:
             for rows in _results(config, batches, workers, dask):
                 file.append(rows)
@@ -70,14 +79,15 @@ def collect(path: str | Path, trials: int, config: WorldConfig | None = None, *,
 def summary(rows: RowArray) -> str:
     """One paragraph on what a pool contains."""
     fraction = rows["in_bowl"] / np.maximum(rows["beads"], 1)
-    return (f"{len(rows)} trials, {100 * (fraction >= 0.9).mean():.1f} % successes, "
-            f"mean fraction in the bowl {fraction.mean():.3f}, left in the cup "
-            f"{(rows['in_cup'] / np.maximum(rows['beads'], 1)).mean():.3f}, mean {rows['beads'].mean():.1f} beads, "
-            f"{int(rows['tipped'].sum())} bowls tipped over")
+    return (
+        f"{len(rows)} trials, {100 * (fraction >= 0.9).mean():.1f} % successes, "
+        f"mean fraction in the bowl {fraction.mean():.3f}, left in the cup "
+        f"{(rows['in_cup'] / np.maximum(rows['beads'], 1)).mean():.3f}, mean {rows['beads'].mean():.1f} beads, "
+        f"{int(rows['tipped'].sum())} bowls tipped over"
+    )
 
 
-def _results(config: WorldConfig, batches: list[list[int]], workers: int,
-             dask: str | None) -> Iterator[list[RowArray]]:
+def _results(config: WorldConfig, batches: list[list[int]], workers: int, dask: str | None) -> Iterator[list[RowArray]]:
     """Rows of the batches as they are finished."""
     if dask is not None:
         yield from _dask_results(config, batches, dask)
@@ -113,13 +123,16 @@ def _dask_results(config: WorldConfig, batches: list[list[int]], address: str) -
     try:
         from distributed import Client, as_completed
     except ImportError as error:
-        raise ConfigError("collect --dask needs the package dask[distributed]: "
-                          "pip install 'dask[distributed]'") from error
+        raise ConfigError(
+            "collect --dask needs the package dask[distributed]: pip install 'dask[distributed]'"
+        ) from error
     try:
         client = Client(address, timeout=10)
     except (OSError, ValueError) as error:
-        raise ConfigError(f"no Dask scheduler answers at {address}: start one with `dask scheduler` "
-                          f"and workers with `dask worker {address}` ({error})") from error
+        raise ConfigError(
+            f"no Dask scheduler answers at {address}: start one with `dask scheduler` "
+            f"and workers with `dask worker {address}` ({error})"
+        ) from error
     with client:
         ahead = max(4, 2 * sum(client.nthreads().values()))
         waiting = iter(batches)
@@ -152,8 +165,13 @@ def _progress(total: int, done: int, show: bool) -> Any:
     def bar() -> Iterator[Any]:
         import time
 
-        columns = (TextColumn("trials"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
-                   TimeRemainingColumn())
+        columns = (
+            TextColumn("trials"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+        )
         begin, fresh, reported = time.monotonic(), 0, 0.0
         console = Console(stderr=True)
         with Progress(*columns, console=console, disable=not (show and console.is_terminal)) as progress:

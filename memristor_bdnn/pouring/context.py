@@ -68,8 +68,9 @@ class _Ranged:
         values = np.asarray(values, dtype=float)
         names = [f.name for f in dataclasses.fields(cls)]  # type: ignore[arg-type]
         if values.shape != (len(names),):
-            raise ConfigError(f"{cls.__name__}: expected {len(names)} values ({', '.join(names)}), "
-                              f"got shape {values.shape}")
+            raise ConfigError(
+                f"{cls.__name__}: expected {len(names)} values ({', '.join(names)}), got shape {values.shape}"
+            )
         return cls(*values.tolist())
 
 
@@ -140,15 +141,16 @@ def encode(context: PourContext | FloatArray, parameters: PourParameters | Float
     c, p = context_array(context), parameter_array(parameters)
     n = max(len(c), len(p))
     if len(c) not in (1, n) or len(p) not in (1, n):
-        raise ConfigError(f"cannot encode {len(c)} contexts with {len(p)} parameter sets: "
-                          "give one or equally many")
+        raise ConfigError(f"cannot encode {len(c)} contexts with {len(p)} parameter sets: give one or equally many")
     physical = np.concatenate([np.broadcast_to(p, (n, N_PARAMETERS)), np.broadcast_to(c, (n, N_CONTEXT))], axis=1)
     features = rescaled(physical)
     wrong = ~(np.abs(features) <= 1.0 + 2 * _SLACK)
     if wrong.any():
         row, column = np.argwhere(wrong)[0]
-        raise ConfigError(f"row {row}: {FEATURE_NAMES[column]} = {physical[row, column]:.6g}: "
-                          f"allowed [{_LOW[column]:.6g}, {_HIGH[column]:.6g}]")
+        raise ConfigError(
+            f"row {row}: {FEATURE_NAMES[column]} = {physical[row, column]:.6g}: "
+            f"allowed [{_LOW[column]:.6g}, {_HIGH[column]:.6g}]"
+        )
     return np.clip(features, -1.0, 1.0)
 
 

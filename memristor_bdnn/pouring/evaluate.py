@@ -78,8 +78,14 @@ def learned_policy(learner: Learner, samples: int = 20) -> Policy:
     return choose
 
 
-def evaluate(skill: Any, policies: dict[str, Policy], pairs: int = 50, candidates: int = 1000, seed: int = 0,
-             progress: Callable[[int, int], None] | None = None) -> dict[str, SkillScore]:
+def evaluate(
+    skill: Any,
+    policies: dict[str, Policy],
+    pairs: int = 50,
+    candidates: int = 1000,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, SkillScore]:
     """Let every policy pour for the same unseen pairs, with the same beads.
 
     Args:
@@ -114,9 +120,18 @@ def evaluate(skill: Any, policies: dict[str, Policy], pairs: int = 50, candidate
     return {name: SkillScore(np.array(fractions[name]), infeasible[name]) for name in policies}
 
 
-def learn_from_pool(learner: Learner, pool: Pool, labels: int, initial: int = 64, chosen_by: str = "straddle",
-                    rng: np.random.Generator | None = None, per_round: int = 1, samples: int = 20,
-                    candidates: int = 10_000, progress: Callable[[int, int], None] | None = None) -> list[int]:
+def learn_from_pool(
+    learner: Learner,
+    pool: Pool,
+    labels: int,
+    initial: int = 64,
+    chosen_by: str = "straddle",
+    rng: np.random.Generator | None = None,
+    per_round: int = 1,
+    samples: int = 20,
+    candidates: int = 10_000,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[int]:
     """Learn from labelled trials as the active-learning loop would, with a pool's outcomes for the asked ones.
 
     Args:
@@ -139,8 +154,10 @@ def learn_from_pool(learner: Learner, pool: Pool, labels: int, initial: int = 64
     """
     rng = np.random.default_rng(0) if rng is None else rng
     if not 2 <= initial <= labels <= len(pool.x) or per_round < 1:
-        raise ConfigError(f"initial = {initial}, labels = {labels}, per_round = {per_round}: a pool of "
-                          f"{len(pool.x)} rows allows 2 <= initial <= labels <= {len(pool.x)} and per_round >= 1")
+        raise ConfigError(
+            f"initial = {initial}, labels = {labels}, per_round = {per_round}: a pool of "
+            f"{len(pool.x)} rows allows 2 <= initial <= labels <= {len(pool.x)} and per_round >= 1"
+        )
     targets = (pool.score + 1) / 2
     order = rng.permutation(len(pool.x))
     known, rest = list(order[:initial]), list(order[initial:])

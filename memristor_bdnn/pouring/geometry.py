@@ -96,16 +96,21 @@ def is_valid(
 
 
 def _poses(
-    context: PourContext, parameters: PourParameters, pitches: FloatArray,
-    bowl_position: tuple[float, float, float], yaw: float,
+    context: PourContext,
+    parameters: PourParameters,
+    pitches: FloatArray,
+    bowl_position: tuple[float, float, float],
+    yaw: float,
 ) -> FloatArray:
     c, s, zero = np.cos(pitches), np.sin(pitches), np.zeros_like(pitches)
     turn = np.array([[math.cos(yaw), -math.sin(yaw), 0], [math.sin(yaw), math.cos(yaw), 0], [0, 0, 1.0]])
     tilt = np.moveaxis(np.array([[c, zero, s], [zero, zero + 1, zero], [-s, zero, c]]), -1, 0)
-    pivot = np.array([parameters.axis_in_bowl_x * context.bowl_diameter, 0.0,
-                      context.bowl_height + parameters.axis_in_bowl_z])
-    centre = np.array([-parameters.axis_in_cup_x * context.cup_diameter, 0.0,
-                       -parameters.axis_in_cup_z * context.cup_height])
+    pivot = np.array(
+        [parameters.axis_in_bowl_x * context.bowl_diameter, 0.0, context.bowl_height + parameters.axis_in_bowl_z]
+    )
+    centre = np.array(
+        [-parameters.axis_in_cup_x * context.cup_diameter, 0.0, -parameters.axis_in_cup_z * context.cup_height]
+    )
     poses = np.tile(np.eye(4), (len(pitches), 1, 1))
     poses[:, :3, :3] = turn @ tilt
     poses[:, :3, 3] = np.asarray(bowl_position) + (pivot + tilt @ centre) @ turn.T
@@ -119,8 +124,10 @@ def _clear(context: PourContext, p: FloatArray, clearance: float, steps: int) ->
     levels = np.linspace(0.0, cup.height, 5)
     radii = np.concatenate([cup.outer_radius(levels) + clearance, [cup.outer_radius(0) / 2]])
     heights = np.concatenate([levels, [0.0]]) + cup.bottom
-    points = np.stack([np.outer(radii, np.cos(angles)), np.outer(radii, np.sin(angles)),
-                       np.outer(heights, np.ones_like(angles))], axis=-1).reshape(-1, 3)
+    points = np.stack(
+        [np.outer(radii, np.cos(angles)), np.outer(radii, np.sin(angles)), np.outer(heights, np.ones_like(angles))],
+        axis=-1,
+    ).reshape(-1, 3)
     # The rim is sampled finely, because a cup may straddle it.
     fine = np.linspace(0, 2 * math.pi, 48, endpoint=False)
     rim = float(bowl.outer_radius(bowl.height)) - bowl.wall / 2
@@ -144,7 +151,8 @@ def _clear(context: PourContext, p: FloatArray, clearance: float, steps: int) ->
         dx, dz = rim_points[:, 0] - centre_x[:, None], rim_points[:, 2] - centre_z[:, None]
         in_x, in_z = c[:, None] * dx - s[:, None] * dz, s[:, None] * dx + c[:, None] * dz - cup.bottom
         in_r = np.hypot(in_x, rim_points[:, 1])
-        hit |= ((in_z > -clearance) & (in_z < cup.height + clearance)
-                & (in_r < cup.outer_radius(in_z) + clearance)).any(axis=1)
+        hit |= (
+            (in_z > -clearance) & (in_z < cup.height + clearance) & (in_r < cup.outer_radius(in_z) + clearance)
+        ).any(axis=1)
         ok[rows[hit]] = False
     return ok

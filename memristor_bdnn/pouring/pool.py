@@ -34,13 +34,17 @@ SCHEMA = 1
 SHIPPED = Path(__file__).with_name("pool.npz")
 """The pool that comes with the package; its own record says how many trials and by which command."""
 
-ROW = np.dtype([
-    ("seed", "<u8"),  # randomisation of the scene
-    ("physical", "<f4", (len(FEATURE_NAMES),)),  # control parameters and context as executed, SI
-    ("beads", "<u2"), ("in_bowl", "<u2"), ("in_cup", "<u2"),
-    ("tipped", "<u2"),  # 1 if the bowl ended more than 30 degrees from upright
-    ("crc", "<u4"),  # CRC-32 of the fields before it
-])
+ROW = np.dtype(
+    [
+        ("seed", "<u8"),  # randomisation of the scene
+        ("physical", "<f4", (len(FEATURE_NAMES),)),  # control parameters and context as executed, SI
+        ("beads", "<u2"),
+        ("in_bowl", "<u2"),
+        ("in_cup", "<u2"),
+        ("tipped", "<u2"),  # 1 if the bowl ended more than 30 degrees from upright
+        ("crc", "<u4"),  # CRC-32 of the fields before it
+    ]
+)
 _MAGIC = b"MBPOOL"
 _HEADER = struct.Struct("<6sHI")  # magic, schema, length of the JSON that follows
 
@@ -86,8 +90,9 @@ def trial_of(seed: int) -> tuple[PourContext, PourParameters]:
     raise ConfigError(f"no valid control parameters found for the pool's seed {seed}")
 
 
-def simulate(world: PouringWorld, seed: int, context: PourContext | None = None,
-             parameters: PourParameters | None = None) -> RowArray:
+def simulate(
+    world: PouringWorld, seed: int, context: PourContext | None = None, parameters: PourParameters | None = None
+) -> RowArray:
     """Run one trial and return its row, shape ().
 
     Args:
@@ -112,8 +117,12 @@ def simulate(world: PouringWorld, seed: int, context: PourContext | None = None,
 def resimulate(world: PouringWorld, row: RowArray) -> RowArray:
     """Run a pool's row again; on the same machine and PyBullet the same row comes back."""
     physical = row["physical"]
-    return simulate(world, int(row["seed"]), PourContext.from_array(physical[N_PARAMETERS:]),
-                    PourParameters.from_array(physical[:N_PARAMETERS]))
+    return simulate(
+        world,
+        int(row["seed"]),
+        PourContext.from_array(physical[N_PARAMETERS:]),
+        PourParameters.from_array(physical[:N_PARAMETERS]),
+    )
 
 
 class PoolFile:
@@ -211,9 +220,18 @@ def export(pool: PoolFile, path: str | Path, command: str) -> str:
     """Write a pool as a compact .npz, sorted by seed, that :func:`load` reads; returns its SHA-256."""
     rows = pool.rows[np.argsort(pool.rows["seed"])]
     small = {name: rows[name].astype(np.uint8) for name in ("beads", "in_bowl", "in_cup", "tipped")}
-    return save_npz(path, {"schema": np.array(SCHEMA), "seed": rows["seed"].astype(np.uint32),
-                           "physical": rows["physical"], **small, "feature_names": np.array(FEATURE_NAMES),
-                           "settings": pack_json(pool.settings), "command": np.array(command)})
+    return save_npz(
+        path,
+        {
+            "schema": np.array(SCHEMA),
+            "seed": rows["seed"].astype(np.uint32),
+            "physical": rows["physical"],
+            **small,
+            "feature_names": np.array(FEATURE_NAMES),
+            "settings": pack_json(pool.settings),
+            "command": np.array(command),
+        },
+    )
 
 
 def settings_of(config: WorldConfig) -> dict[str, Any]:
@@ -230,19 +248,21 @@ def _check_settings(path: Path, old: dict[str, Any], new: dict[str, Any]) -> Non
 
 def _check_schema(path: Path, schema: int) -> None:
     if schema != SCHEMA:
-        raise StoreError(f"{path} has pool schema {schema}, this version reads {SCHEMA}; nothing was changed. "
-                         "Use the version that made it, or another file")
+        raise StoreError(
+            f"{path} has pool schema {schema}, this version reads {SCHEMA}; nothing was changed. "
+            "Use the version that made it, or another file"
+        )
 
 
 def _read(path: Path) -> tuple[dict[str, Any], RowArray, int]:
     """Settings, rows and the offset after the last whole row of a pool file."""
     content = path.read_bytes()
-    if len(content) < _HEADER.size or content[:len(_MAGIC)] != _MAGIC:
+    if len(content) < _HEADER.size or content[: len(_MAGIC)] != _MAGIC:
         raise StoreError(f"{path} is not a pool file; nothing was changed")
     _, schema, length = _HEADER.unpack_from(content)
     _check_schema(path, schema)
     offset = _HEADER.size + length
-    settings = unpack_json(np.frombuffer(content[_HEADER.size:offset], np.uint8))
+    settings = unpack_json(np.frombuffer(content[_HEADER.size : offset], np.uint8))
     whole = (len(content) - offset) // ROW.itemsize
     rows = np.frombuffer(content, ROW, whole, offset).copy()
     for index, row in enumerate(rows):

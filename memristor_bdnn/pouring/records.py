@@ -17,12 +17,25 @@ FloatArray = npt.NDArray[np.floating[Any]]
 class WorldConfig:
     """How a trial is simulated."""
 
-    time_step: float = option(1 / 240, "simulation step", low=1e-4, high=1 / 200, unit="s",
-                              source="measured: at 1/120 s beads tunnel through the bowl's floor")
-    solver_iterations: int = option(10, "constraint solver iterations a step", low=5, high=200,
-                                    source="measured: 50 give 95 % the same labels")
-    tilt_speed: float = option(1.6, "speed of the tilt when the cup moves alone", low=0.1, high=6.0, unit="rad/s",
-                               source="the only figure fitted to the published labels")
+    time_step: float = option(
+        1 / 240,
+        "simulation step",
+        low=1e-4,
+        high=1 / 200,
+        unit="s",
+        source="measured: at 1/120 s beads tunnel through the bowl's floor",
+    )
+    solver_iterations: int = option(
+        10, "constraint solver iterations a step", low=5, high=200, source="measured: 50 give 95 % the same labels"
+    )
+    tilt_speed: float = option(
+        1.6,
+        "speed of the tilt when the cup moves alone",
+        low=0.1,
+        high=6.0,
+        unit="rad/s",
+        source="the only figure fitted to the published labels",
+    )
     settle: float = option(0.1, "time for the beads to settle before the tilt", low=0.0, high=5.0, unit="s")
     wait: float = option(1.25, "longest wait at the final pitch", low=0.1, high=10.0, unit="s")
     arm: str = option("", "arm that carries the cup: a built-in name or a YAML file; empty for none")

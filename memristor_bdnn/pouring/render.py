@@ -24,15 +24,33 @@ VIEWS = ("side", "arm", "front")
 
 # Glazes of the named vessels, red green blue in [0, 1].
 COLOURS: dict[str, tuple[float, float, float]] = {
-    "white": (0.94, 0.93, 0.90), "red": (0.75, 0.17, 0.14), "red_speckled": (0.70, 0.30, 0.25),
-    "brown": (0.47, 0.30, 0.20), "yellow": (0.93, 0.75, 0.25), "blue_white": (0.62, 0.74, 0.86),
-    "green": (0.33, 0.55, 0.36), "blue": (0.20, 0.36, 0.62), "tan": (0.82, 0.71, 0.55),
-    "small_green": (0.45, 0.66, 0.44), "orange": (0.90, 0.49, 0.18), "small_blue": (0.31, 0.50, 0.74),
-    "purple": (0.48, 0.34, 0.60), "lime": (0.66, 0.78, 0.32), "large_red": (0.66, 0.15, 0.16),
-    "teal": (0.16, 0.52, 0.53), "large_orange": (0.88, 0.44, 0.14), "olive1": (0.47, 0.49, 0.22),
-    "olive2": (0.50, 0.52, 0.25), "olive3": (0.53, 0.55, 0.28), "olive4": (0.56, 0.58, 0.32),
-    "blue3D": (0.17, 0.40, 0.72), "cyan3D": (0.25, 0.68, 0.76), "green3D": (0.28, 0.60, 0.34),
-    "yellow3D": (0.95, 0.80, 0.22), "orange3D": (0.93, 0.53, 0.17), "red3D": (0.80, 0.20, 0.19),
+    "white": (0.94, 0.93, 0.90),
+    "red": (0.75, 0.17, 0.14),
+    "red_speckled": (0.70, 0.30, 0.25),
+    "brown": (0.47, 0.30, 0.20),
+    "yellow": (0.93, 0.75, 0.25),
+    "blue_white": (0.62, 0.74, 0.86),
+    "green": (0.33, 0.55, 0.36),
+    "blue": (0.20, 0.36, 0.62),
+    "tan": (0.82, 0.71, 0.55),
+    "small_green": (0.45, 0.66, 0.44),
+    "orange": (0.90, 0.49, 0.18),
+    "small_blue": (0.31, 0.50, 0.74),
+    "purple": (0.48, 0.34, 0.60),
+    "lime": (0.66, 0.78, 0.32),
+    "large_red": (0.66, 0.15, 0.16),
+    "teal": (0.16, 0.52, 0.53),
+    "large_orange": (0.88, 0.44, 0.14),
+    "olive1": (0.47, 0.49, 0.22),
+    "olive2": (0.50, 0.52, 0.25),
+    "olive3": (0.53, 0.55, 0.28),
+    "olive4": (0.56, 0.58, 0.32),
+    "blue3D": (0.17, 0.40, 0.72),
+    "cyan3D": (0.25, 0.68, 0.76),
+    "green3D": (0.28, 0.60, 0.34),
+    "yellow3D": (0.95, 0.80, 0.22),
+    "orange3D": (0.93, 0.53, 0.17),
+    "red3D": (0.80, 0.20, 0.19),
 }
 _BEADS = ((0.97, 0.78, 0.26), (0.93, 0.42, 0.29), (0.98, 0.93, 0.82), (0.36, 0.66, 0.71))
 _TABLE = (0.86, 0.84, 0.80)
@@ -93,10 +111,16 @@ def _profile(v: Vessel) -> list[FloatArray]:
     middle = (outer[-1][0] + inner[0][0]) / 2
     arc = [(middle + rim * math.cos(t), top - rim + rim * math.sin(t)) for t in np.linspace(0, math.pi, 9)]
     foot = inner[-1][0]
-    corner = [(foot - rim * (1 - math.cos(t)), floor + wall + rim * (1 - math.sin(t)))
-              for t in np.linspace(0, math.pi / 2, 5)]
-    stretches = [[(0.0, floor), (outer[0][0], floor)], outer, arc, inner + corner[1:],
-                 [corner[-1], (0.0, floor + wall)]]
+    corner = [
+        (foot - rim * (1 - math.cos(t)), floor + wall + rim * (1 - math.sin(t))) for t in np.linspace(0, math.pi / 2, 5)
+    ]
+    stretches = [
+        [(0.0, floor), (outer[0][0], floor)],
+        outer,
+        arc,
+        inner + corner[1:],
+        [corner[-1], (0.0, floor + wall)],
+    ]
     return [np.array(s) for s in stretches]
 
 
@@ -122,14 +146,16 @@ class Stage:
             bullet.configureDebugVisualizer(bullet.COV_ENABLE_GUI, 0)
             bullet.resetDebugVisualizerCamera(0.75, 40, -25, [0.45, 0.0, 0.1])
         self._table = self._body(
-            bullet.createVisualShape(bullet.GEOM_BOX, halfExtents=[1.3, 1.3, 0.02], rgbaColor=[*_TABLE, 1],
-                                     specularColor=[0.1, 0.1, 0.1]), (0.45, 0.0, -0.0205))
+            bullet.createVisualShape(
+                bullet.GEOM_BOX, halfExtents=[1.3, 1.3, 0.02], rgbaColor=[*_TABLE, 1], specularColor=[0.1, 0.1, 0.1]
+            ),
+            (0.45, 0.0, -0.0205),
+        )
         self._bowl = self._vessel(bowl_of(setup.context), COLOURS[setup.bowl_name])
         self._cup = self._vessel(cup_of(setup.context), COLOURS[setup.cup_name])
         self._beads = []
         for k, radius in enumerate(setup.radii.tolist()):
-            shape = bullet.createVisualShape(bullet.GEOM_SPHERE, radius=radius,
-                                             rgbaColor=[*_BEADS[k % len(_BEADS)], 1])
+            shape = bullet.createVisualShape(bullet.GEOM_SPHERE, radius=radius, rgbaColor=[*_BEADS[k % len(_BEADS)], 1])
             self._beads.append(self._body(shape, (0.0, 0.0, -1.0)))
         self._arm: int | None = None
         if description is not None:
@@ -161,15 +187,26 @@ class Stage:
             uint8 (height, width, 3).
         """
         if not (16 <= width <= 4096 and 16 <= height <= 4096 and 1 <= supersample <= 4):
-            raise ConfigError(f"picture of {width} x {height} pixels, supersample {supersample}: "
-                              "allowed 16 to 4096 pixels and 1 to 4")
+            raise ConfigError(
+                f"picture of {width} x {height} pixels, supersample {supersample}: allowed 16 to 4096 pixels and 1 to 4"
+            )
         bullet, (w, h) = self._bullet, (width * supersample, height * supersample)
         view = bullet.computeViewMatrix(camera.eye, camera.target, (0, 0, 1))
         lens = bullet.computeProjectionMatrixFOV(camera.field_of_view, w / h, 0.05, 6.0)
         _, _, pixels, _, segments = bullet.getCameraImage(
-            w, h, view, lens, renderer=bullet.ER_TINY_RENDERER, lightDirection=(-0.35, -0.55, 1.6),
-            lightColor=(1.0, 0.99, 0.96), lightDistance=3.5, shadow=1, lightAmbientCoeff=0.62,
-            lightDiffuseCoeff=0.42, lightSpecularCoeff=0.12)
+            w,
+            h,
+            view,
+            lens,
+            renderer=bullet.ER_TINY_RENDERER,
+            lightDirection=(-0.35, -0.55, 1.6),
+            lightColor=(1.0, 0.99, 0.96),
+            lightDistance=3.5,
+            shadow=1,
+            lightAmbientCoeff=0.62,
+            lightDiffuseCoeff=0.42,
+            lightSpecularCoeff=0.12,
+        )
         image = np.reshape(pixels, (h, w, 4))[:, :, :3].astype(np.float32)
         bodies = np.reshape(segments, (h, w))
         backdrop = np.broadcast_to(255 * _backdrop(h)[:, None], image.shape)
@@ -188,8 +225,13 @@ class Stage:
     def _vessel(self, vessel: Vessel, colour: tuple[float, float, float]) -> int:
         vertices, normals, indices = lathe(vessel)
         shape = self._bullet.createVisualShape(
-            self._bullet.GEOM_MESH, vertices=vertices, normals=normals, indices=indices,
-            rgbaColor=[*colour, 1], specularColor=[0.4, 0.4, 0.4])
+            self._bullet.GEOM_MESH,
+            vertices=vertices,
+            normals=normals,
+            indices=indices,
+            rgbaColor=[*colour, 1],
+            specularColor=[0.4, 0.4, 0.4],
+        )
         return self._body(shape, BOWL_POSITION)
 
     def _body(self, shape: int, position: tuple[float, float, float]) -> int:

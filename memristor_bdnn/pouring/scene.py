@@ -39,8 +39,15 @@ class Scene:
         bowl, cup, beads: body ids.
     """
 
-    def __init__(self, client: int, setup: TrialSetup, bowl_position: tuple[float, float, float],
-                 cup_pose: FloatArray, time_step: float, driven: bool = True) -> None:
+    def __init__(
+        self,
+        client: int,
+        setup: TrialSetup,
+        bowl_position: tuple[float, float, float],
+        cup_pose: FloatArray,
+        time_step: float,
+        driven: bool = True,
+    ) -> None:
         self._client, self._step, self._driven = client, time_step, driven
         self.setup = setup
         self.bowl_vessel, self.cup_vessel = bowl_of(setup.context), cup_of(setup.context)
@@ -51,8 +58,9 @@ class Scene:
         turn = (0.0, 0.0, math.sin(setup.bowl_yaw / 2), math.cos(setup.bowl_yaw / 2))
         position, quaternion = cup_pose[:3, 3].tolist(), quaternion_of(cup_pose[:3, :3])
         self.bowl = self._vessel(self.bowl_vessel, setup.bowl_mass, setup.bowl_surface, bowl_position, turn, True)
-        self.cup = self._vessel(self.cup_vessel, DRIVEN_MASS if driven else setup.cup_mass, setup.cup_surface,
-                                position, quaternion, driven)
+        self.cup = self._vessel(
+            self.cup_vessel, DRIVEN_MASS if driven else setup.cup_mass, setup.cup_surface, position, quaternion, driven
+        )
         if driven:
             p.changeDynamics(self.cup, -1, linearDamping=0.0, angularDamping=0.0, physicsClientId=c)
         self._target: tuple[Any, Any] = (position, quaternion)
@@ -71,8 +79,12 @@ class Scene:
             (tx, ty, tz), goal = self._target
             axis, angle = p.getAxisAngleFromQuaternion(p.getDifferenceQuaternion(quaternion, goal))
             rate = (angle if angle <= math.pi else angle - 2 * math.pi) / dt
-            p.resetBaseVelocity(self.cup, ((tx - x) / dt, (ty - y) / dt, (tz - z) / dt - GRAVITY * dt),
-                                (axis[0] * rate, axis[1] * rate, axis[2] * rate), physicsClientId=c)
+            p.resetBaseVelocity(
+                self.cup,
+                ((tx - x) / dt, (ty - y) / dt, (tz - z) / dt - GRAVITY * dt),
+                (axis[0] * rate, axis[1] * rate, axis[2] * rate),
+                physicsClientId=c,
+            )
         p.stepSimulation(physicsClientId=c)
 
     def give_to(self, arm: int, link: int, cup_in_link: FloatArray) -> None:
@@ -80,9 +92,19 @@ class Scene:
         p, c = pybullet, self._client
         for index in range(-1, p.getNumJoints(arm, physicsClientId=c)):
             p.setCollisionFilterPair(arm, self.cup, index, -1, 0, physicsClientId=c)
-        grip = p.createConstraint(arm, link, self.cup, -1, p.JOINT_FIXED, (0, 0, 0),
-                                  cup_in_link[:3, 3].tolist(), (0, 0, 0),
-                                  quaternion_of(cup_in_link[:3, :3]), (0, 0, 0, 1), physicsClientId=c)
+        grip = p.createConstraint(
+            arm,
+            link,
+            self.cup,
+            -1,
+            p.JOINT_FIXED,
+            (0, 0, 0),
+            cup_in_link[:3, 3].tolist(),
+            (0, 0, 0),
+            quaternion_of(cup_in_link[:3, :3]),
+            (0, 0, 0, 1),
+            physicsClientId=c,
+        )
         p.changeConstraint(grip, maxForce=GRIP_FORCE, physicsClientId=c)
 
     def bead_positions(self) -> FloatArray:
@@ -121,8 +143,7 @@ class Scene:
         """Which bead positions are in the bowl, wherever the bowl is now."""
         return self.inside(self.bowl, self.bowl_vessel, points)
 
-    def _vessel(self, vessel: Vessel, mass: float, surface: Surface, position: Any, turn: Any,
-                rigid: bool) -> int:
+    def _vessel(self, vessel: Vessel, mass: float, surface: Surface, position: Any, turn: Any, rigid: bool) -> int:
         p, c = pybullet, self._client
         boxes = slats(vessel, base=False)
         radius = float(vessel.outer_radius(0.0)) - vessel.wall / 2
@@ -133,28 +154,49 @@ class Scene:
             lengths=[0.0] * len(boxes) + [vessel.wall],
             collisionFramePositions=[b.position for b in boxes] + [(0, 0, vessel.bottom + vessel.wall / 2)],
             collisionFrameOrientations=[b.quaternion for b in boxes] + [(0, 0, 0, 1)],
-            physicsClientId=c)
-        body = p.createMultiBody(mass, shape, basePosition=position, baseOrientation=turn,
-                                 useMaximalCoordinates=int(rigid), physicsClientId=c)
+            physicsClientId=c,
+        )
+        body = p.createMultiBody(
+            mass,
+            shape,
+            basePosition=position,
+            baseOrientation=turn,
+            useMaximalCoordinates=int(rigid),
+            physicsClientId=c,
+        )
         s = surface
-        p.changeDynamics(body, -1, lateralFriction=s.lateral_friction, spinningFriction=s.spinning_friction,
-                         rollingFriction=s.rolling_friction, restitution=s.restitution,
-                         linearDamping=s.linear_damping, angularDamping=s.angular_damping,
-                         activationState=p.ACTIVATION_STATE_DISABLE_SLEEPING, physicsClientId=c)
+        p.changeDynamics(
+            body,
+            -1,
+            lateralFriction=s.lateral_friction,
+            spinningFriction=s.spinning_friction,
+            rollingFriction=s.rolling_friction,
+            restitution=s.restitution,
+            linearDamping=s.linear_damping,
+            angularDamping=s.angular_damping,
+            activationState=p.ACTIVATION_STATE_DISABLE_SLEEPING,
+            physicsClientId=c,
+        )
         return int(body)
 
     def _make_beads(self, positions: FloatArray) -> list[int]:
         p, c, s = pybullet, self._client, self.setup
         beads = []
-        columns = zip(s.radii.tolist(), s.masses.tolist(), positions.tolist(),
-                      s.bead_surfaces.tolist(), strict=True)
+        columns = zip(s.radii.tolist(), s.masses.tolist(), positions.tolist(), s.bead_surfaces.tolist(), strict=True)
         for radius, mass, position, (lateral, spinning, rolling, restitution, linear, angular) in columns:
             shape = p.createCollisionShape(p.GEOM_SPHERE, radius=radius, physicsClientId=c)
-            bead = p.createMultiBody(mass, shape, basePosition=position, useMaximalCoordinates=1,
-                                     physicsClientId=c)
-            p.changeDynamics(bead, -1, lateralFriction=lateral, spinningFriction=spinning, rollingFriction=rolling,
-                             restitution=restitution, linearDamping=linear, angularDamping=angular,
-                             physicsClientId=c)
+            bead = p.createMultiBody(mass, shape, basePosition=position, useMaximalCoordinates=1, physicsClientId=c)
+            p.changeDynamics(
+                bead,
+                -1,
+                lateralFriction=lateral,
+                spinningFriction=spinning,
+                rollingFriction=rolling,
+                restitution=restitution,
+                linearDamping=linear,
+                angularDamping=angular,
+                physicsClientId=c,
+            )
             beads.append(int(bead))
         return beads
 

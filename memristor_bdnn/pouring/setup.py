@@ -102,8 +102,20 @@ def draw(seed: int, context: PourContext | None = None) -> TrialSetup:
     positions = fill_cup(cup_of(context), radii, fill, rng)
     n = len(positions)
     return TrialSetup(
-        seed, context, bowl_name, cup_name, bowl_mass, cup_mass, yaw, fill, radii[:n], masses[:n], positions,
-        Surface(*vessels[0].tolist()), Surface(*vessels[1].tolist()), beads[:n],
+        seed,
+        context,
+        bowl_name,
+        cup_name,
+        bowl_mass,
+        cup_mass,
+        yaw,
+        fill,
+        radii[:n],
+        masses[:n],
+        positions,
+        Surface(*vessels[0].tolist()),
+        Surface(*vessels[1].tolist()),
+        beads[:n],
     )
 
 
@@ -146,10 +158,14 @@ def _surfaces(rng: np.random.Generator, n: int, restitution: float) -> FloatArra
     """Contact properties (n, 6) of n bodies; source: reference code of the paper."""
     spin = rng.normal(0.001, 0.0005, (n, 2))
     damping = rng.normal(0.04, 0.01, (n, 2))
-    return np.column_stack([
-        np.maximum(rng.normal(0.5, 0.1, n), 0.0), np.maximum(spin, 0.0),
-        np.clip(rng.normal(restitution, 0.1, n), 0.0, 1.0), np.clip(damping, 0.0, 1.0),
-    ])
+    return np.column_stack(
+        [
+            np.maximum(rng.normal(0.5, 0.1, n), 0.0),
+            np.maximum(spin, 0.0),
+            np.clip(rng.normal(restitution, 0.1, n), 0.0, 1.0),
+            np.clip(damping, 0.0, 1.0),
+        ]
+    )
 
 
 def _shell_volume(v: Vessel) -> float:

@@ -24,9 +24,21 @@ TRUST = 0.5
 
 # Base over top diameter as the published contexts record it: scaling a bowl leaves it alone, so it names the bowl.
 PUBLISHED_SHAPES: dict[str, float] = {
-    "small_blue": 0.53173, "green": 0.54982, "orange": 0.55816, "purple": 0.55842, "lime": 0.56575,
-    "small_green": 0.56869, "blue": 0.57128, "large_red": 0.57321, "tan": 0.57678, "red": 0.59296,
-    "yellow": 0.59719, "blue_white": 0.59979, "brown": 0.64682, "red_speckled": 0.67480, "white": 0.97969,
+    "small_blue": 0.53173,
+    "green": 0.54982,
+    "orange": 0.55816,
+    "purple": 0.55842,
+    "lime": 0.56575,
+    "small_green": 0.56869,
+    "blue": 0.57128,
+    "large_red": 0.57321,
+    "tan": 0.57678,
+    "red": 0.59296,
+    "yellow": 0.59719,
+    "blue_white": 0.59979,
+    "brown": 0.64682,
+    "red_speckled": 0.67480,
+    "white": 0.97969,
 }
 _SAME_SHAPE = 2.5e-4
 _RATIOS = np.array(list(PUBLISHED_SHAPES.values()))

@@ -51,8 +51,14 @@ class Agreement:
     tipped: int
 
 
-def compare(x: FloatArray, score: FloatArray, config: WorldConfig | None = None, seeds: int = 2, first_seed: int = 0,
-            progress: Callable[[int, int], None] | None = None) -> Agreement:
+def compare(
+    x: FloatArray,
+    score: FloatArray,
+    config: WorldConfig | None = None,
+    seeds: int = 2,
+    first_seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Agreement:
     """Simulate labelled rows and compare.
 
     Args:
@@ -89,6 +95,18 @@ def compare(x: FloatArray, score: FloatArray, config: WorldConfig | None = None,
     pairs = [(found[a] == found[b]).mean() for a in range(seeds) for b in range(a)]
     spread = fraction.std() > 0 and np.std(score) > 0
     correlation = np.corrcoef(fraction.ravel(), np.tile(fraction_of(score), seeds))[0, 1] if spread else 0.0
-    return Agreement(len(x), seeds, float(same.mean()), float(same.std() / np.sqrt(len(x))), float(np.mean(pairs)),
-                     float(np.mean(kinds)), float(given.mean()), float(found.mean()), float(correlation),
-                     fraction.size / cpu, fraction.size / clock, leaks, tipped)
+    return Agreement(
+        len(x),
+        seeds,
+        float(same.mean()),
+        float(same.std() / np.sqrt(len(x))),
+        float(np.mean(pairs)),
+        float(np.mean(kinds)),
+        float(given.mean()),
+        float(found.mean()),
+        float(correlation),
+        fraction.size / cpu,
+        fraction.size / clock,
+        leaks,
+        tipped,
+    )

@@ -28,19 +28,41 @@ N_SLATS = 12
 
 # Bottom diameter, top diameter, height in centimetres. Source: reference code of the paper.
 BOWLS: dict[str, tuple[float, float, float]] = {
-    "white": (9.7, 10.0, 5.4), "red": (5.9, 11.8, 5.0), "red_speckled": (9.4, 16.0, 5.2),
-    "brown": (7.6, 13.6, 8.1), "yellow": (7.7, 15.4, 6.6), "blue_white": (7.5, 15.1, 8.5),
-    "green": (8.4, 18.9, 8.0), "blue": (10.5, 22.3, 9.5), "tan": (12.3, 25.9, 10.9),
-    "small_green": (5.3, 11.6, 5.2), "orange": (6.9, 15.4, 6.7), "small_blue": (7.9, 18.8, 8.1),
-    "purple": (9.9, 22.2, 9.5), "lime": (11.9, 25.8, 11.0), "large_red": (13.9, 30.0, 12.5),
+    "white": (9.7, 10.0, 5.4),
+    "red": (5.9, 11.8, 5.0),
+    "red_speckled": (9.4, 16.0, 5.2),
+    "brown": (7.6, 13.6, 8.1),
+    "yellow": (7.7, 15.4, 6.6),
+    "blue_white": (7.5, 15.1, 8.5),
+    "green": (8.4, 18.9, 8.0),
+    "blue": (10.5, 22.3, 9.5),
+    "tan": (12.3, 25.9, 10.9),
+    "small_green": (5.3, 11.6, 5.2),
+    "orange": (6.9, 15.4, 6.7),
+    "small_blue": (7.9, 18.8, 8.1),
+    "purple": (9.9, 22.2, 9.5),
+    "lime": (11.9, 25.8, 11.0),
+    "large_red": (13.9, 30.0, 12.5),
 }
 CUPS: dict[str, tuple[float, float, float]] = {
-    "teal": (4.9, 6.9, 10.3), "orange": (4.2, 5.2, 6.0), "blue": (4.7, 6.0, 6.4), "green": (5.2, 6.4, 6.7),
-    "yellow": (5.8, 7.0, 6.9), "red": (6.3, 7.4, 7.0), "purple": (6.7, 8.0, 7.2),
-    "large_orange": (7.2, 8.5, 7.3), "olive1": (4.2, 5.6, 7.7), "olive2": (4.5, 6.0, 7.8),
-    "olive3": (4.8, 6.4, 7.9), "olive4": (5.1, 6.6, 8.0), "blue3D": (4.9, 4.9, 4.6),
-    "cyan3D": (5.4, 5.4, 5.0), "green3D": (5.7, 5.7, 5.4), "yellow3D": (6.2, 6.2, 5.7),
-    "orange3D": (6.5, 6.5, 6.1), "red3D": (7.0, 7.0, 6.5),
+    "teal": (4.9, 6.9, 10.3),
+    "orange": (4.2, 5.2, 6.0),
+    "blue": (4.7, 6.0, 6.4),
+    "green": (5.2, 6.4, 6.7),
+    "yellow": (5.8, 7.0, 6.9),
+    "red": (6.3, 7.4, 7.0),
+    "purple": (6.7, 8.0, 7.2),
+    "large_orange": (7.2, 8.5, 7.3),
+    "olive1": (4.2, 5.6, 7.7),
+    "olive2": (4.5, 6.0, 7.8),
+    "olive3": (4.8, 6.4, 7.9),
+    "olive4": (5.1, 6.6, 8.0),
+    "blue3D": (4.9, 4.9, 4.6),
+    "cyan3D": (5.4, 5.4, 5.0),
+    "green3D": (5.7, 5.7, 5.4),
+    "yellow3D": (6.2, 6.2, 5.7),
+    "orange3D": (6.5, 6.5, 6.1),
+    "red3D": (7.0, 7.0, 6.5),
 }
 
 
@@ -77,8 +99,10 @@ class Vessel:
             if not (math.isfinite(value) and value > 0):
                 raise ConfigError(f"Vessel.{name} = {value!r}: expected a positive length in metres")
         if 2 * self.wall >= min(self.base_diameter, self.top_diameter) or self.wall >= self.height:
-            raise ConfigError(f"Vessel.wall = {self.wall:g} m leaves no room inside a vessel of "
-                              f"{self.base_diameter:g} x {self.top_diameter:g} x {self.height:g} m")
+            raise ConfigError(
+                f"Vessel.wall = {self.wall:g} m leaves no room inside a vessel of "
+                f"{self.base_diameter:g} x {self.top_diameter:g} x {self.height:g} m"
+            )
 
     @property
     def bottom(self) -> float:
@@ -109,12 +133,19 @@ def bowl_of(context: PourContext) -> Vessel:
 def cup_of(context: PourContext) -> Vessel:
     """The cup of a context, origin at its centre."""
     base = _bottom(context.cup_base_diameter, context.cup_diameter)
-    return Vessel(base, context.cup_diameter, context.cup_height, _wall(CUP_WALL, base, context.cup_height),
-                  centred=True)
+    return Vessel(
+        base, context.cup_diameter, context.cup_height, _wall(CUP_WALL, base, context.cup_height), centred=True
+    )
 
 
-def context_of(bowl: str, cup: str, bowl_width: float = 1.0, bowl_height: float = 1.0,
-               cup_width: float = 1.0, cup_height: float = 1.0) -> PourContext:
+def context_of(
+    bowl: str,
+    cup: str,
+    bowl_width: float = 1.0,
+    bowl_height: float = 1.0,
+    cup_width: float = 1.0,
+    cup_height: float = 1.0,
+) -> PourContext:
     """The context of a named bowl and cup, with scale factors on their widths and heights.
 
     Raises:
@@ -124,8 +155,10 @@ def context_of(bowl: str, cup: str, bowl_width: float = 1.0, bowl_height: float 
         if name not in table:
             raise ConfigError(f"unknown {what} {name!r}: choose one of {', '.join(table)}")
     values = []
-    for (bottom, top, height), width, tall in ((BOWLS[bowl], bowl_width, bowl_height),
-                                               (CUPS[cup], cup_width, cup_height)):
+    for (bottom, top, height), width, tall in (
+        (BOWLS[bowl], bowl_width, bowl_height),
+        (CUPS[cup], cup_width, cup_height),
+    ):
         base = bottom + BASE_LEVEL * (top - bottom)
         values += [0.01 * base * width, 0.01 * top * width, 0.01 * HEIGHT_LEVEL * height * tall]
     return PourContext(*values)
@@ -151,14 +184,23 @@ def slats(vessel: Vessel, base: bool = True) -> list[Box]:
     boxes = []
     for k in range(N_SLATS):
         yaw = 2 * half * k
-        boxes.append(Box((wall / 2, widest, length / 2),
-                         (radius * math.cos(yaw), radius * math.sin(yaw), vessel.bottom + vessel.height / 2),
-                         _tilted(yaw, slope)))
+        boxes.append(
+            Box(
+                (wall / 2, widest, length / 2),
+                (radius * math.cos(yaw), radius * math.sin(yaw), vessel.bottom + vessel.height / 2),
+                _tilted(yaw, slope),
+            )
+        )
     if base:
         reach = float(vessel.outer_radius(0.0)) - wall / 2
         for k in range(N_SLATS // 2):
-            boxes.append(Box((reach, reach * math.tan(half), wall / 2),
-                             (0.0, 0.0, vessel.bottom + wall / 2), _tilted(2 * half * k, 0.0)))
+            boxes.append(
+                Box(
+                    (reach, reach * math.tan(half), wall / 2),
+                    (0.0, 0.0, vessel.bottom + wall / 2),
+                    _tilted(2 * half * k, 0.0),
+                )
+            )
     return boxes
 
 

@@ -86,7 +86,10 @@ class PouringWorld:
         return self._setup
 
     def pour_cup_alone(
-        self, parameters: PourParameters, yaw: float = 0.0, progress: Progress | None = None,
+        self,
+        parameters: PourParameters,
+        yaw: float = 0.0,
+        progress: Progress | None = None,
         cancelled: Callable[[], bool] | None = None,
     ) -> PourOutcome:
         """Pour with the cup held by an invisible hand; for mass production.
@@ -121,7 +124,10 @@ class PouringWorld:
         return self._outcome(offered, tick, {"mode": "cup_alone"})
 
     def pour_with_arm(
-        self, plan: Any, arm: Any = None, progress: Progress | None = None,
+        self,
+        plan: Any,
+        arm: Any = None,
+        progress: Progress | None = None,
         cancelled: Callable[[], bool] | None = None,
     ) -> PourOutcome:
         """Pour with the arm along a planned joint path, starting with the filled cup in the hand.
@@ -158,8 +164,11 @@ class PouringWorld:
             self.arm.hold()
             raise
         self._wait(tick)
-        return self._outcome(offered, tick, {"mode": "arm", "arm": self._description.name, "grasp": kind,
-                                             "tracking_error_rad": round(worst, 5)})
+        return self._outcome(
+            offered,
+            tick,
+            {"mode": "arm", "arm": self._description.name, "grasp": kind, "tracking_error_rad": round(worst, 5)},
+        )
 
     def check_grasp(self) -> str:
         """How the configured arm would hold this scene's cup: ``hand`` or ``weld``.
@@ -173,8 +182,10 @@ class PouringWorld:
         if widest <= 0 or width <= widest:
             return "hand" if widest > 0 else "weld"
         if not self.config.weld_wide_cups:
-            raise ConfigError(f"cup_diameter = {1000 * width:.1f} mm: the hand of {self._description.name} opens "
-                              f"{1000 * widest:.1f} mm; choose a narrower cup or set weld_wide_cups")
+            raise ConfigError(
+                f"cup_diameter = {1000 * width:.1f} mm: the hand of {self._description.name} opens "
+                f"{1000 * widest:.1f} mm; choose a narrower cup or set weld_wide_cups"
+            )
         return "weld"
 
     def _follow(self, trajectory: Any, phase: str, tick: _Ticker, tilted_after: float = math.inf) -> float:
@@ -223,12 +234,18 @@ class PouringWorld:
         n = max(int(offered.sum()), 1)
         in_bowl, in_cup = float((bowl & offered).sum() / n), float((cup & offered).sum() / n)
         score = score_of(in_bowl)
-        details = {"seed": self.setup.seed, "beads": n, "steps": tick.steps,
-                   "bowl_tipped": scene.bowl_tilt() > math.radians(30), **details}
+        details = {
+            "seed": self.setup.seed,
+            "beads": n,
+            "steps": tick.steps,
+            "bowl_tipped": scene.bowl_tilt() > math.radians(30),
+            **details,
+        }
         if tick.audit is not None:
             details["leaks"] = tick.audit.leaks
-        return PourOutcome(in_bowl, in_cup, max(0.0, 1.0 - in_bowl - in_cup), score, in_bowl >= 0.9, "simulation",
-                           details)
+        return PourOutcome(
+            in_bowl, in_cup, max(0.0, 1.0 - in_bowl - in_cup), score, in_bowl >= 0.9, "simulation", details
+        )
 
     # -- building -----------------------------------------------------------------------------
 
@@ -247,8 +264,7 @@ class PouringWorld:
         self.arm = SimulatedArm(self._bullet, self._description, time_step=self.config.time_step)
         self.arm.set_joints(joints)
         tool = self.arm.tool_pose()
-        self._scene = Scene(self._client, self.setup, BOWL_POSITION, tool @ grasp,
-                            self.config.time_step, driven=False)
+        self._scene = Scene(self._client, self.setup, BOWL_POSITION, tool @ grasp, self.config.time_step, driven=False)
         cup = self._scene.cup_vessel
         link = np.linalg.inv(link_pose(self._bullet, self.arm)) @ tool @ grasp
         self._scene.give_to(self.arm.body, self.arm.tool_index, link)
@@ -259,8 +275,12 @@ class PouringWorld:
     def _clear(self) -> None:
         bullet, cfg = self._bullet, self.config
         bullet.resetSimulation()
-        bullet.setPhysicsEngineParameter(fixedTimeStep=cfg.time_step, numSolverIterations=cfg.solver_iterations,
-                                         deterministicOverlappingPairs=1, contactBreakingThreshold=CONTACT_MARGIN)
+        bullet.setPhysicsEngineParameter(
+            fixedTimeStep=cfg.time_step,
+            numSolverIterations=cfg.solver_iterations,
+            deterministicOverlappingPairs=1,
+            contactBreakingThreshold=CONTACT_MARGIN,
+        )
         self.time = 0.0
 
     def _ready(self) -> Scene:
@@ -282,8 +302,12 @@ class PouringWorld:
         if self._description is None:
             raise ConfigError("this world has no arm: set WorldConfig.arm, for example arm='panda'")
         self._ready()
-        return {"names": self._description.joint_names, "positions": self.arm.joint_positions(),
-                "velocities": self.arm.joint_velocities(), "efforts": self.arm.joint_efforts()}
+        return {
+            "names": self._description.joint_names,
+            "positions": self.arm.joint_positions(),
+            "velocities": self.arm.joint_velocities(),
+            "efforts": self.arm.joint_efforts(),
+        }
 
     def fraction_in_bowl(self) -> float:
         """Share of the beads that lie in the bowl now; 0 before a pour."""
@@ -343,8 +367,7 @@ class PouringWorld:
 class _Ticker:
     """One simulation step with its clock, progress report, cancellation and leak audit."""
 
-    def __init__(self, world: PouringWorld, progress: Progress | None,
-                 cancelled: Callable[[], bool] | None) -> None:
+    def __init__(self, world: PouringWorld, progress: Progress | None, cancelled: Callable[[], bool] | None) -> None:
         self._world, self._progress, self._cancelled = world, progress, cancelled
         self._step = world._ready().step
         self.steps = 0

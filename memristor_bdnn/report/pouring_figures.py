@@ -21,8 +21,9 @@ INK, GREY = "#26323a", "#8a949b"
 COLOURS = {"learned": "#1f6f8b", "passive": "#7fb3c2", "designed": "#e0a458", "random": "#b7bdc2"}
 
 
-def record_pour(world: Any, pour: Any, view: str = "side", width: int = 480, height: int = 360,
-                every: int = 1, supersample: int = 2) -> tuple[list[Image], list[str], Any]:
+def record_pour(
+    world: Any, pour: Any, view: str = "side", width: int = 480, height: int = 360, every: int = 1, supersample: int = 2
+) -> tuple[list[Image], list[str], Any]:
     """Pour and take pictures on the way.
 
     Args:
@@ -87,14 +88,16 @@ def animation(frames: Sequence[Image], path: str | Path, frames_per_s: float = 2
         # One palette for all frames, so that colours do not flicker.
         palette = Pillow.fromarray(np.concatenate(list(frames[:: max(1, len(frames) // 6)]), axis=1)).quantize(256)
         images = [Pillow.fromarray(f).quantize(palette=palette, dither=Pillow.Dither.NONE) for f in frames]
-        images[0].save(path, save_all=True, append_images=images[1:], duration=round(1000 / frames_per_s), loop=0,
-                       optimize=True)
+        images[0].save(
+            path, save_all=True, append_images=images[1:], duration=round(1000 / frames_per_s), loop=0, optimize=True
+        )
     elif path.suffix.lower() == ".mp4":
         import imageio_ffmpeg
 
         height, width = (side - side % 2 for side in frames[0].shape[:2])
-        writer = imageio_ffmpeg.write_frames(str(path), (width, height), fps=frames_per_s, quality=8,
-                                             macro_block_size=2, ffmpeg_log_level="error")
+        writer = imageio_ffmpeg.write_frames(
+            str(path), (width, height), fps=frames_per_s, quality=8, macro_block_size=2, ffmpeg_log_level="error"
+        )
         writer.send(None)
         for frame in frames:
             writer.send(np.ascontiguousarray(frame[:height, :width]))
@@ -125,8 +128,9 @@ def final_poses(context: PourContext, parameters: FloatArray, confidence: FloatA
     # that no colour hides another.
     rank = np.arange(len(order)) / max(len(order) - 1, 1)
     mixed = np.random.default_rng(0).permutation(len(order))
-    cups = LineCollection([100 * shapes[k] for k in mixed], array=rank[mixed], cmap="plasma", linewidths=0.5,
-                          alpha=0.6, joinstyle="round")
+    cups = LineCollection(
+        [100 * shapes[k] for k in mixed], array=rank[mixed], cmap="plasma", linewidths=0.5, alpha=0.6, joinstyle="round"
+    )
     everything = 100 * np.concatenate([*shapes, bowl])
     low, high = everything.min(axis=0) - 1.5, everything.max(axis=0) + 1.5
     low[1] = -0.8
@@ -136,10 +140,14 @@ def final_poses(context: PourContext, parameters: FloatArray, confidence: FloatA
     axes.add_collection(cups)
     axes.fill(*(100 * bowl).T, color="#8fa3ad", zorder=5, linewidth=0)
     axes.axhline(0.0, color=GREY, linewidth=1.0, zorder=0)
-    axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), aspect="equal",
-             xlabel="across the bowl (cm)", ylabel="height above the table (cm)")
-    axes.set_title(f"{len(shapes)} confident pours for one pair", fontsize=10, color=INK,
-                   loc="left")
+    axes.set(
+        xlim=(low[0], high[0]),
+        ylim=(low[1], high[1]),
+        aspect="equal",
+        xlabel="across the bowl (cm)",
+        ylabel="height above the table (cm)",
+    )
+    axes.set_title(f"{len(shapes)} confident pours for one pair", fontsize=10, color=INK, loc="left")
     bar = figure.colorbar(cups, ax=axes, shrink=0.8, pad=0.02)
     bar.set_ticks([0, 0.5, 1], labels=[f"{np.quantile(confidence, q):.1f}" for q in (0, 0.5, 1)])
     bar.set_label("confidence  μ/σ")
@@ -160,11 +168,21 @@ def skill_bars(scores: dict[str, Any], labels: int, path: str | Path) -> None:
 
     figure = Figure(figsize=(6.0, 3.4), dpi=160, layout="constrained")
     axes = figure.add_subplot()
-    names = {"learned": f"active learning\n{labels} labels", "passive": f"passive learning\n{labels} labels",
-             "designed": "designed", "random": "random"}
+    names = {
+        "learned": f"active learning\n{labels} labels",
+        "passive": f"passive learning\n{labels} labels",
+        "designed": "designed",
+        "random": "random",
+    }
     for k, (name, score) in enumerate(scores.items()):
-        axes.bar(k, score.fraction, yerr=score.standard_error, width=0.62, color=COLOURS.get(name, GREY),
-                 error_kw={"ecolor": INK, "elinewidth": 1.2, "capsize": 3})
+        axes.bar(
+            k,
+            score.fraction,
+            yerr=score.standard_error,
+            width=0.62,
+            color=COLOURS.get(name, GREY),
+            error_kw={"ecolor": INK, "elinewidth": 1.2, "capsize": 3},
+        )
         jitter = np.random.default_rng(0).uniform(-0.2, 0.2, len(score.fractions))
         axes.plot(k + jitter, score.fractions, ".", color=INK, markersize=3, alpha=0.35)
         axes.text(k, 1.03, f"{score.fraction:.2f}", ha="center", fontsize=9, color=INK)

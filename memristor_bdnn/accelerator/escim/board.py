@@ -312,9 +312,17 @@ class Board:
             else:
                 self._select(block.chip)
                 request = MapFlow.build(
-                    replace(block, chip=None), targets_ua, form_wl=p.set_wl, form_bl=p.set_bl, set_wl=p.set_wl,
-                    set_bl=p.set_bl, reset_wl=p.reset_wl, reset_sl=p.reset_sl, tolerance_ua=p.tolerance_high_ua,
-                    max_pulses=p.max_pulses).request()  # fmt: skip
+                    replace(block, chip=None),
+                    targets_ua,
+                    form_wl=p.set_wl,
+                    form_bl=p.set_bl,
+                    set_wl=p.set_wl,
+                    set_bl=p.set_bl,
+                    reset_wl=p.reset_wl,
+                    reset_sl=p.reset_sl,
+                    tolerance_ua=p.tolerance_high_ua,
+                    max_pulses=p.max_pulses,
+                ).request()
             self._send_pulses(request, block.chip, cells.tolist(), p.max_pulses)
         if watcher.aborted:
             raise Cancelled("the write-verify job was aborted on the board")

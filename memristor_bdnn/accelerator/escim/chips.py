@@ -101,9 +101,7 @@ class EmulatedChips:
         self.reads += CELLS
         return scaling.from_matrix(self._codes(reads).reshape(ROWS, COLUMNS))
 
-    def _codes(
-        self, current_ua: npt.NDArray[Any], feedback: int = scaling.DEFAULT_FEEDBACK
-    ) -> npt.NDArray[np.uint16]:
+    def _codes(self, current_ua: npt.NDArray[Any], feedback: int = scaling.DEFAULT_FEEDBACK) -> npt.NDArray[np.uint16]:
         if feedback == scaling.DEFAULT_FEEDBACK:
             unit = self.preset.periphery.adc_full_scale_ua / ADC_MAX
         else:

@@ -45,8 +45,9 @@ class ClientConfig:
 
     host: str = option("192.168.1.10", "address of the board or emulator", source="board default")
     port: int = option(7, "command port", low=1, high=65535, source="board default")
-    abort_port: int = option(5000, "second command port, for MAP_ABORT and MAP_PROGRESS only", low=1, high=65535,
-                             source="board default")  # fmt: skip
+    abort_port: int = option(
+        5000, "second command port, for MAP_ABORT and MAP_PROGRESS only", low=1, high=65535, source="board default"
+    )
     connect_timeout_s: float = option(2.0, "time to connect", low=0.01, high=600, unit="s", source="host software")
     answer_timeout_s: float = option(
         0.0, "time to wait for any answer; 0 uses the time each command needs", low=0, high=3600, unit="s"
@@ -75,11 +76,20 @@ class ClientStatistics:
 
 _SHORT, _READ, _LONG = 5.0, 10.0, 1800.0
 _TIMEOUTS = {
-    Command.READ_ALL: 30.0, Command.MAP_RESULT: _READ, Command.SEQ_READ: _READ, Command.MAP_READ: _READ,
-    Command.CFG_REG: _READ, Command.SET_TARGET: _READ, Command.RESET_TARGET: _READ, Command.OP_RESULT: _READ,
-    Command.CELL_PARA: _READ, Command.PULSE_GENERATOR: 60.0, Command.MAP_ARRAY: _LONG, Command.APPLY_OP: _LONG,
+    Command.READ_ALL: 30.0,
+    Command.MAP_RESULT: _READ,
+    Command.SEQ_READ: _READ,
+    Command.MAP_READ: _READ,
+    Command.CFG_REG: _READ,
+    Command.SET_TARGET: _READ,
+    Command.RESET_TARGET: _READ,
+    Command.OP_RESULT: _READ,
+    Command.CELL_PARA: _READ,
+    Command.PULSE_GENERATOR: 60.0,
+    Command.MAP_ARRAY: _LONG,
+    Command.APPLY_OP: _LONG,
     Command.MAP_FLOW: _READ,
-}  # fmt: skip
+}
 
 
 class Client:
@@ -203,9 +213,7 @@ class Client:
             self._failures = 0
         return frame
 
-    def _receive(
-        self, connection: socket.socket, request: Request, deadline: float, raw: bool
-    ) -> packet.Frame:
+    def _receive(self, connection: socket.socket, request: Request, deadline: float, raw: bool) -> packet.Frame:
         head = self._head(connection, request, deadline, raw)
         length = head[4] | head[5] << 8
         body = self._bytes(connection, length, deadline)

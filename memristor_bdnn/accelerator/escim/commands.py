@@ -97,13 +97,26 @@ ERROR_TEXT = {
 PROGRESS_DONE = 0xFFFF
 OP_RESULT_MAX, CELL_PARA_MAX, CELL_PARA_WORDS = 16383, 1489, 11
 _READS = {
-    Command.MAP_PROGRESS, Command.MAP_RESULT, Command.SEQ_READ, Command.OP_RESULT, Command.MAP_READ,
-    Command.CELL_PARA, Command.READ_ALL, Command.READ_REG, Command.SEQ_READ_REG,
-}  # fmt: skip
+    Command.MAP_PROGRESS,
+    Command.MAP_RESULT,
+    Command.SEQ_READ,
+    Command.OP_RESULT,
+    Command.MAP_READ,
+    Command.CELL_PARA,
+    Command.READ_ALL,
+    Command.READ_REG,
+    Command.SEQ_READ_REG,
+}
 _PULSING = {
-    Command.MAP_FLOW, Command.SET_TARGET, Command.RESET_TARGET, Command.APPLY_OP, Command.PULSE_GENERATOR,
-    Command.MAP_ARRAY, Command.WRITE_REG, Command.SEQ_WRITE_REG,
-}  # fmt: skip
+    Command.MAP_FLOW,
+    Command.SET_TARGET,
+    Command.RESET_TARGET,
+    Command.APPLY_OP,
+    Command.PULSE_GENERATOR,
+    Command.MAP_ARRAY,
+    Command.WRITE_REG,
+    Command.SEQ_WRITE_REG,
+}
 
 
 @dataclass(frozen=True)
@@ -165,51 +178,127 @@ def cfg_reg(table: bytes) -> Request:
 
 
 def form_pulse(
-    chip: int, bl: int, wl: int, v_bl: float, v_wl: float, *,
-    n_bl: int = 1, n_wl: int = 1, width_ns: float = 100, gap_ns: float = 0, count: int = 1,
-) -> Request:  # fmt: skip
+    chip: int,
+    bl: int,
+    wl: int,
+    v_bl: float,
+    v_wl: float,
+    *,
+    n_bl: int = 1,
+    n_wl: int = 1,
+    width_ns: float = 100,
+    gap_ns: float = 0,
+    count: int = 1,
+) -> Request:
     """FORM a block of cells by CFG_REG."""
-    return cfg_reg(registers.program_table(
-        registers.Mode.FORM, chip, bl, wl, v_bl, v_wl, n_bl=n_bl, n_wl=n_wl, width_ns=width_ns, gap_ns=gap_ns,
-        count=count))  # fmt: skip
+    return cfg_reg(
+        registers.program_table(
+            registers.Mode.FORM,
+            chip,
+            bl,
+            wl,
+            v_bl,
+            v_wl,
+            n_bl=n_bl,
+            n_wl=n_wl,
+            width_ns=width_ns,
+            gap_ns=gap_ns,
+            count=count,
+        )
+    )
 
 
 def set_pulse(
-    chip: int, bl: int, wl: int, v_bl: float, v_wl: float, *,
-    n_bl: int = 1, n_wl: int = 1, width_ns: float = 100, gap_ns: float = 0, count: int = 1,
-) -> Request:  # fmt: skip
+    chip: int,
+    bl: int,
+    wl: int,
+    v_bl: float,
+    v_wl: float,
+    *,
+    n_bl: int = 1,
+    n_wl: int = 1,
+    width_ns: float = 100,
+    gap_ns: float = 0,
+    count: int = 1,
+) -> Request:
     """SET a block of cells by CFG_REG."""
-    return cfg_reg(registers.program_table(
-        registers.Mode.SET, chip, bl, wl, v_bl, v_wl, n_bl=n_bl, n_wl=n_wl, width_ns=width_ns, gap_ns=gap_ns,
-        count=count))  # fmt: skip
+    return cfg_reg(
+        registers.program_table(
+            registers.Mode.SET,
+            chip,
+            bl,
+            wl,
+            v_bl,
+            v_wl,
+            n_bl=n_bl,
+            n_wl=n_wl,
+            width_ns=width_ns,
+            gap_ns=gap_ns,
+            count=count,
+        )
+    )
 
 
 def reset_pulse(
-    chip: int, bl: int, wl: int, v_sl: float, v_wl: float, *,
-    n_bl: int = 1, n_wl: int = 1, width_ns: float = 100, gap_ns: float = 0, count: int = 1,
-) -> Request:  # fmt: skip
+    chip: int,
+    bl: int,
+    wl: int,
+    v_sl: float,
+    v_wl: float,
+    *,
+    n_bl: int = 1,
+    n_wl: int = 1,
+    width_ns: float = 100,
+    gap_ns: float = 0,
+    count: int = 1,
+) -> Request:
     """RESET a block of cells by CFG_REG; inactive BLs float."""
-    return cfg_reg(registers.program_table(
-        registers.Mode.RESET, chip, bl, wl, v_sl, v_wl, n_bl=n_bl, n_wl=n_wl, width_ns=width_ns, gap_ns=gap_ns,
-        count=count))  # fmt: skip
+    return cfg_reg(
+        registers.program_table(
+            registers.Mode.RESET,
+            chip,
+            bl,
+            wl,
+            v_sl,
+            v_wl,
+            n_bl=n_bl,
+            n_wl=n_wl,
+            width_ns=width_ns,
+            gap_ns=gap_ns,
+            count=count,
+        )
+    )
 
 
 @lru_cache(maxsize=32768)
 def single_pulse(
-    mode: registers.Mode, chip: int, rows: tuple[int, ...], columns: tuple[int, ...], v_line: float, v_wl: float,
+    mode: registers.Mode,
+    chip: int,
+    rows: tuple[int, ...],
+    columns: tuple[int, ...],
+    v_line: float,
+    v_wl: float,
     width_ns: float,
-) -> Request:  # fmt: skip
+) -> Request:
     """One SET or RESET pulse by CFG_REG on cells of one row or one column; remembered, as learning repeats them."""
     return cfg_reg(registers.pulse_table(mode, chip, rows, columns, v_line, v_wl, width_ns))
 
 
 def cfg_read(
-    chip: int, bl: int, wl: int, *,
-    n_bl: int = 1, n_wl: int = 1, v_read: float = 0.2, v_wl: float = SUPPLY_V, negative: bool = True,
-) -> Request:  # fmt: skip
+    chip: int,
+    bl: int,
+    wl: int,
+    *,
+    n_bl: int = 1,
+    n_wl: int = 1,
+    v_read: float = 0.2,
+    v_wl: float = SUPPLY_V,
+    negative: bool = True,
+) -> Request:
     """Read a block of cells by CFG_REG."""
-    return cfg_reg(registers.read_table(chip, bl, wl, n_bl=n_bl, n_wl=n_wl, v_read=v_read, v_wl=v_wl,
-                                        negative=negative))  # fmt: skip
+    return cfg_reg(
+        registers.read_table(chip, bl, wl, n_bl=n_bl, n_wl=n_wl, v_read=v_read, v_wl=v_wl, negative=negative)
+    )
 
 
 def parallel_read(bl: int, n_bl: int, sl_volts: dict[int, float], *, chip: int = 1) -> Request:
@@ -246,14 +335,21 @@ def seq_read(bl: int, sl: int, volts: Sequence[float]) -> Request:
 
 
 def map_read(
-    chip: int, bl: int, sl: int, *,
-    negative: bool = True, v_read: float = 0.2, v_wl: float = SUPPLY_V, feedback: int = DEFAULT_FEEDBACK,
-) -> Request:  # fmt: skip
+    chip: int,
+    bl: int,
+    sl: int,
+    *,
+    negative: bool = True,
+    v_read: float = 0.2,
+    v_wl: float = SUPPLY_V,
+    feedback: int = DEFAULT_FEEDBACK,
+) -> Request:
     """Read one cell in the map mode."""
     check_block(chip, bl, 1, sl, 1)
     _byte("feedback", feedback, 0, 3)
-    return Request(Command.MAP_READ, payload=words(
-        [chip, bl, sl, int(negative), volt_code(v_read), volt_code(v_wl), feedback]))  # fmt: skip
+    return Request(
+        Command.MAP_READ, payload=words([chip, bl, sl, int(negative), volt_code(v_read), volt_code(v_wl), feedback])
+    )
 
 
 def op_result(offset: int = 0, count: int = OP_RESULT_MAX) -> Request:
@@ -266,9 +362,7 @@ def cell_para(offset: int = 0, count: int = CELL_PARA_MAX) -> Request:
     return Request(Command.CELL_PARA, payload=words([offset, _byte("count", count, 1, CELL_PARA_MAX)]))
 
 
-def pulse_generator(
-    wl_volts: Sequence[Sequence[float]], *, width_us: float, gap_us: float = 0
-) -> Request:
+def pulse_generator(wl_volts: Sequence[Sequence[float]], *, width_us: float, gap_us: float = 0) -> Request:
     """PULSE_GENERATOR: blocks of 32 gate voltages, applied one after another.
 
     The board adds a fixed 1.08 ms between pulses; width and gap are in units of 20 us.
@@ -276,8 +370,10 @@ def pulse_generator(
     codes = np.array([[volt_code(v) for v in block] for block in wl_volts], dtype="<u2")
     if codes.ndim != 2 or codes.shape[1] != 32:
         raise ConfigError(f"pulse generator blocks of shape {codes.shape}: expected (n, 32) gate voltages")
-    width, gap = (_byte(name, int(value // GENERATOR_UNIT_US), 0, 255)
-                  for name, value in (("width in 20 us", width_us), ("gap in 20 us", gap_us)))  # fmt: skip
+    width, gap = (
+        _byte(name, int(value // GENERATOR_UNIT_US), 0, 255)
+        for name, value in (("width in 20 us", width_us), ("gap in 20 us", gap_us))
+    )
     return Request(Command.PULSE_GENERATOR, width, gap, codes.tobytes())
 
 

@@ -101,9 +101,13 @@ class EscimAccelerator:
             _default(c.reset_width_ns, 1e9 * down.width_s),
         )
         self.board = Board(
-            c, c.limits, recorder=Recorder(c.record), dry_run=c.dry_run, endurance_file=c.endurance_file,
+            c,
+            c.limits,
+            recorder=Recorder(c.record),
+            dry_run=c.dry_run,
+            endurance_file=c.endurance_file,
             map_stall_s=c.map_stall_s,
-        )  # fmt: skip
+        )
         for width in (self._set[2], self._reset[2]):
             self.board.guard.check_voltages(width_ns=width)
         try:
@@ -316,8 +320,9 @@ class EscimAccelerator:
         self._resume()
         after = tuple(float(v) for v in self._last_ua[cells])
         self.lost_pulses.append(LostPulse(tuple(cells), pulse.reset, before, after))
-        _LOG.warning("answer to a pulse lost (%s); cell %d read %.3f uA before, %.3f now", error, cells[0], before[0],
-                     after[0])  # fmt: skip
+        _LOG.warning(
+            "answer to a pulse lost (%s); cell %d read %.3f uA before, %.3f now", error, cells[0], before[0], after[0]
+        )
         self._lost_in_a_row += 1
         if self._lost_in_a_row > MAX_LOST_IN_A_ROW:
             raise AcceleratorError(f"the answers to {self._lost_in_a_row} pulses in a row were lost: {error}")
@@ -342,10 +347,13 @@ class EscimAccelerator:
         verify = self.preset.write_verify
         limits = self.config.limits
         parameters = MapParameters(
-            tolerance_high_ua=tolerance, tolerance_low_ua=tolerance, relax_us=self.config.map_relax_us,
-            max_pulses=min(verify.max_pulses, limits.max_map_pulses), max_checks=verify.checks,
+            tolerance_high_ua=tolerance,
+            tolerance_low_ua=tolerance,
+            relax_us=self.config.map_relax_us,
+            max_pulses=min(verify.max_pulses, limits.max_map_pulses),
+            max_checks=verify.checks,
             check_threshold=verify.check_threshold,
-        )  # fmt: skip
+        )
         # The board compares unsigned codes: a target below the tolerance would wrap around.
         wanted = np.maximum(wanted, tolerance)
         blocks = [block]

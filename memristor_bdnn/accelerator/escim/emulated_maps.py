@@ -105,8 +105,14 @@ class MapJobs:
         self._check_chip(job.block.chip)
         tolerance = (job.tolerance_low, job.tolerance_high)
         self._start(
-            job.block, job.targets, tolerance, job.max_pulses, (job.max_checks, job.check_threshold),
-            1e-6 * job.relax_us, self.blocking)  # fmt: skip
+            job.block,
+            job.targets,
+            tolerance,
+            job.max_pulses,
+            (job.max_checks, job.check_threshold),
+            1e-6 * job.relax_us,
+            self.blocking,
+        )
         return b""
 
     def map_flow(self, payload: bytes, selected_chip: int) -> bytes:
@@ -184,15 +190,16 @@ class MapJobs:
             self._busy.release()
 
     def _keep(
-        self, cells: npt.NDArray[np.int64], targets: tuple[int, ...], last: npt.NDArray[np.float64],
+        self,
+        cells: npt.NDArray[np.int64],
+        targets: tuple[int, ...],
+        last: npt.NDArray[np.float64],
         pulses: npt.NDArray[np.int64],
-    ) -> None:  # fmt: skip
+    ) -> None:
         codes = np.clip(current_codes(np.clip(last, 0, 20)), 0, None)
         within = cells % CELLS
         self.result[within % COLUMNS * ROWS + within // COLUMNS] = codes
-        for cell, target, code, count in zip(
-            within.tolist(), targets, codes.tolist(), pulses.tolist(), strict=True
-        ):
+        for cell, target, code, count in zip(within.tolist(), targets, codes.tolist(), pulses.tolist(), strict=True):
             self.records.append([cell // COLUMNS, cell % COLUMNS, target, code, count])
 
     def target_pulses(self, reset: bool, payload: bytes, selected_chip: int) -> bytes:
@@ -283,8 +290,9 @@ class MapJobs:
                     reading = self.chips.read_code(cell, self.chips.preset.read_voltage_v)
                     done = reading <= target if reset else reading >= target
                     within = cell % CELLS
-                    records.append([operation, number, within // COLUMNS, within % COLUMNS, *voltages, reading,
-                                    int(done)])  # fmt: skip
+                    records.append(
+                        [operation, number, within // COLUMNS, within % COLUMNS, *voltages, reading, int(done)]
+                    )
                     if done:
                         break
         self.log = [len(records), *(word for record in records for word in record)][:_LOG_WORDS]

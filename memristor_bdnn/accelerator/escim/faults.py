@@ -68,8 +68,9 @@ class FaultInjector:
         """Faults of ``config``; the same seed gives the same faults for the same requests."""
         self.config = config
         self._rng = np.random.default_rng([seed, 0xFA17])
-        self._quiet = not any((config.drop, config.corrupt, config.truncate, config.garbage, config.busy,
-                               config.reset, config.delay))  # fmt: skip
+        self._quiet = not any(
+            (config.drop, config.corrupt, config.truncate, config.garbage, config.busy, config.reset, config.delay)
+        )
         self.counts = {name: 0 for name in ("drop", "corrupt", "truncate", "garbage", "busy", "reset", "delay")}
 
     def plan(self) -> Plan:

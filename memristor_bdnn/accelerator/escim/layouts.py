@@ -161,17 +161,45 @@ class MapArray:
         if block.chip is None:
             raise ConfigError("MAP_ARRAY needs the chip number; dialect P has MAP_FLOW instead")
         return cls(
-            Ladder.volts(p.set_wl), Ladder.volts(p.set_bl), Ladder.volts(p.reset_wl), Ladder.volts(p.reset_sl),
-            current_code(p.tolerance_high_ua), current_code(p.tolerance_low_ua), p.max_pulses, p.max_checks,
-            p.check_threshold, p.relax_us, width_units(p.set_width_ns), width_units(p.reset_width_ns), block,
-            targets)  # fmt: skip
+            Ladder.volts(p.set_wl),
+            Ladder.volts(p.set_bl),
+            Ladder.volts(p.reset_wl),
+            Ladder.volts(p.reset_sl),
+            current_code(p.tolerance_high_ua),
+            current_code(p.tolerance_low_ua),
+            p.max_pulses,
+            p.max_checks,
+            p.check_threshold,
+            p.relax_us,
+            width_units(p.set_width_ns),
+            width_units(p.reset_width_ns),
+            block,
+            targets,
+        )
 
     def request(self) -> Request:
         """The request."""
-        return Request(Command.MAP_ARRAY, payload=words([
-            *self.set_wl.words(), *self.set_bl.words(), *self.reset_wl.words(), *self.reset_sl.words(),
-            self.tolerance_high, self.tolerance_low, self.max_pulses, self.max_checks, self.check_threshold,
-            self.relax_us, self.set_width, self.reset_width, *self.block.words(), *self.targets]))  # fmt: skip
+        return Request(
+            Command.MAP_ARRAY,
+            payload=words(
+                [
+                    *self.set_wl.words(),
+                    *self.set_bl.words(),
+                    *self.reset_wl.words(),
+                    *self.reset_sl.words(),
+                    self.tolerance_high,
+                    self.tolerance_low,
+                    self.max_pulses,
+                    self.max_checks,
+                    self.check_threshold,
+                    self.relax_us,
+                    self.set_width,
+                    self.reset_width,
+                    *self.block.words(),
+                    *self.targets,
+                ]
+            ),
+        )
 
     @classmethod
     def parse(cls, payload: bytes) -> MapArray:
@@ -179,8 +207,21 @@ class MapArray:
         head, block, targets = _split(payload, cls.HEAD_WORDS, 20, True)
         high, low, pulses, checks, threshold, relax, set_width, reset_width = head[12:20]
         return cls(
-            Ladder(*head[0:3]), Ladder(*head[3:6]), Ladder(*head[6:9]), Ladder(*head[9:12]), high, low, pulses,
-            checks, threshold, relax, set_width, reset_width, block, targets)  # fmt: skip
+            Ladder(*head[0:3]),
+            Ladder(*head[3:6]),
+            Ladder(*head[6:9]),
+            Ladder(*head[9:12]),
+            high,
+            low,
+            pulses,
+            checks,
+            threshold,
+            relax,
+            set_width,
+            reset_width,
+            block,
+            targets,
+        )
 
 
 @dataclass(frozen=True)
@@ -201,24 +242,53 @@ class MapFlow:
 
     @classmethod
     def build(
-        cls, block: Block, targets_ua: Currents, *,
-        form_wl: Volts, form_bl: Volts, set_wl: Volts, set_bl: Volts, reset_wl: Volts, reset_sl: Volts,
-        tolerance_ua: float = 0.3, max_pulses: int = 300, negative: bool = True,
-    ) -> MapFlow:  # fmt: skip
+        cls,
+        block: Block,
+        targets_ua: Currents,
+        *,
+        form_wl: Volts,
+        form_bl: Volts,
+        set_wl: Volts,
+        set_bl: Volts,
+        reset_wl: Volts,
+        reset_sl: Volts,
+        tolerance_ua: float = 0.3,
+        max_pulses: int = 300,
+        negative: bool = True,
+    ) -> MapFlow:
         """From physical units; targets in BL-major order."""
         targets = target_codes(targets_ua)
         _need_targets(block, targets)
         return cls(
-            Ladder.volts(form_wl), Ladder.volts(form_bl), Ladder.volts(set_wl), Ladder.volts(set_bl),
-            Ladder.volts(reset_wl), Ladder.volts(reset_sl), current_code(tolerance_ua), max_pulses, int(negative),
-            block, targets)  # fmt: skip
+            Ladder.volts(form_wl),
+            Ladder.volts(form_bl),
+            Ladder.volts(set_wl),
+            Ladder.volts(set_bl),
+            Ladder.volts(reset_wl),
+            Ladder.volts(reset_sl),
+            current_code(tolerance_ua),
+            max_pulses,
+            int(negative),
+            block,
+            targets,
+        )
 
     def request(self) -> Request:
         """The request."""
         ladders = (self.form_wl, self.form_bl, self.set_wl, self.set_bl, self.reset_wl, self.reset_sl)
-        return Request(Command.MAP_FLOW, payload=words([
-            *(word for ladder in ladders for word in ladder.words()),
-            self.tolerance, self.max_pulses, self.negative, *self.block.words(), *self.targets]))  # fmt: skip
+        return Request(
+            Command.MAP_FLOW,
+            payload=words(
+                [
+                    *(word for ladder in ladders for word in ladder.words()),
+                    self.tolerance,
+                    self.max_pulses,
+                    self.negative,
+                    *self.block.words(),
+                    *self.targets,
+                ]
+            ),
+        )
 
     @classmethod
     def parse(cls, payload: bytes, dialect: Dialect) -> MapFlow:
@@ -227,8 +297,18 @@ class MapFlow:
         head, block, targets = _split(payload, 26 if with_chip else 25, 21, with_chip)
         tolerance, pulses, negative = head[18:21]
         return cls(
-            Ladder(*head[0:3]), Ladder(*head[3:6]), Ladder(*head[6:9]), Ladder(*head[9:12]), Ladder(*head[12:15]),
-            Ladder(*head[15:18]), tolerance, pulses, negative, block, targets)  # fmt: skip
+            Ladder(*head[0:3]),
+            Ladder(*head[3:6]),
+            Ladder(*head[6:9]),
+            Ladder(*head[9:12]),
+            Ladder(*head[12:15]),
+            Ladder(*head[15:18]),
+            tolerance,
+            pulses,
+            negative,
+            block,
+            targets,
+        )
 
 
 @dataclass(frozen=True)
@@ -256,21 +336,41 @@ class TargetPulses:
 
     @classmethod
     def build(
-        cls, reset: bool, block: Block, targets_ua: Currents, wl: Volts, line: Volts, *,
-        max_pulses: int = 1, negative: bool = True, wl_first: bool = True,
-    ) -> TargetPulses:  # fmt: skip
+        cls,
+        reset: bool,
+        block: Block,
+        targets_ua: Currents,
+        wl: Volts,
+        line: Volts,
+        *,
+        max_pulses: int = 1,
+        negative: bool = True,
+        wl_first: bool = True,
+    ) -> TargetPulses:
         """From physical units."""
         targets = target_codes(targets_ua)
         _need_targets(block, targets)
-        return cls(reset, Ladder.volts(wl), Ladder.volts(line), max_pulses, int(negative), int(wl_first), block,
-                   targets)  # fmt: skip
+        return cls(
+            reset, Ladder.volts(wl), Ladder.volts(line), max_pulses, int(negative), int(wl_first), block, targets
+        )
 
     def request(self) -> Request:
         """The request."""
         command = Command.RESET_TARGET if self.reset else Command.SET_TARGET
-        return Request(command, payload=words([
-            *self.wl.words(), *self.line.words(), self.max_pulses, self.negative, self.wl_first,
-            *self.block.words(), *self.targets]))  # fmt: skip
+        return Request(
+            command,
+            payload=words(
+                [
+                    *self.wl.words(),
+                    *self.line.words(),
+                    self.max_pulses,
+                    self.negative,
+                    self.wl_first,
+                    *self.block.words(),
+                    *self.targets,
+                ]
+            ),
+        )
 
     @classmethod
     def parse(cls, reset: bool, payload: bytes, dialect: Dialect) -> TargetPulses:
@@ -348,9 +448,14 @@ def apply_read(
 
 
 def apply_pulses(
-    operation: Operation, block: Block, wl: Volts, line: Volts, target_ua: float,
-    options: ApplyOptions | None = None, dialect: Dialect = Dialect.C,
-) -> Request:  # fmt: skip
+    operation: Operation,
+    block: Block,
+    wl: Volts,
+    line: Volts,
+    target_ua: float,
+    options: ApplyOptions | None = None,
+    dialect: Dialect = Dialect.C,
+) -> Request:
     """APPLY_OP 1..3: form, set or reset a block towards one target; P knows only form.
 
     Args:
@@ -373,11 +478,20 @@ def apply_pulses(
 
 
 def apply_map(
-    block: Block, targets_ua: Currents, *,
-    form_wl: Volts, form_bl: Volts, set_wl: Volts, set_bl: Volts, reset_wl: Volts, reset_sl: Volts,
-    tolerance_high_ua: float = 0.3, tolerance_low_ua: float = 0.3,
-    options: ApplyOptions | None = None, dialect: Dialect = Dialect.C,
-) -> Request:  # fmt: skip
+    block: Block,
+    targets_ua: Currents,
+    *,
+    form_wl: Volts,
+    form_bl: Volts,
+    set_wl: Volts,
+    set_bl: Volts,
+    reset_wl: Volts,
+    reset_sl: Volts,
+    tolerance_high_ua: float = 0.3,
+    tolerance_low_ua: float = 0.3,
+    options: ApplyOptions | None = None,
+    dialect: Dialect = Dialect.C,
+) -> Request:
     """APPLY_OP 4: write-verify of a block on the chip selected last; targets in BL-major order.
 
     In dialect P the tolerance is symmetric: ``tolerance_high_ua``.
@@ -394,6 +508,4 @@ def apply_map(
     if dialect is Dialect.P:
         return apply_op([*head, *ladders, current_code(tolerance_high_ua), *targets])
     tolerances = [current_code(tolerance_high_ua), current_code(tolerance_low_ua)]
-    return apply_op(
-        [*head, volt_code(o.access_v), *ladders, *tolerances, *o.modes(), o.extra_reads, *targets]
-    )
+    return apply_op([*head, volt_code(o.access_v), *ladders, *tolerances, *o.modes(), o.extra_reads, *targets])

@@ -182,9 +182,7 @@ def _frame(head: bytes, body: bytes) -> Frame:
         crc_ok = crc16(payload) == (body[-2] | body[-1] << 8)
     else:
         crc_ok = length == 0
-    return Frame(
-        head[0], head[1], head[2], head[3], length, payload, head[6] == head_check(head), crc_ok, head[6] == 0
-    )
+    return Frame(head[0], head[1], head[2], head[3], length, payload, head[6] == head_check(head), crc_ok, head[6] == 0)
 
 
 def accept_response(frame: Frame, command: int, checks: bool = True) -> Frame:

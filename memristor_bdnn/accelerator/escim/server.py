@@ -178,9 +178,7 @@ class Server:
     def _handle(self, connection: socket.socket, frame: packet.Frame) -> bool:
         plan = self._faults.plan()
         if plan.corrupt_request:
-            data = packet.encode(
-                frame.start, frame.command, frame.parameter1, frame.parameter2, frame.payload
-            )
+            data = packet.encode(frame.start, frame.command, frame.parameter1, frame.parameter2, frame.payload)
             frame = _as_arrived(self._faults.corrupted(data), frame)
         answer = self._responder.respond(frame, plan)
         if plan.delay_s:

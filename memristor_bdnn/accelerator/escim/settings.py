@@ -14,16 +14,20 @@ class EscimConfig(ClientConfig):
     """The driver's options, with those of the connection."""
 
     reset_by: str = option(
-        "reset_target", "RESET_TARGET (one conditional pulse, as the experiment) or CFG_REG (unconditional)",
-        choices=("reset_target", "cfg_reg"), source="MSGLD code",
-    )  # fmt: skip
+        "reset_target",
+        "RESET_TARGET (one conditional pulse, as the experiment) or CFG_REG (unconditional)",
+        choices=("reset_target", "cfg_reg"),
+        source="MSGLD code",
+    )
     reset_target_ua: float = option(
         0.4, "RESET_TARGET pulses only cells that read above this", low=0, high=20, unit="uA", source="MSGLD code"
     )
     pulses_per_request: str = option(
-        "cell", "cells pulsed by one request: one, those of a row, those of a column (CFG_REG only)",
-        choices=("cell", "row", "column"), source="MSGLD code: cell",
-    )  # fmt: skip
+        "cell",
+        "cells pulsed by one request: one, those of a row, those of a column (CFG_REG only)",
+        choices=("cell", "row", "column"),
+        source="MSGLD code: cell",
+    )
     set_voltage_v: float | None = option(None, "V_BL of a SET; default: the preset's", low=0, high=5, unit="V")
     set_gate_v: float | None = option(None, "V_WL of a SET; default: the preset's", low=0, high=5, unit="V")
     set_width_ns: float | None = option(None, "width of a SET; default: the preset's", low=0, unit="ns")
@@ -34,9 +38,10 @@ class EscimConfig(ClientConfig):
     map_rounds: int = option(3, "write-verify jobs for cells whose job was interrupted", low=1, high=100)
     map_stall_s: float = option(60.0, "a job without progress for so long has ended", low=0.1, high=3600, unit="s")
     restore: str = option(
-        "refuse", "a checkpoint of other chip states: refuse it, or deploy its currents by write-verify",
+        "refuse",
+        "a checkpoint of other chip states: refuse it, or deploy its currents by write-verify",
         choices=("refuse", "deploy"),
-    )  # fmt: skip
+    )
     restore_tolerance_ua: float = option(
         0.3, "median difference up to which chips count as those of a checkpoint", low=0, high=20, unit="uA"
     )
