@@ -21,6 +21,7 @@ test: $(VENV)/.built
 
 lint: $(VENV)/.dependencies
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
 bench: $(VENV)/.built
