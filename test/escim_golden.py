@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from memristor_bdnn.accelerator.escim import commands, layouts, registers, scaling
-from memristor_bdnn.accelerator.escim.commands import Command, Dialect
-from memristor_bdnn.accelerator.escim.layouts import (
+from memristor_bdnn.accelerator.escim.wire import commands, layouts, registers, scaling
+from memristor_bdnn.accelerator.escim.wire.commands import Command, Dialect
+from memristor_bdnn.accelerator.escim.wire.layouts import (
     ApplyOptions,
     Block,
     MapArray,

@@ -3,12 +3,11 @@
 import numpy as np
 import pytest
 
-from memristor_bdnn import arms
-from memristor_bdnn.arms import port
-from memristor_bdnn.arms.port import PortConfig, TrajectoryMonitor, Verdict
-from memristor_bdnn.arms.simulated import SimulatedArm, SimulatedPort
 from memristor_bdnn.errors import ArmError, ConfigError
-from memristor_bdnn.planning import timing
+from memristor_bdnn.motion import arms, timing
+from memristor_bdnn.motion.ports import base as port
+from memristor_bdnn.motion.ports.base import PortConfig, TrajectoryMonitor, Verdict
+from memristor_bdnn.motion.ports.simulated import SimulatedArm, SimulatedPort
 
 PANDA = arms.load("panda")
 
@@ -222,8 +221,8 @@ def test_a_blocked_simulated_arm_deviates_and_stops(simulated):
 
 @pytest.mark.parametrize("name", arms.NAMES)
 def test_builtin_arms_load_and_hold_the_cup_upright_at_home(name):
-    from memristor_bdnn.planning.kinematics import chain
-    from memristor_bdnn.planning.upright import tilt_of
+    from memristor_bdnn.motion.kinematics import chain
+    from memristor_bdnn.motion.upright import tilt_of
 
     arm = arms.load(name)
     assert arm.within_limits(arm.home)
@@ -233,7 +232,7 @@ def test_builtin_arms_load_and_hold_the_cup_upright_at_home(name):
 def test_an_arm_can_be_described_in_a_file_of_the_user(tmp_path):
     import importlib.resources
 
-    text = (importlib.resources.files("memristor_bdnn.arms") / "descriptions" / "panda.yaml").read_text()
+    text = (importlib.resources.files("memristor_bdnn.motion.arms") / "descriptions" / "panda.yaml").read_text()
     path = tmp_path / "mine.yaml"
     path.write_text(text.replace("name: panda\n", "name: mine\n"))
     assert arms.load(path).name == "mine"

@@ -16,8 +16,8 @@ from memristor_bdnn.nodes.accelerator import AcceleratorNodeConfig
 from memristor_bdnn.nodes.coordinator import LOOP_DEFAULTS, CoordinatorNodeConfig
 from memristor_bdnn.nodes.planner import PLANNER_DEFAULTS, PlannerNodeConfig
 from memristor_bdnn.nodes.world import WorldNodeConfig
-from memristor_bdnn.planning.pour import PlannerConfig
-from memristor_bdnn.pouring.world import WorldConfig
+from memristor_bdnn.skills.pouring.motion import PlannerConfig
+from memristor_bdnn.skills.pouring.world import WorldConfig
 
 FILE = Path(__file__).parent.parent / "config" / "pouring.yaml"
 SECTIONS = {

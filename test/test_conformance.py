@@ -146,9 +146,9 @@ def test_a_learner_that_breaks_the_protocol_fails_the_suite(tmp_path):
 )
 def test_eapu_and_mcmc_run_on_an_emulated_board(name, options):
     from memristor_bdnn import accelerator
-    from memristor_bdnn.accelerator.escim.emulator import EmulatedBoard, EmulatorConfig
-    from memristor_bdnn.accelerator.escim.faults import FaultConfig, FaultInjector
-    from memristor_bdnn.accelerator.escim.server import BoardResponder, Server
+    from memristor_bdnn.emulator.board import EmulatedBoard, EmulatorConfig
+    from memristor_bdnn.emulator.faults import FaultConfig, FaultInjector
+    from memristor_bdnn.emulator.server import BoardResponder, Server
 
     faults = FaultInjector(FaultConfig(), 3)
     server = Server(BoardResponder(EmulatedBoard(EmulatorConfig(seed=5)), faults), faults=faults)

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from memristor_bdnn import accelerator, learners
-from memristor_bdnn.benchmark.eapu_tasks import digits, ssim, train_digits
+from memristor_bdnn.benchmark.eapu.tasks import digits, ssim, train_digits
 from memristor_bdnn.errors import CapacityError, ConfigError
-from memristor_bdnn.learners.eapu_cells import PROGRAMMERS, EapuDevice, as_device, reference_column_cells
-from memristor_bdnn.learners.eapu_optimizer import DeviceOptimizer, EaPU, SignUpdate
-from memristor_bdnn.learners.eapu_rule import _bernoulli, probabilistic_update
+from memristor_bdnn.learners.eapu.cells import PROGRAMMERS, EapuDevice, as_device, reference_column_cells
+from memristor_bdnn.learners.eapu.optimizer import DeviceOptimizer, EaPU, SignUpdate
+from memristor_bdnn.learners.eapu.rule import _bernoulli, probabilistic_update
 
 
 def model(seed=0, widths=(6, 5, 3)):

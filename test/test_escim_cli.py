@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from memristor_bdnn import cli
-from memristor_bdnn.accelerator.escim import recording
-from memristor_bdnn.benchmark.escim_process import EmulatorProcess
+from memristor_bdnn.accelerator.escim.wire import recording
+from memristor_bdnn.benchmark.escim.process import EmulatorProcess
 from memristor_bdnn.commands.board import _block
 from memristor_bdnn.device.tables import read_table
 from memristor_bdnn.errors import AcceleratorError, ConfigError

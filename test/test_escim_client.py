@@ -8,11 +8,11 @@ import time
 import numpy as np
 import pytest
 
-from memristor_bdnn.accelerator.escim import commands, packet
 from memristor_bdnn.accelerator.escim.board import Board, Pulse
 from memristor_bdnn.accelerator.escim.client import AnswerLost, BoardError, Client, ClientConfig, NotExecuted
-from memristor_bdnn.accelerator.escim.recording import Recorder, describe, exchanges, load
 from memristor_bdnn.accelerator.escim.safety import SafetyError
+from memristor_bdnn.accelerator.escim.wire import commands, packet
+from memristor_bdnn.accelerator.escim.wire.recording import Recorder, describe, exchanges, load
 from memristor_bdnn.errors import AcceleratorError, ConfigError
 
 CHIP = packet.encode_response(commands.Command.READ_ALL, np.full(4096, 408, "<u2").tobytes())

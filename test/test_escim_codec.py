@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from memristor_bdnn.accelerator.escim import commands, fuzz, layouts, packet, registers, scaling
-from memristor_bdnn.accelerator.escim.commands import Command, Dialect
-from memristor_bdnn.accelerator.escim.layouts import Block, Ladder, MapArray, MapFlow, TargetPulses
+from memristor_bdnn.accelerator.escim.wire import commands, layouts, packet, registers, scaling
+from memristor_bdnn.accelerator.escim.wire.commands import Command, Dialect
+from memristor_bdnn.accelerator.escim.wire.layouts import Block, Ladder, MapArray, MapFlow, TargetPulses
+from memristor_bdnn.emulator import fuzz
 from memristor_bdnn.errors import ConfigError
 
 byte = st.integers(0, 255)

@@ -9,15 +9,15 @@ from memristor_bdnn import accelerator
 from memristor_bdnn.accelerator.escim import selftest
 from memristor_bdnn.accelerator.escim.blocks import rectangles
 from memristor_bdnn.accelerator.escim.client import NotExecuted
-from memristor_bdnn.accelerator.escim.commands import Command
-from memristor_bdnn.accelerator.escim.emulator import EmulatedBoard, EmulatorConfig
-from memristor_bdnn.accelerator.escim.faults import FaultConfig, FaultInjector, Plan
-from memristor_bdnn.accelerator.escim.layouts import Block, MapParameters
-from memristor_bdnn.accelerator.escim.recording import load
 from memristor_bdnn.accelerator.escim.safety import Guard, SafetyError, SafetyLimits
-from memristor_bdnn.accelerator.escim.server import BoardResponder, ReplayResponder, Server
+from memristor_bdnn.accelerator.escim.wire.commands import Command
+from memristor_bdnn.accelerator.escim.wire.layouts import Block, MapParameters
+from memristor_bdnn.accelerator.escim.wire.recording import load
 from memristor_bdnn.accelerator.protocol import Accelerator
 from memristor_bdnn.device.tables import read_table
+from memristor_bdnn.emulator.board import EmulatedBoard, EmulatorConfig
+from memristor_bdnn.emulator.faults import FaultConfig, FaultInjector, Plan
+from memristor_bdnn.emulator.server import BoardResponder, ReplayResponder, Server
 from memristor_bdnn.errors import AcceleratorError, Cancelled, CapacityError, ConfigError, UnsupportedError
 
 CELLS = 9756

@@ -7,14 +7,14 @@ import time
 import numpy as np
 import pytest
 
-from memristor_bdnn.accelerator.escim import commands, layouts, packet, registers, scaling
 from memristor_bdnn.accelerator.escim.client import Client, ClientConfig
-from memristor_bdnn.accelerator.escim.commands import Command, ErrorCode
-from memristor_bdnn.accelerator.escim.emulator import EmulatedBoard, EmulatorConfig
-from memristor_bdnn.accelerator.escim.faults import FaultConfig, FaultInjector
-from memristor_bdnn.accelerator.escim.layouts import Block, MapArray, MapFlow, MapParameters, TargetPulses
-from memristor_bdnn.accelerator.escim.recording import Recorder
-from memristor_bdnn.accelerator.escim.server import BoardResponder, ReplayResponder, Server
+from memristor_bdnn.accelerator.escim.wire import commands, layouts, packet, registers, scaling
+from memristor_bdnn.accelerator.escim.wire.commands import Command, ErrorCode
+from memristor_bdnn.accelerator.escim.wire.layouts import Block, MapArray, MapFlow, MapParameters, TargetPulses
+from memristor_bdnn.accelerator.escim.wire.recording import Recorder
+from memristor_bdnn.emulator.board import EmulatedBoard, EmulatorConfig
+from memristor_bdnn.emulator.faults import FaultConfig, FaultInjector
+from memristor_bdnn.emulator.server import BoardResponder, ReplayResponder, Server
 from memristor_bdnn.errors import AcceleratorError, ConfigError
 
 
@@ -328,8 +328,8 @@ def test_dialect_p_speaks_without_checks_and_without_new_commands(serve):
 
 
 def test_ladders_step_as_in_the_firmware():
-    from memristor_bdnn.accelerator.escim.emulated_maps import LadderState
-    from memristor_bdnn.accelerator.escim.layouts import Ladder
+    from memristor_bdnn.accelerator.escim.wire.layouts import Ladder
+    from memristor_bdnn.emulator.maps import LadderState
 
     ladder = LadderState(Ladder(10, 5, 15), Ladder(100, 10, 120), wl_first=False)
     seen = []

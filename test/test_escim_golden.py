@@ -4,7 +4,7 @@ import escim_golden
 import numpy as np
 import pytest
 
-from memristor_bdnn.accelerator.escim import packet, scaling
+from memristor_bdnn.accelerator.escim.wire import packet, scaling
 
 
 def test_every_golden_request_byte_for_byte():

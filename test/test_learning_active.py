@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from memristor_bdnn import accelerator, learners
-from memristor_bdnn.active.acquisition import STRATEGIES, confident, strategy
+from memristor_bdnn.acquisitions.scores import STRATEGIES, confident, strategy
 from memristor_bdnn.active.loop import ActiveLoop, LoopConfig
-from memristor_bdnn.active.skill import TrialOutcome
 from memristor_bdnn.active.store import Trial, TrialStore
 from memristor_bdnn.errors import ConfigError, MemristorError, PlanningError, StoreError
 from memristor_bdnn.learners.protocol import LearnReport, Prediction
+from memristor_bdnn.skills.protocol import TrialOutcome
 
 
 def prediction(samples):

@@ -9,16 +9,18 @@ import numpy as np
 import pytest
 
 from memristor_bdnn import cli
-from memristor_bdnn.benchmark import dbal_methods, dbal_report, dbal_sizes
-from memristor_bdnn.benchmark.dbal_data import Trials, load_trials
-from memristor_bdnn.benchmark.dbal_jobs import Setting
-from memristor_bdnn.benchmark.dbal_run import Protocol64, figures, run
+from memristor_bdnn.benchmark.dbal import methods as dbal_methods
+from memristor_bdnn.benchmark.dbal import report as dbal_report
+from memristor_bdnn.benchmark.dbal import sizes as dbal_sizes
+from memristor_bdnn.benchmark.dbal.data import Trials, load_trials
+from memristor_bdnn.benchmark.dbal.figures import sizes as sizes_figure
+from memristor_bdnn.benchmark.dbal.jobs import Setting
+from memristor_bdnn.benchmark.dbal.run import Protocol64, figures, run
 from memristor_bdnn.errors import ConfigError
-from memristor_bdnn.pouring import pool
-from memristor_bdnn.pouring.context import decode, rescaled
-from memristor_bdnn.pouring.sizes import PUBLISHED_SHAPES, bowl_scales, corrected_sizes
-from memristor_bdnn.pouring.vessels import BOWLS
-from memristor_bdnn.report.learning_figures import sizes as sizes_figure
+from memristor_bdnn.skills.pouring import pool
+from memristor_bdnn.skills.pouring.context import decode, rescaled
+from memristor_bdnn.skills.pouring.sizes import PUBLISHED_SHAPES, bowl_scales, corrected_sizes
+from memristor_bdnn.skills.pouring.vessels import BOWLS
 
 PROTOCOL = Protocol64(initial=16, queries=4, every=2)
 DATA = Path(os.environ.get("MEMRISTOR_BDNN_DATA", Path(__file__).parents[2] / "shared" / "data"))

@@ -7,9 +7,9 @@ import pytest
 
 from memristor_bdnn import accelerator, learners
 from memristor_bdnn.errors import CapacityError, ConfigError
-from memristor_bdnn.learners.msgld_recipes import RECIPES, recipe
-from memristor_bdnn.learners.msgld_update import GradientScale, choose_pulses, mark
+from memristor_bdnn.learners.msgld.update import GradientScale, choose_pulses, mark
 from memristor_bdnn.learners.protocol import Learner, Prediction
+from memristor_bdnn.skills.pouring.recipes import RECIPES, recipe
 
 SMALL = {
     "n_inputs": 3,

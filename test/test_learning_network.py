@@ -134,18 +134,18 @@ def test_batches_of_an_epoch_share_one_penalty_and_the_rate_falls_to_its_end():
 
 
 def test_feature_maps_are_found_by_path_and_refused_by_name():
-    width = feature_width(feature_map("memristor_bdnn.pouring.lip:lip_features"), 11)
+    width = feature_width(feature_map("memristor_bdnn.skills.pouring.lip:lip_features"), 11)
     assert width == 13
     with pytest.raises(ConfigError, match="module:function"):
         feature_map("lip")
     with pytest.raises(ConfigError, match="cannot be loaded"):
-        feature_map("memristor_bdnn.pouring.lip:nothing")
+        feature_map("memristor_bdnn.skills.pouring.lip:nothing")
 
 
 def test_lip_features_agree_with_the_pour_path():
-    from memristor_bdnn.pouring.context import PourContext, PourParameters, decode
-    from memristor_bdnn.pouring.geometry import cup_pose
-    from memristor_bdnn.pouring.lip import LIP_FEATURE_NAMES, lip_features
+    from memristor_bdnn.skills.pouring.context import PourContext, PourParameters, decode
+    from memristor_bdnn.skills.pouring.geometry import cup_pose
+    from memristor_bdnn.skills.pouring.lip import LIP_FEATURE_NAMES, lip_features
 
     x = np.random.default_rng(4).uniform(-0.5, 0.5, (1, 11))
     context, parameters = (values[0] for values in decode(x))

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from memristor_bdnn import accelerator, learners
-from memristor_bdnn.benchmark.mcmc_tasks import DeepQ, cancer_runs, cancer_split, test_policy
+from memristor_bdnn.benchmark.mcmc import cartpole
+from memristor_bdnn.benchmark.mcmc.tasks import DeepQ, cancer_runs, cancer_split, test_policy
 from memristor_bdnn.device import presets
 from memristor_bdnn.errors import CapacityError, ConfigError, UnsupportedError
-from memristor_bdnn.learners import mcmc_cartpole as cartpole
-from memristor_bdnn.learners.mcmc_models import BernoulliData, Logistic, Network, log_sigmoid_sum, posterior_mean
-from memristor_bdnn.learners.mcmc_rows import ChainConfig, Posterior, RowArrays, run_chains
+from memristor_bdnn.learners.mcmc.models import BernoulliData, Logistic, Network, log_sigmoid_sum, posterior_mean
+from memristor_bdnn.learners.mcmc.rows import ChainConfig, Posterior, RowArrays, run_chains
 
 test_policy.__test__ = False
 PRESET = presets.load("leti_hfo2_oxram")

@@ -43,7 +43,7 @@ def teach(graph: RunningGraph, on_feedback: Any = None) -> Any:
 
 def features(rows: int = N, seed: int = 0) -> Any:
     from memristor_bdnn.nodes.convert import features_to_message
-    from memristor_bdnn.pouring.context import FEATURE_NAMES
+    from memristor_bdnn.skills.pouring.context import FEATURE_NAMES
 
     x = np.random.default_rng(seed).uniform(-1, 1, (rows, len(FEATURE_NAMES)))
     return features_to_message(x, FEATURE_NAMES)
@@ -176,13 +176,13 @@ def test_pour_of_another_context_is_refused(graph: RunningGraph) -> None:
     from memristor_bdnn.action import PlanPour, Pour
     from memristor_bdnn.srv import ResetWorld
 
-    from memristor_bdnn.pouring.skill import PouringSkill
+    from memristor_bdnn.skills.pouring.skill import PouringSkill
 
     def reset(seed: int) -> Any:
         return graph.client.call("pouring_world", ResetWorld, "reset", ResetWorld.Request(seed=seed), 30.0).context
 
     from memristor_bdnn.nodes import convert
-    from memristor_bdnn.pouring.context import PourParameters
+    from memristor_bdnn.skills.pouring.context import PourParameters
 
     skill, plan, seed = PouringSkill(), None, 0
     while plan is None or plan.error_code:

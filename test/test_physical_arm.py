@@ -18,10 +18,10 @@ from conftest import RunningGraph, fresh_environment, run_command, until
 
 pytest.importorskip("rclpy")
 
-from memristor_bdnn import arms
-from memristor_bdnn.arms.port import PortConfig
 from memristor_bdnn.errors import ArmError, ConfigError
-from memristor_bdnn.planning.trajectory import JointTrajectory
+from memristor_bdnn.motion import arms
+from memristor_bdnn.motion.ports.base import PortConfig
+from memristor_bdnn.motion.trajectory import JointTrajectory
 
 ARM = arms.load("panda")
 

@@ -8,7 +8,7 @@ import pytest
 from memristor_bdnn.benchmark.planning import merge, published_rows
 from memristor_bdnn.cli import main
 from memristor_bdnn.errors import ConfigError
-from memristor_bdnn.pouring.geometry import is_valid
+from memristor_bdnn.skills.pouring.geometry import is_valid
 
 
 def test_worst_cases_merge_by_their_largest_and_rates_by_their_mean():

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from memristor_bdnn import arms
 from memristor_bdnn.errors import ConfigError
-from memristor_bdnn.planning import ik, ik_check
-from memristor_bdnn.planning.kinematics import chain, invert
+from memristor_bdnn.motion import arms
+from memristor_bdnn.motion.ik import check as ik_check
+from memristor_bdnn.motion.ik import solvers as ik
+from memristor_bdnn.motion.kinematics import chain, invert
 
 ARMS = {name: arms.load(name) for name in arms.NAMES}
 SOLVERS = {name: ik.create(arm) for name, arm in ARMS.items()}
@@ -29,7 +30,7 @@ def test_forward_kinematics_is_pybullets(name):
     import pybullet
     from pybullet_utils.bullet_client import BulletClient
 
-    from memristor_bdnn.arms.simulated import SimulatedArm
+    from memristor_bdnn.motion.ports.simulated import SimulatedArm
 
     client = BulletClient(pybullet.DIRECT)
     arm = SimulatedArm(client, ARMS[name])

@@ -5,14 +5,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from memristor_bdnn import arms
 from memristor_bdnn.errors import ConfigError, PlanningError
-from memristor_bdnn.planning import ik, rrt, scenes, timing
-from memristor_bdnn.planning.collision import CollisionModel
-from memristor_bdnn.planning.kinematics import rotation, transform
-from memristor_bdnn.planning.trajectory import JointTrajectory
-from memristor_bdnn.planning.upright import UprightSpace, project, tilt_of
-from memristor_bdnn.pouring.vessels import bowl_of, context_of, cup_of, slats
+from memristor_bdnn.motion import arms, rrt, timing
+from memristor_bdnn.motion.collision import CollisionModel
+from memristor_bdnn.motion.ik import solvers as ik
+from memristor_bdnn.motion.kinematics import rotation, transform
+from memristor_bdnn.motion.trajectory import JointTrajectory
+from memristor_bdnn.motion.upright import UprightSpace, project, tilt_of
+from memristor_bdnn.skills.pouring.vessels import bowl_of, context_of, cup_of, slats
+from memristor_bdnn.testing import scenes
 
 PANDA = arms.load("panda")
 CONTEXT = context_of("green", "green")
@@ -294,7 +295,7 @@ def test_a_space_whose_edges_creep_ends_in_an_error_and_not_in_a_loop():
 
 def test_ompl_paths_pass_the_same_checks(model, solver):
     pytest.importorskip("ompl.geometric", reason="OMPL is not installed: its back end is not tested")
-    from memristor_bdnn.planning import ompl_backend
+    from memristor_bdnn.motion import ompl as ompl_backend
 
     rng = np.random.default_rng(2)
     scenes.hard_scene(model)

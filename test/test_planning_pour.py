@@ -5,17 +5,16 @@ import dataclasses
 import numpy as np
 import pytest
 
-from memristor_bdnn import arms
 from memristor_bdnn.errors import PlanningError
-from memristor_bdnn.planning import timing
-from memristor_bdnn.planning.collision import CollisionModel
-from memristor_bdnn.planning.grasp import grasp
-from memristor_bdnn.planning.ladder import Ladder
-from memristor_bdnn.planning.pour import PlannerConfig, PourPlanner
-from memristor_bdnn.planning.upright import tilt_of
-from memristor_bdnn.pouring.context import PourContext, PourParameters
-from memristor_bdnn.pouring.geometry import BOWL_POSITION, cup_pose
-from memristor_bdnn.pouring.vessels import bowl_of, context_of, cup_of, slats
+from memristor_bdnn.motion import arms, timing
+from memristor_bdnn.motion.collision import CollisionModel
+from memristor_bdnn.motion.ladder import Ladder
+from memristor_bdnn.motion.upright import tilt_of
+from memristor_bdnn.skills.pouring.context import PourContext, PourParameters
+from memristor_bdnn.skills.pouring.geometry import BOWL_POSITION, cup_pose
+from memristor_bdnn.skills.pouring.grasp import grasp
+from memristor_bdnn.skills.pouring.motion import PlannerConfig, PourPlanner
+from memristor_bdnn.skills.pouring.vessels import bowl_of, context_of, cup_of, slats
 
 PANDA = arms.load("panda")
 CONTEXT = context_of("green", "green")
@@ -143,7 +142,7 @@ def test_an_unreachable_bowl_and_a_short_budget_have_names(monkeypatch, planner)
     assert error.value.reason == "timeout"
     far = PourPlanner(arms.load("kuka_iiwa"), PlannerConfig(budget=2.0))
     monkeypatch.setattr(
-        "memristor_bdnn.planning.pour.pour_path",
+        "memristor_bdnn.skills.pouring.motion.pour_path",
         lambda *a: np.asarray([cup_pose(CONTEXT, POUR, 0.0, (1.5, 0.0, 0.0))] * a[3]),
     )
     with pytest.raises(PlanningError, match="out of reach") as error:
@@ -191,7 +190,7 @@ TOO_CLOSE = [
 
 
 def test_an_executed_plan_stays_within_two_hundredths_of_a_radian(plan):
-    from memristor_bdnn.pouring.world import PouringWorld, WorldConfig
+    from memristor_bdnn.skills.pouring.world import PouringWorld, WorldConfig
 
     with PouringWorld(WorldConfig(arm="panda", whole_motion=True)) as world:
         world.reset(0, CONTEXT)

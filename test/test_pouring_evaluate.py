@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 
 from memristor_bdnn import cli
-from memristor_bdnn.active.skill import TrialOutcome
+from memristor_bdnn.active import evaluate as ev
 from memristor_bdnn.errors import ConfigError
 from memristor_bdnn.learners.protocol import Prediction
-from memristor_bdnn.pouring import evaluate as ev
-from memristor_bdnn.pouring.context import PourContext, PourParameters
-from memristor_bdnn.pouring.pool import ROW, Pool
-from memristor_bdnn.pouring.render import Stage
-from memristor_bdnn.pouring.setup import draw
-from memristor_bdnn.pouring.skill import PouringSkill
-from memristor_bdnn.pouring.vessels import context_of
-from memristor_bdnn.report import pouring_figures as figures
+from memristor_bdnn.skills.pouring import figures
+from memristor_bdnn.skills.pouring.context import PourContext, PourParameters
+from memristor_bdnn.skills.pouring.pool import ROW, Pool
+from memristor_bdnn.skills.pouring.render import Stage
+from memristor_bdnn.skills.pouring.setup import draw
+from memristor_bdnn.skills.pouring.skill import PouringSkill
+from memristor_bdnn.skills.pouring.vessels import context_of
+from memristor_bdnn.skills.protocol import TrialOutcome
 
 
 class KnowingLearner:

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from transforms3d.quaternions import quat2mat
 
 from memristor_bdnn.errors import ConfigError
-from memristor_bdnn.pouring import context as C
-from memristor_bdnn.pouring.geometry import BOWL_POSITION, cup_pose, is_valid, pour_path
-from memristor_bdnn.pouring.render import lathe
-from memristor_bdnn.pouring.setup import MIN_BEADS, draw, draw_context
-from memristor_bdnn.pouring.vessels import BOWLS, CUPS, Vessel, bowl_of, context_of, cup_of, slats
+from memristor_bdnn.skills.pouring import context as C
+from memristor_bdnn.skills.pouring.geometry import BOWL_POSITION, cup_pose, is_valid, pour_path
+from memristor_bdnn.skills.pouring.render import lathe
+from memristor_bdnn.skills.pouring.setup import MIN_BEADS, draw, draw_context
+from memristor_bdnn.skills.pouring.vessels import BOWLS, CUPS, Vessel, bowl_of, context_of, cup_of, slats
 
 PAIR = context_of("blue", "red")
 POUR = C.PourParameters(0.05, 0.05, -0.5, 0.5, -2.4)

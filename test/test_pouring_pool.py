@@ -15,9 +15,9 @@ import pytest
 
 from memristor_bdnn import cli
 from memristor_bdnn.errors import ConfigError, StoreError
-from memristor_bdnn.pouring import pool
-from memristor_bdnn.pouring.collect import collect, summary
-from memristor_bdnn.pouring.world import PouringWorld, WorldConfig
+from memristor_bdnn.skills.pouring import pool
+from memristor_bdnn.skills.pouring.collect import collect, summary
+from memristor_bdnn.skills.pouring.world import PouringWorld, WorldConfig
 
 
 @pytest.fixture(scope="module")

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from memristor_bdnn.errors import ConfigError
-from memristor_bdnn.pouring import pool
-from memristor_bdnn.pouring.context import PourContext, PourParameters, decode, encode
-from memristor_bdnn.pouring.geometry import pour_path
-from memristor_bdnn.pouring.sizes import PUBLISHED_SHAPES, are_published, bowl_scales, corrected_sizes
-from memristor_bdnn.pouring.vessels import BOWLS, HEIGHT_LEVEL
+from memristor_bdnn.skills.pouring import pool
+from memristor_bdnn.skills.pouring.context import PourContext, PourParameters, decode, encode
+from memristor_bdnn.skills.pouring.geometry import pour_path
+from memristor_bdnn.skills.pouring.sizes import PUBLISHED_SHAPES, are_published, bowl_scales, corrected_sizes
+from memristor_bdnn.skills.pouring.vessels import BOWLS, HEIGHT_LEVEL
 
 PARAMETERS = PourParameters(0.1, 0.08, -0.3, 0.4, -2.3)
 

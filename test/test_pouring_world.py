@@ -8,13 +8,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from memristor_bdnn.active.evaluate import designed_policy
 from memristor_bdnn.errors import ArmError, Cancelled, ConfigError
-from memristor_bdnn.pouring.context import PourParameters
-from memristor_bdnn.pouring.evaluate import designed_policy
-from memristor_bdnn.pouring.pool import trial_of
-from memristor_bdnn.pouring.skill import PouringSkill
-from memristor_bdnn.pouring.vessels import context_of
-from memristor_bdnn.pouring.world import PouringWorld, WorldConfig
+from memristor_bdnn.skills.pouring.context import PourParameters
+from memristor_bdnn.skills.pouring.pool import trial_of
+from memristor_bdnn.skills.pouring.skill import PouringSkill
+from memristor_bdnn.skills.pouring.vessels import context_of
+from memristor_bdnn.skills.pouring.world import PouringWorld, WorldConfig
 
 PAIR = context_of("blue", "red")
 POUR = PourParameters(0.05, 0.05, -0.5, 0.5, -2.4)
@@ -94,7 +94,7 @@ def test_no_bead_goes_through_a_wall(audited: PouringWorld) -> None:
 
 def test_the_audit_sees_a_leak(audited: PouringWorld) -> None:
     """The check above can fail: a bead put under the bowl's floor is counted."""
-    from memristor_bdnn.pouring.audit import LeakAudit
+    from memristor_bdnn.skills.pouring.audit import LeakAudit
 
     audited.reset(1, PAIR)
     scene = audited._build(np.array([[1, 0, 0, 0.5], [0, 1, 0, 0.3], [0, 0, 1, 0.2], [0, 0, 0, 1.0]]))
@@ -137,7 +137,7 @@ def test_a_world_without_a_scene_or_an_arm_says_what_to_do() -> None:
 
 
 def test_with_an_arm_candidates_keep_the_room_that_the_planner_asks_for() -> None:
-    from memristor_bdnn.pouring.geometry import arm_clearance, is_valid
+    from memristor_bdnn.skills.pouring.geometry import arm_clearance, is_valid
 
     pair = context_of("large_red", "purple")
     alone, arm = PouringSkill(), PouringSkill(WorldConfig(arm="panda"))
@@ -149,7 +149,7 @@ def test_with_an_arm_candidates_keep_the_room_that_the_planner_asks_for() -> Non
 
 
 def test_the_skill_runs_trials_and_draws_valid_candidates() -> None:
-    from memristor_bdnn.pouring.geometry import is_valid
+    from memristor_bdnn.skills.pouring.geometry import is_valid
 
     skill, rng = PouringSkill(), np.random.default_rng(0)
     context = skill.sample_context(rng)
@@ -162,7 +162,7 @@ def test_the_skill_runs_trials_and_draws_valid_candidates() -> None:
 
 
 def test_the_arm_pours_as_the_cup_alone_does(arm_world: PouringWorld) -> None:
-    from memristor_bdnn.planning.pour import PourPlanner
+    from memristor_bdnn.skills.pouring.motion import PourPlanner
 
     planner = PourPlanner(arm_world._description)
     parameters = PourParameters(0.1, 0.12, -0.3, 0.4, -2.6)
@@ -214,7 +214,7 @@ def test_pictures_show_the_scene(world: PouringWorld) -> None:
 
 
 def test_the_designed_policy_is_valid_for_drawn_pairs() -> None:
-    from memristor_bdnn.pouring.geometry import is_valid
+    from memristor_bdnn.skills.pouring.geometry import is_valid
 
     skill, rng = PouringSkill(), np.random.default_rng(2)
     valid = []

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from memristor_bdnn import arms
-from memristor_bdnn.planning.pour import PourPlan, PourPlanner
-from memristor_bdnn.pouring.context import PourContext, PourParameters
-from memristor_bdnn.pouring.vessels import context_of
+from memristor_bdnn.motion import arms
+from memristor_bdnn.skills.pouring.context import PourContext, PourParameters
+from memristor_bdnn.skills.pouring.motion import PourPlan, PourPlanner
+from memristor_bdnn.skills.pouring.vessels import context_of
 
 MOMENTS = (
     (("approach", 0.0), "start"),
@@ -31,7 +31,7 @@ def example() -> tuple[PourContext, PourParameters]:
 
 def frames(plan: PourPlan, context: PourContext, arm: str) -> list[Any]:
     """Images (h, w, 3) of the simulated world at MOMENTS of an executed plan."""
-    from memristor_bdnn.pouring.world import PouringWorld, WorldConfig
+    from memristor_bdnn.skills.pouring.world import PouringWorld, WorldConfig
 
     images: list[Any] = []
     with PouringWorld(WorldConfig(arm=arm, whole_motion=True)) as world:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from memristor_bdnn.pouring.context import PourParameters
-from memristor_bdnn.pouring.vessels import context_of
-from memristor_bdnn.pouring.world import PouringWorld, WorldConfig
-from memristor_bdnn.report.pouring_figures import animation, filmstrip, record_pour, save_image
+from memristor_bdnn.skills.pouring.context import PourParameters
+from memristor_bdnn.skills.pouring.figures import animation, filmstrip, record_pour, save_image
+from memristor_bdnn.skills.pouring.vessels import context_of
+from memristor_bdnn.skills.pouring.world import PouringWorld, WorldConfig
 
 PAIR = context_of("blue", "red")
 POUR = PourParameters(0.1, 0.12, -0.3, 0.4, -2.6)
@@ -35,8 +35,8 @@ def cup_alone(folder: Path) -> None:
 
 def with_arm(folder: Path) -> None:
     """The arm pouring: a picture and a film."""
-    from memristor_bdnn.arms import load
-    from memristor_bdnn.planning.pour import PourPlanner
+    from memristor_bdnn.motion.arms import load
+    from memristor_bdnn.skills.pouring.motion import PourPlanner
 
     planner = PourPlanner(load("panda"))
     plan = planner.plan(PAIR, POUR, seed=0)

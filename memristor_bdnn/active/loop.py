@@ -17,12 +17,12 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from memristor_bdnn.active.acquisition import STRATEGIES, confident, strategy
-from memristor_bdnn.active.skill import Skill
+from memristor_bdnn.acquisitions.scores import STRATEGIES, confident, strategy
 from memristor_bdnn.active.store import LABEL_PHASES, Trial, TrialStore
 from memristor_bdnn.config import check, option
 from memristor_bdnn.errors import MemristorError, PlanningError, StoreError
 from memristor_bdnn.learners.protocol import LearnReport, Prediction
+from memristor_bdnn.skills.protocol import Skill
 from memristor_bdnn.state import write_atomic
 
 FloatArray = npt.NDArray[np.floating[Any]]

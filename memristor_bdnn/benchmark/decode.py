@@ -20,11 +20,11 @@ def run(args: argparse.Namespace) -> int:
     """Decode the chips and print how many of the first 64 pool rows are classified right."""
     import numpy as np
 
-    from memristor_bdnn.benchmark.common import check_out, print_table, record, write_record
-    from memristor_bdnn.benchmark.dbal_data import load_trials
+    from memristor_bdnn.benchmark.dbal.data import load_trials
     from memristor_bdnn.errors import ConfigError
     from memristor_bdnn.network.bayesian import BayesianNetwork
     from memristor_bdnn.network.scaling import InputScaler
+    from memristor_bdnn.report.record import check_out, print_table, record, write_record
     from memristor_bdnn.state import load_npz
 
     check_out(args.out)

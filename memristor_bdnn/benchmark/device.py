@@ -31,8 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure, print, write JSON."""
-    from memristor_bdnn.benchmark.common import check_out, print_table, record, write_record
     from memristor_bdnn.device import presets
+    from memristor_bdnn.report.record import check_out, print_table, record, write_record
 
     check_out(args.out)
     preset = presets.load(args.preset)

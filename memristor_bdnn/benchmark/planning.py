@@ -38,8 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure and print."""
-    from memristor_bdnn import arms
-    from memristor_bdnn.benchmark import common
+    from memristor_bdnn.motion import arms
+    from memristor_bdnn.report import record as common
 
     common.check_out(args.out)
     arm = arms.load(args.arm)
@@ -78,7 +78,8 @@ def merge(runs: list[dict[str, Any]]) -> dict[str, Any]:
 
 def inverse_kinematics(arm: Any, seed: int, ikfast: str | None, n: int = 10_000) -> dict[str, Any]:
     """Errors on random reachable poses, lost solutions, time a pose in batches of 512."""
-    from memristor_bdnn.planning import ik, ik_check
+    from memristor_bdnn.motion.ik import check as ik_check
+    from memristor_bdnn.motion.ik import solvers as ik
 
     solver = ik.create(arm)
     low, high = arm.limits()
@@ -126,9 +127,11 @@ def inverse_kinematics(arm: Any, seed: int, ikfast: str | None, n: int = 10_000)
 def motion_planning(arm: Any, seed: int, scenes: int) -> dict[str, Any]:
     """RRT-Connect in random, open and hard scenes; every path measured again pair by pair; OMPL beside it."""
     from memristor_bdnn.errors import PlanningError
-    from memristor_bdnn.planning import ik, ompl_backend, rrt
-    from memristor_bdnn.planning import scenes as stage
-    from memristor_bdnn.planning.collision import CollisionModel
+    from memristor_bdnn.motion import ompl as ompl_backend
+    from memristor_bdnn.motion import rrt
+    from memristor_bdnn.motion.collision import CollisionModel
+    from memristor_bdnn.motion.ik import solvers as ik
+    from memristor_bdnn.testing import scenes as stage
 
     solver, model = ik.create(arm), CollisionModel(arm, padding=PADDING)
     space = rrt.JointSpace(model)
@@ -186,8 +189,8 @@ def clear(model: Any, path: FloatArray) -> bool:
 def published_rows(data: str | None, rows: int, rng: np.random.Generator) -> tuple[FloatArray, FloatArray, str]:
     """Contexts (n, 6) and parameters (n, 5) of valid pours: from the published pool, or random without it."""
     from memristor_bdnn.errors import ConfigError
-    from memristor_bdnn.pouring.context import decode
-    from memristor_bdnn.pouring.geometry import is_valid
+    from memristor_bdnn.skills.pouring.context import decode
+    from memristor_bdnn.skills.pouring.geometry import is_valid
 
     default = os.environ.get("MEMRISTOR_BDNN_DATA", "")
     path = Path(data or default)
@@ -216,9 +219,9 @@ def published_rows(data: str | None, rows: int, rng: np.random.Generator) -> tup
 def pours(arm: Any, seed: int, rows: int, data: str | None, execute: int) -> dict[str, Any]:
     """Whole plans for valid pours, and some of them executed in the simulated world."""
     from memristor_bdnn.errors import PlanningError
-    from memristor_bdnn.planning import timing
-    from memristor_bdnn.planning.pour import PourPlanner
-    from memristor_bdnn.pouring.context import PourContext, PourParameters
+    from memristor_bdnn.motion import timing
+    from memristor_bdnn.skills.pouring.context import PourContext, PourParameters
+    from memristor_bdnn.skills.pouring.motion import PourPlanner
 
     contexts, parameters, source = published_rows(data, rows, np.random.default_rng(seed))
     planner = PourPlanner(arm)
@@ -257,7 +260,7 @@ def pours(arm: Any, seed: int, rows: int, data: str | None, execute: int) -> dic
 
 def executed(arm: Any, plans: list[tuple[int, Any, Any]]) -> dict[str, Any]:
     """Joint errors and unwanted contacts of plans executed in the simulated world, with beads."""
-    from memristor_bdnn.pouring.world import PouringWorld, WorldConfig
+    from memristor_bdnn.skills.pouring.world import PouringWorld, WorldConfig
 
     if not plans:
         return {"executed": 0}
@@ -290,7 +293,7 @@ def executed(arm: Any, plans: list[tuple[int, Any, Any]]) -> dict[str, Any]:
 
 def show(f: dict[str, Any]) -> None:
     """Print the figures beside what they should be."""
-    from memristor_bdnn.benchmark import common
+    from memristor_bdnn.report import record as common
 
     rows: list[tuple[Any, ...]] = [
         ("IK: worst position error (m)", f["ik_max_position_error_m"], "< 1e-9"),

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from memristor_bdnn.benchmark import common
+from memristor_bdnn.report import record as common
 
 TARGETS = {
     "predict_10000x20_s": "below 0.5",
@@ -89,12 +89,12 @@ def _plain_prediction(chips: Any, x: Any) -> Any:
 
 
 def _trial_figures(arm: str, seeds: list[int], trials: int) -> dict[str, float]:
-    from memristor_bdnn import arms
     from memristor_bdnn.errors import PlanningError
-    from memristor_bdnn.planning.pour import PourPlanner
-    from memristor_bdnn.pouring.context import PourParameters
-    from memristor_bdnn.pouring.skill import PouringSkill
-    from memristor_bdnn.pouring.world import PouringWorld, WorldConfig
+    from memristor_bdnn.motion import arms
+    from memristor_bdnn.skills.pouring.context import PourParameters
+    from memristor_bdnn.skills.pouring.motion import PourPlanner
+    from memristor_bdnn.skills.pouring.skill import PouringSkill
+    from memristor_bdnn.skills.pouring.world import PouringWorld, WorldConfig
 
     planner = PourPlanner(arms.load(arm))
     skill = PouringSkill()

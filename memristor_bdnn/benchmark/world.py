@@ -28,9 +28,9 @@ def run(args: argparse.Namespace) -> int:
     """
     import numpy as np
 
-    from memristor_bdnn.benchmark import common
-    from memristor_bdnn.pouring.pool import simulate
-    from memristor_bdnn.pouring.world import PouringWorld, WorldConfig
+    from memristor_bdnn.report import record as common
+    from memristor_bdnn.skills.pouring.pool import simulate
+    from memristor_bdnn.skills.pouring.world import PouringWorld, WorldConfig
 
     common.check_out(args.out)
     repeats = 1 if args.quick else args.seeds or 3
@@ -85,8 +85,8 @@ def audited(trials: int) -> dict[str, int]:
     """Leaks, tipped bowls and outcomes that are not finite in random trials looked at in every step."""
     import math
 
-    from memristor_bdnn.pouring.pool import trial_of
-    from memristor_bdnn.pouring.world import PouringWorld, WorldConfig
+    from memristor_bdnn.skills.pouring.pool import trial_of
+    from memristor_bdnn.skills.pouring.world import PouringWorld, WorldConfig
 
     leaks = tipped = broken = 0
     with PouringWorld(WorldConfig(audit=True)) as world:
@@ -105,8 +105,8 @@ def rate_of_workers(workers: int, batches: int, size: int = 2) -> float:
     import multiprocessing
     from concurrent.futures import ProcessPoolExecutor
 
-    from memristor_bdnn.pouring.collect import run_batch
-    from memristor_bdnn.pouring.world import WorldConfig
+    from memristor_bdnn.skills.pouring.collect import run_batch
+    from memristor_bdnn.skills.pouring.world import WorldConfig
 
     config = WorldConfig()
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as executor:
@@ -129,12 +129,12 @@ def naive_trial(seed: int) -> float:
     import numpy as np
     import pybullet as p
 
-    from memristor_bdnn.pouring.geometry import BOWL_POSITION, pour_path
-    from memristor_bdnn.pouring.hand import tilts
-    from memristor_bdnn.pouring.pool import trial_of
-    from memristor_bdnn.pouring.setup import draw
-    from memristor_bdnn.pouring.vessels import bowl_of, cup_of
-    from memristor_bdnn.pouring.world import WorldConfig
+    from memristor_bdnn.skills.pouring.geometry import BOWL_POSITION, pour_path
+    from memristor_bdnn.skills.pouring.hand import tilts
+    from memristor_bdnn.skills.pouring.pool import trial_of
+    from memristor_bdnn.skills.pouring.setup import draw
+    from memristor_bdnn.skills.pouring.vessels import bowl_of, cup_of
+    from memristor_bdnn.skills.pouring.world import WorldConfig
 
     cfg, dt = WorldConfig(), 1 / 480
     context, parameters = trial_of(seed)
@@ -194,7 +194,7 @@ def convex_parts(vessel: Any) -> str:
     import numpy as np
     from transforms3d.quaternions import quat2mat
 
-    from memristor_bdnn.pouring.vessels import slats
+    from memristor_bdnn.skills.pouring.vessels import slats
 
     corners = np.array([(x, y, z) for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], dtype=float)
     faces = ((1, 2, 4, 3), (5, 7, 8, 6), (1, 5, 6, 2), (3, 4, 8, 7), (1, 3, 7, 5), (2, 6, 8, 4))

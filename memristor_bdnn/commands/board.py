@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
         return _selftest(args)
     from memristor_bdnn.accelerator.escim.board import Board
     from memristor_bdnn.accelerator.escim.client import ClientConfig
-    from memristor_bdnn.accelerator.escim.recording import Recorder
+    from memristor_bdnn.accelerator.escim.wire.recording import Recorder
 
     board = Board(ClientConfig(**_address(args), retries=3), recorder=Recorder(args.record))
     try:
@@ -81,8 +81,8 @@ def _address(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _info(args: argparse.Namespace, board: Any) -> int:
-    from memristor_bdnn.accelerator.escim.commands import PROGRESS_DONE
-    from memristor_bdnn.benchmark.common import print_table
+    from memristor_bdnn.accelerator.escim.wire.commands import PROGRESS_DONE
+    from memristor_bdnn.report.record import print_table
 
     info = board.info()
     job = "finished" if info.progress == PROGRESS_DONE else f"{info.progress} cells"
@@ -103,7 +103,7 @@ def _chip_ua(board: Any, chip: int, samples: int) -> Any:
     """Reads of a chip in microampere, shape (samples, 128, 32)."""
     import numpy as np
 
-    from memristor_bdnn.accelerator.escim.scaling import code_currents
+    from memristor_bdnn.accelerator.escim.wire.scaling import code_currents
     from memristor_bdnn.errors import ConfigError
 
     if samples < 1:
@@ -146,7 +146,7 @@ def _map(args: argparse.Namespace, board: Any) -> int:
 
     import numpy as np
 
-    from memristor_bdnn.accelerator.escim.scaling import CHIPS
+    from memristor_bdnn.accelerator.escim.wire.scaling import CHIPS
     from memristor_bdnn.report.device_figures import chip_maps
     from memristor_bdnn.state import save_npz
 
@@ -164,7 +164,7 @@ def _block(text: str) -> Any:
 
     import numpy as np
 
-    from memristor_bdnn.accelerator.escim.scaling import CELLS, CHIPS, COLUMNS, check_block
+    from memristor_bdnn.accelerator.escim.wire.scaling import CELLS, CHIPS, COLUMNS, check_block
     from memristor_bdnn.errors import ConfigError
 
     match = re.fullmatch(r"(\d+):(\d+)(?:-(\d+))?:(\d+)(?:-(\d+))?", text)
@@ -184,8 +184,8 @@ def _selftest(args: argparse.Namespace) -> int:
 
     from memristor_bdnn import accelerator
     from memristor_bdnn.accelerator.escim import selftest
-    from memristor_bdnn.benchmark.common import check_out, print_table
     from memristor_bdnn.errors import ConfigError
+    from memristor_bdnn.report.record import check_out, print_table
 
     check_out(args.out)
     cells = _block(args.cells)
@@ -228,7 +228,7 @@ def _selftest(args: argparse.Namespace) -> int:
 
 
 def _log(args: argparse.Namespace) -> int:
-    from memristor_bdnn.accelerator.escim import recording
+    from memristor_bdnn.accelerator.escim.wire import recording
 
     for entry in recording.load(args.file):
         text = entry.text if entry.kind == "event" else recording.describe(entry.data)

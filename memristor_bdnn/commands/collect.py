@@ -24,9 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Collect, print a summary, and export if asked."""
     from memristor_bdnn.config import from_yaml
-    from memristor_bdnn.pouring import pool
-    from memristor_bdnn.pouring.collect import collect, summary
-    from memristor_bdnn.pouring.world import WorldConfig
+    from memristor_bdnn.skills.pouring import pool
+    from memristor_bdnn.skills.pouring.collect import collect, summary
+    from memristor_bdnn.skills.pouring.world import WorldConfig
 
     config = from_yaml(WorldConfig, args.world, "world") if args.world else WorldConfig()
     result = collect(args.out, args.trials, config, workers=args.workers, dask=args.dask, first_seed=args.first_seed)

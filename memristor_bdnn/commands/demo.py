@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     for name, low in (("initial", 2), ("queries", 0), ("evaluations", 0), ("candidates", 1), ("seed", 0)):
         if getattr(args, name) < low:
             raise ConfigError(f"--{name} {getattr(args, name)}: allowed {low} and above")
-    from memristor_bdnn.active.acquisition import strategy
+    from memristor_bdnn.acquisitions.scores import strategy
 
     strategy(args.strategy)
     commands = _commands(args)
@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _commands(args: argparse.Namespace) -> list[Any]:
     from memristor_bdnn.nodes import graph
-    from memristor_bdnn.pouring import pool
+    from memristor_bdnn.skills.pouring import pool
 
     values = {
         "learner": args.learner,
@@ -194,7 +194,7 @@ def _choose_domain() -> None:
 
 
 def _print_summary(summary: dict[str, Any], folder: Path) -> None:
-    from memristor_bdnn.benchmark.common import print_table
+    from memristor_bdnn.report.record import print_table
 
     keys = (
         "labels",

@@ -57,9 +57,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _show(args: argparse.Namespace) -> int:
-    from memristor_bdnn.benchmark.common import print_table
     from memristor_bdnn.device import presets
     from memristor_bdnn.report.device_figures import all_figures
+    from memristor_bdnn.report.record import print_table
 
     preset = presets.load(args.preset)
     folder = Path(args.out)
@@ -90,8 +90,8 @@ def _parameter_rows(preset: Any, config: Any = None, prefix: str = "") -> list[l
 
 
 def _fit(args: argparse.Namespace) -> int:
-    from memristor_bdnn.benchmark.common import check_out, print_table
     from memristor_bdnn.device import fitting, presets, tables
+    from memristor_bdnn.report.record import check_out, print_table
     from memristor_bdnn.state import write_atomic
 
     check_out(args.out)
@@ -146,9 +146,9 @@ def _fit_write_verify(args: argparse.Namespace, base: Any, name: str) -> dict[st
 
 
 def _validate(args: argparse.Namespace) -> int:
-    from memristor_bdnn.benchmark.common import check_out, print_table, record, write_record
     from memristor_bdnn.crossbar import validation
     from memristor_bdnn.device import presets
+    from memristor_bdnn.report.record import check_out, print_table, record, write_record
 
     for path in (args.out, args.figure):
         check_out(path)
@@ -195,10 +195,10 @@ def _validate(args: argparse.Namespace) -> int:
 def _map(args: argparse.Namespace) -> int:
     import numpy as np
 
-    from memristor_bdnn.benchmark.common import check_out
     from memristor_bdnn.crossbar.placement import Placement
     from memristor_bdnn.device import presets
     from memristor_bdnn.report.device_figures import chip_maps
+    from memristor_bdnn.report.record import check_out
     from memristor_bdnn.state import load_npz
 
     check_out(args.out)

@@ -51,10 +51,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the task, print the comparison and the assumptions, write JSON."""
-    from memristor_bdnn.benchmark.common import check_out, print_table, record, write_record
     from memristor_bdnn.config import build
     from memristor_bdnn.crossbar import pricing
     from memristor_bdnn.device import presets
+    from memristor_bdnn.report.record import check_out, print_table, record, write_record
 
     check_out(args.out)
     if args.quick:
@@ -112,7 +112,7 @@ def _measured(args: argparse.Namespace, preset: DevicePreset) -> tuple[float, fl
     """Seconds of a step and of a prediction, measured where a torch device was named."""
     if args.torch_device is None:
         return None
-    from memristor_bdnn.benchmark.digital_platform import measure
+    from memristor_bdnn.crossbar.digital_platform import measure
 
     labels = INITIAL_LABELS + args.queries // 2
     times = measure(preset, args.torch_device, labels=labels, candidates=args.candidates)
@@ -121,8 +121,8 @@ def _measured(args: argparse.Namespace, preset: DevicePreset) -> tuple[float, fl
 
 
 def _print_costs(title: str, comparisons: list[Any]) -> None:
-    from memristor_bdnn.benchmark.common import print_table
     from memristor_bdnn.crossbar import pricing
+    from memristor_bdnn.report.record import print_table
 
     rows: list[list[Any]] = [
         [c.platform, c.time_s, c.energy_j, f"{c.speed_gain_percent:+.1f} %", c.energy_ratio, c.basis]
@@ -162,7 +162,7 @@ def measure_task(preset: DevicePreset, x: FloatArray, y: FloatArray, queries: in
         seed: of devices and learner.
     """
     from memristor_bdnn import accelerator, learners
-    from memristor_bdnn.active.acquisition import STRATEGIES
+    from memristor_bdnn.acquisitions.scores import STRATEGIES
 
     chips = TimedAccelerator(accelerator.create("simulated", preset=preset, seed=seed))
     learner = learners.create("msgld", chips, None, seed)

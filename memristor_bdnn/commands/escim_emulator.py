@@ -43,10 +43,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve until interrupted."""
-    from memristor_bdnn.accelerator.escim.emulator import EmulatedBoard, EmulatorConfig
-    from memristor_bdnn.accelerator.escim.faults import FaultConfig, FaultInjector
-    from memristor_bdnn.accelerator.escim.server import BoardResponder, ReplayResponder, Server
-    from memristor_bdnn.benchmark.common import check_out
+    from memristor_bdnn.emulator.board import EmulatedBoard, EmulatorConfig
+    from memristor_bdnn.emulator.faults import FaultConfig, FaultInjector
+    from memristor_bdnn.emulator.server import BoardResponder, ReplayResponder, Server
+    from memristor_bdnn.report.record import check_out
     from memristor_bdnn.state import write_atomic
 
     check_out(args.stats)

@@ -42,10 +42,10 @@ def run(args: argparse.Namespace) -> int:
     """Learn or load, pour, compare."""
     from rich.progress import Progress
 
-    from memristor_bdnn.benchmark import common
+    from memristor_bdnn.active import evaluate as ev
     from memristor_bdnn.config import build
-    from memristor_bdnn.pouring import evaluate as ev
-    from memristor_bdnn.pouring.skill import PouringSkill, SkillConfig
+    from memristor_bdnn.report import record as common
+    from memristor_bdnn.skills.pouring.skill import PouringSkill, SkillConfig
 
     common.check_out(args.out)
     sections = _sections(args.config)
@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
         [(n, s.fraction, s.standard_error, s.success) for n, s in scores.items()],
     )
     if args.figure:
-        from memristor_bdnn.report.pouring_figures import skill_bars
+        from memristor_bdnn.skills.pouring.figures import skill_bars
 
         skill_bars(scores, labels, args.figure)
         print(f"wrote {args.figure}")
@@ -114,11 +114,11 @@ def _learned(args: argparse.Namespace, options: Any, progress: Any) -> tuple[dic
     import numpy as np
 
     from memristor_bdnn import accelerator, learners
-    from memristor_bdnn.pouring import evaluate as ev
-    from memristor_bdnn.pouring.pool import load
+    from memristor_bdnn.active import evaluate as ev
+    from memristor_bdnn.skills.pouring.pool import load
 
     if args.learner == "msgld":
-        from memristor_bdnn.learners.msgld_recipes import recipe
+        from memristor_bdnn.skills.pouring.recipes import recipe
 
         options = recipe(args.recipe, options)
 
@@ -178,9 +178,9 @@ def _from_store(args: argparse.Namespace, learner: Any) -> int:
 def _draw_poses(args: argparse.Namespace, skill: Any, learner: Any) -> None:
     import numpy as np
 
-    from memristor_bdnn.active.acquisition import confident
-    from memristor_bdnn.pouring.context import PourContext, encode
-    from memristor_bdnn.report.pouring_figures import final_poses
+    from memristor_bdnn.acquisitions.scores import confident
+    from memristor_bdnn.skills.pouring.context import PourContext, encode
+    from memristor_bdnn.skills.pouring.figures import final_poses
 
     rng = np.random.default_rng([0xF164, args.seed])
     context = skill.sample_context(rng)

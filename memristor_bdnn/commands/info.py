@@ -53,8 +53,9 @@ def run(args: argparse.Namespace) -> int:
 
 def collect() -> dict[str, object]:
     """Versions, plugins and missing packages as JSON-able values."""
-    from memristor_bdnn import accelerator, arms, learners
+    from memristor_bdnn import accelerator, learners
     from memristor_bdnn.device import presets
+    from memristor_bdnn.motion import arms
 
     required = {name: _version(name, module) for name, module, _ in REQUIRED}
     optional = {name: _version(name, module) for name, module, _ in OPTIONAL}

@@ -46,8 +46,8 @@ def run(args: argparse.Namespace) -> int:
     from memristor_bdnn import accelerator, learners
     from memristor_bdnn.active.loop import ActiveLoop
     from memristor_bdnn.active.store import TrialStore
-    from memristor_bdnn.benchmark.common import check_out, print_table, record, write_record
-    from memristor_bdnn.pouring.skill import PouringSkill
+    from memristor_bdnn.report.record import check_out, print_table, record, write_record
+    from memristor_bdnn.skills.pouring.skill import PouringSkill
 
     check_out(args.out)
     loop_config, learner_options, skill_options, hardware = _configurations(args)
@@ -116,12 +116,12 @@ def _configurations(args: argparse.Namespace) -> tuple[Any, dict[str, Any], Any,
     loop = build(LoopConfig, {**(content.get("loop") or {}), **{k: v for k, v in given.items() if v is not None}})
     skill = None
     if content.get("skill"):
-        from memristor_bdnn.pouring.skill import SkillConfig
+        from memristor_bdnn.skills.pouring.skill import SkillConfig
 
         skill = build(SkillConfig, content["skill"])
     learner = dict(content.get("learner") or {})
     if args.learner == "msgld":
-        from memristor_bdnn.learners.msgld_recipes import recipe
+        from memristor_bdnn.skills.pouring.recipes import recipe
 
         learner = recipe(args.recipe, learner)
         if args.recipe == "pouring_prior":
@@ -131,7 +131,7 @@ def _configurations(args: argparse.Namespace) -> tuple[Any, dict[str, Any], Any,
 
 def _fit_prior(learner: Any, pool: str | None) -> None:
     """Train ex situ on simulated trials and deploy, before the first real one."""
-    from memristor_bdnn.pouring.pool import load
+    from memristor_bdnn.skills.pouring.pool import load
 
     rows = load(pool)
     print(f"prior: fitting to {len(rows.x)} simulated trials")

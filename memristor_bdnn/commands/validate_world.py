@@ -32,12 +32,12 @@ def run(args: argparse.Namespace) -> int:
     import numpy as np
     from rich.progress import Progress
 
-    from memristor_bdnn.benchmark import common
     from memristor_bdnn.config import from_yaml
     from memristor_bdnn.errors import ConfigError
-    from memristor_bdnn.pouring.pool import load
-    from memristor_bdnn.pouring.validate import compare
-    from memristor_bdnn.pouring.world import WorldConfig
+    from memristor_bdnn.report import record as common
+    from memristor_bdnn.skills.pouring.pool import load
+    from memristor_bdnn.skills.pouring.validate import compare
+    from memristor_bdnn.skills.pouring.world import WorldConfig
 
     common.check_out(args.out)
     config = from_yaml(WorldConfig, args.world, "world") if args.world else WorldConfig()

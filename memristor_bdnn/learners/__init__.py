@@ -16,9 +16,9 @@ from memristor_bdnn.learners.protocol import Learner
 ENTRY_POINT_GROUP = "memristor_bdnn.learners"
 
 BUILT_IN: dict[str, str] = {
-    "msgld": "memristor_bdnn.learners.msgld:MSGLD",
-    "eapu": "memristor_bdnn.learners.eapu:EaPULearner",
-    "mcmc": "memristor_bdnn.learners.mcmc:MCMCLearner",
+    "msgld": "memristor_bdnn.learners.msgld.learner:MSGLD",
+    "eapu": "memristor_bdnn.learners.eapu.learner:EaPULearner",
+    "mcmc": "memristor_bdnn.learners.mcmc.learner:MCMCLearner",
 }
 
 

@@ -26,7 +26,7 @@ def feature_map(path: str) -> FeatureMap:
     module, separator, name = path.partition(":")
     if not separator:
         raise ConfigError(
-            f"features = {path!r}: expected module:function, such as memristor_bdnn.pouring.lip:lip_features"
+            f"features = {path!r}: expected module:function, such as memristor_bdnn.skills.pouring.lip:lip_features"
         )
     try:
         function = getattr(importlib.import_module(module), name)

@@ -14,8 +14,8 @@ from rclpy.action.server import ServerGoalHandle
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_msgs.msg import String
 
+from memristor_bdnn.acquisitions.scores import STRATEGIES, straddle, strategy
 from memristor_bdnn.action import Learn
-from memristor_bdnn.active.acquisition import STRATEGIES, straddle, strategy
 from memristor_bdnn.config import check, option
 from memristor_bdnn.errors import ConfigError, MemristorError
 from memristor_bdnn.learners.protocol import FloatArray, LearnProgress
@@ -23,7 +23,7 @@ from memristor_bdnn.msg import LearnerStatus
 from memristor_bdnn.msg import Prediction as PredictionMessage
 from memristor_bdnn.nodes.base import SkillNode
 from memristor_bdnn.nodes.convert import features_from_message, floats, labels_from_message
-from memristor_bdnn.pouring.context import FEATURE_NAMES
+from memristor_bdnn.skills.pouring.context import FEATURE_NAMES
 from memristor_bdnn.srv import AddObservations, LoadCheckpoint, Predict, SaveCheckpoint, SelectQueries
 
 
@@ -83,7 +83,7 @@ class AcceleratorNode(SkillNode):
     def setup(self) -> None:
         """Open the accelerator and put the learner on it."""
         from memristor_bdnn import accelerator, learners
-        from memristor_bdnn.learners.msgld_recipes import recipe
+        from memristor_bdnn.skills.pouring.recipes import recipe
 
         config = self.config
         learner_class = learners.learner_class(config.learner)

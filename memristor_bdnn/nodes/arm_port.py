@@ -14,8 +14,9 @@ from rclpy.node import Node
 from sensor_msgs.msg import JointState
 from trajectory_msgs.msg import JointTrajectory as TrajectoryMessage
 
-from memristor_bdnn.arms.description import ArmDescription
-from memristor_bdnn.arms.port import (
+from memristor_bdnn.errors import ArmError, ConfigError
+from memristor_bdnn.motion.arms.description import ArmDescription
+from memristor_bdnn.motion.ports.base import (
     FOLLOW_JOINT_TRAJECTORY,
     PortConfig,
     TrajectoryMonitor,
@@ -26,10 +27,9 @@ from memristor_bdnn.arms.port import (
     prepare,
     require_enabled,
 )
-from memristor_bdnn.errors import ArmError, ConfigError
+from memristor_bdnn.motion.trajectory import JointTrajectory
 from memristor_bdnn.nodes import convert
 from memristor_bdnn.nodes.peers import SpinSafeActionClient
-from memristor_bdnn.planning.trajectory import JointTrajectory
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -39,7 +39,7 @@ WAIT_S = 5.0
 
 
 class ControllerPort:
-    """Implements :class:`memristor_bdnn.arms.port.ArmPort` over ROS.
+    """Implements :class:`memristor_bdnn.motion.ports.base.ArmPort` over ROS.
 
     Every motion is judged from joint_states here, on both routes: a controller that says nothing, or
     says success too early, is caught. On any failure the arm is told to stop.
@@ -139,7 +139,7 @@ class ControllerPort:
         """Move, and return when the goal is reached.
 
         Raises:
-            ArmError: a reason of :data:`memristor_bdnn.arms.port.REASONS`; the arm was told to stop.
+            ArmError: a reason of :data:`memristor_bdnn.motion.ports.base.REASONS`; the arm was told to stop.
         """
         require_enabled(self._config)
         sent = prepare(trajectory, self._arm, self._config)

@@ -16,10 +16,10 @@ from trajectory_msgs.msg import JointTrajectory as TrajectoryMessage
 from trajectory_msgs.msg import JointTrajectoryPoint
 
 from memristor_bdnn.errors import ConfigError
+from memristor_bdnn.motion.trajectory import JointTrajectory
 from memristor_bdnn.msg import FeatureMatrix, PourContext, PourOutcome, PourParameters
-from memristor_bdnn.planning.pour import PourPlan
-from memristor_bdnn.planning.trajectory import JointTrajectory
-from memristor_bdnn.pouring import context as pouring
+from memristor_bdnn.skills.pouring import context as pouring
+from memristor_bdnn.skills.pouring.motion import PourPlan
 
 FloatArray = npt.NDArray[np.floating[Any]]
 

@@ -17,8 +17,8 @@ from rclpy.action import GoalResponse
 from rclpy.action.server import ServerGoalHandle
 from sensor_msgs.msg import JointState
 
+from memristor_bdnn.acquisitions.scores import STRATEGIES
 from memristor_bdnn.action import ActiveLearn
-from memristor_bdnn.active.acquisition import STRATEGIES
 from memristor_bdnn.active.loop import ActiveLoop, LoopConfig, LoopProgress, Round
 from memristor_bdnn.active.store import TrialStore
 from memristor_bdnn.config import build, check, option
@@ -304,11 +304,11 @@ def load_test_data(path: str | Path) -> tuple[Any, Any]:
         ConfigError: not an .npz file, missing arrays, wrong shapes or values out of range.
     """
     from memristor_bdnn.nodes.convert import check_features
-    from memristor_bdnn.pouring.context import FEATURE_NAMES
+    from memristor_bdnn.skills.pouring.context import FEATURE_NAMES
     from memristor_bdnn.state import load_npz
 
     if str(path) == "shipped":
-        from memristor_bdnn.pouring import pool
+        from memristor_bdnn.skills.pouring import pool
 
         shipped = pool.load()
         return shipped.x[-TEST_ROWS:], shipped.score[-TEST_ROWS:] > 0

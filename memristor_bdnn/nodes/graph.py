@@ -125,7 +125,7 @@ def _accelerators() -> list[str]:
 
 
 def _arms() -> list[str]:
-    from memristor_bdnn import arms
+    from memristor_bdnn.motion import arms
 
     return list(arms.NAMES)
 

@@ -12,8 +12,8 @@ from std_msgs.msg import ColorRGBA
 from visualization_msgs.msg import Marker, MarkerArray
 
 from memristor_bdnn.nodes.convert import pose_to_message
-from memristor_bdnn.pouring.context import PourContext
-from memristor_bdnn.pouring.geometry import BOWL_POSITION
+from memristor_bdnn.skills.pouring.context import PourContext
+from memristor_bdnn.skills.pouring.geometry import BOWL_POSITION
 
 FloatArray = npt.NDArray[np.floating[Any]]
 

@@ -19,9 +19,9 @@ from trajectory_msgs.msg import JointTrajectory as TrajectoryMessage
 
 from memristor_bdnn.config import check, option
 from memristor_bdnn.errors import ConfigError
+from memristor_bdnn.motion.trajectory import JointTrajectory
 from memristor_bdnn.nodes import convert
 from memristor_bdnn.nodes.base import SkillNode
-from memristor_bdnn.planning.trajectory import JointTrajectory
 
 RATE_HZ = 100.0
 
@@ -67,7 +67,7 @@ class MockControllerNode(SkillNode):
 
     def setup(self) -> None:
         """Stand at the arm's home position; offer the action where its type is installed."""
-        from memristor_bdnn import arms
+        from memristor_bdnn.motion import arms
 
         arm = arms.load(self.config.arm)
         self._names = tuple(self.config.joint_prefix + name for name in arm.joint_names)

@@ -47,7 +47,7 @@ class PhysicalWorldNode(SkillNode):
 
     def __init__(self) -> None:
         super().__init__("pouring_world")
-        from memristor_bdnn.arms.port import PortConfig
+        from memristor_bdnn.motion.ports.base import PortConfig
 
         self._lock = threading.Lock()
         self._arm: Any = None
@@ -61,11 +61,11 @@ class PhysicalWorldNode(SkillNode):
 
     def setup(self) -> None:
         """Load the arm and connect to its controller; nothing moves."""
-        from memristor_bdnn import arms
-        from memristor_bdnn.arms.port import PortConfig
         from memristor_bdnn.config import build
+        from memristor_bdnn.motion import arms
+        from memristor_bdnn.motion.ports.base import PortConfig
         from memristor_bdnn.nodes.arm_port import ControllerPort
-        from memristor_bdnn.pouring.vessels import context_of
+        from memristor_bdnn.skills.pouring.vessels import context_of
 
         config = self.config
         self._arm = arms.load(config.arm)
@@ -134,8 +134,8 @@ class PhysicalWorldNode(SkillNode):
 
     def _execute(self, goal: Any, plan: Any) -> Any:
         """Move through the three parts; the outcome has no source when nothing measured it."""
-        from memristor_bdnn.pouring.context import score_of
-        from memristor_bdnn.pouring.world import PourOutcome
+        from memristor_bdnn.skills.pouring.context import score_of
+        from memristor_bdnn.skills.pouring.world import PourOutcome
 
         before = self._weigh()
         for phase in ("approach", "pour", "retreat"):

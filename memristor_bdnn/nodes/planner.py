@@ -56,9 +56,9 @@ class PlannerNode(SkillNode):
 
     def setup(self) -> None:
         """Load the arm and its collision model."""
-        from memristor_bdnn import arms
         from memristor_bdnn.config import build
-        from memristor_bdnn.planning.pour import PlannerConfig, PourPlanner
+        from memristor_bdnn.motion import arms
+        from memristor_bdnn.skills.pouring.motion import PlannerConfig, PourPlanner
 
         self._arm = arms.load(self.config.arm)
         self.declare_section(PlannerConfig, "planner", PLANNER_DEFAULTS)
@@ -111,7 +111,7 @@ class PlannerNode(SkillNode):
 
     def _publish_path(self, context: Any, parameters: Any, yaw: float) -> None:
         from memristor_bdnn.nodes.markers import path_markers
-        from memristor_bdnn.pouring.geometry import pour_path
+        from memristor_bdnn.skills.pouring.geometry import pour_path
 
         poses = pour_path(context, parameters, yaw, 24)
         self._markers.publish(path_markers(poses, context, self.get_clock().now().to_msg()))

@@ -10,13 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from memristor_bdnn.action import Learn, PlanPour, Pour
-from memristor_bdnn.active.skill import TrialOutcome
 from memristor_bdnn.errors import ArmError, Cancelled, ConfigError, MemristorError
 from memristor_bdnn.learners.protocol import LearnProgress, LearnReport, Prediction, ProgressCallback
 from memristor_bdnn.nodes import convert
 from memristor_bdnn.nodes.peers import Peers
-from memristor_bdnn.pouring.context import FEATURE_NAMES, PourContext, PourParameters
-from memristor_bdnn.pouring.skill import PouringSkill
+from memristor_bdnn.skills.pouring.context import FEATURE_NAMES, PourContext, PourParameters
+from memristor_bdnn.skills.pouring.skill import PouringSkill
+from memristor_bdnn.skills.protocol import TrialOutcome
 from memristor_bdnn.srv import LoadCheckpoint, Predict, ResetWorld, SaveCheckpoint
 
 FloatArray = npt.NDArray[np.floating[Any]]
@@ -165,7 +165,7 @@ class RemoteSkill(PouringSkill):
             raise ArmError("arm_failed", f"pouring_world: {result.error_msg}")
         outcome = result.outcome
         if result.error_code == Pour.Result.NO_LABEL:
-            from memristor_bdnn.pouring.context import score_of
+            from memristor_bdnn.skills.pouring.context import score_of
 
             fraction, source = self._wait_for_label(trial_id)
             outcome.fraction_in_bowl, outcome.source = fraction, source

@@ -63,9 +63,9 @@ class WorldNode(SkillNode):
 
     def setup(self) -> None:
         """Start the simulator with the arm in it."""
-        from memristor_bdnn import arms
         from memristor_bdnn.config import build
-        from memristor_bdnn.pouring.world import PouringWorld, WorldConfig
+        from memristor_bdnn.motion import arms
+        from memristor_bdnn.skills.pouring.world import PouringWorld, WorldConfig
 
         self._arm = arms.load(self.config.arm)
         self.declare_section(WorldConfig, "world")

@@ -180,15 +180,15 @@ def animate_pour(trial: Trial, arm: str, folder: Path) -> str | None:
     A trial that cannot be repeated is reported and leaves the animation out: the results are
     complete without it.
     """
-    from memristor_bdnn import arms
     from memristor_bdnn.action import Pour
     from memristor_bdnn.config import build
+    from memristor_bdnn.motion import arms
     from memristor_bdnn.nodes import convert
     from memristor_bdnn.nodes.planner import PLANNER_DEFAULTS
-    from memristor_bdnn.planning.pour import PlannerConfig, PourPlanner
-    from memristor_bdnn.pouring.context import PourContext, PourParameters
-    from memristor_bdnn.pouring.world import PouringWorld, WorldConfig
-    from memristor_bdnn.report.pouring_figures import animation, record_pour
+    from memristor_bdnn.skills.pouring.context import PourContext, PourParameters
+    from memristor_bdnn.skills.pouring.figures import animation, record_pour
+    from memristor_bdnn.skills.pouring.motion import PlannerConfig, PourPlanner
+    from memristor_bdnn.skills.pouring.world import PouringWorld, WorldConfig
 
     context, parameters = PourContext.from_array(trial.context), PourParameters.from_array(trial.parameters)
     description = arms.load(arm)

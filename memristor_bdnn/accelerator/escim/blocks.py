@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from memristor_bdnn.accelerator.escim.layouts import Block
+from memristor_bdnn.accelerator.escim.wire.layouts import Block
 
 
 def rectangles(selected: npt.NDArray[np.bool_], chip: int) -> list[Block]:

@@ -13,15 +13,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from memristor_bdnn.accelerator.escim import commands, packet, registers, scaling
 from memristor_bdnn.accelerator.escim.client import AnswerLost, BoardError, Client, ClientConfig, NotExecuted
-from memristor_bdnn.accelerator.escim.commands import PROGRESS_DONE, Command, Dialect, ErrorCode, Request
-from memristor_bdnn.accelerator.escim.layouts import Block, MapArray, MapFlow, MapParameters, TargetPulses, Volts
-from memristor_bdnn.accelerator.escim.recording import Recorder
-from memristor_bdnn.accelerator.escim.registers import Mode
 from memristor_bdnn.accelerator.escim.safety import Guard, SafetyError, SafetyLimits
-from memristor_bdnn.accelerator.escim.scaling import ADC_MAX, CELLS, CHIPS, COLUMNS, ROWS
 from memristor_bdnn.accelerator.escim.watch import MapWatcher
+from memristor_bdnn.accelerator.escim.wire import commands, packet, registers, scaling
+from memristor_bdnn.accelerator.escim.wire.commands import PROGRESS_DONE, Command, Dialect, ErrorCode, Request
+from memristor_bdnn.accelerator.escim.wire.layouts import Block, MapArray, MapFlow, MapParameters, TargetPulses, Volts
+from memristor_bdnn.accelerator.escim.wire.recording import Recorder
+from memristor_bdnn.accelerator.escim.wire.registers import Mode
+from memristor_bdnn.accelerator.escim.wire.scaling import ADC_MAX, CELLS, CHIPS, COLUMNS, ROWS
 from memristor_bdnn.errors import AcceleratorError, Cancelled, ConfigError
 
 Codes = npt.NDArray[np.uint16]

@@ -14,9 +14,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from memristor_bdnn.accelerator.escim import packet
-from memristor_bdnn.accelerator.escim.commands import ERROR_TEXT, Command, ErrorCode, Request, response_bytes
-from memristor_bdnn.accelerator.escim.recording import Recorder
+from memristor_bdnn.accelerator.escim.wire import packet
+from memristor_bdnn.accelerator.escim.wire.commands import ERROR_TEXT, Command, ErrorCode, Request, response_bytes
+from memristor_bdnn.accelerator.escim.wire.recording import Recorder
 from memristor_bdnn.config import check, option
 from memristor_bdnn.errors import AcceleratorError
 

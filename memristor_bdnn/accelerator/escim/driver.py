@@ -18,11 +18,11 @@ import numpy.typing as npt
 from memristor_bdnn.accelerator.escim.blocks import rectangles
 from memristor_bdnn.accelerator.escim.board import Board, Pulse
 from memristor_bdnn.accelerator.escim.client import AnswerLost, BoardError, NotExecuted
-from memristor_bdnn.accelerator.escim.commands import ErrorCode
-from memristor_bdnn.accelerator.escim.layouts import Block, MapParameters
-from memristor_bdnn.accelerator.escim.recording import Recorder
-from memristor_bdnn.accelerator.escim.scaling import ADC_MAX, CELLS, CHIPS, COLUMNS, ROWS, code_current
 from memristor_bdnn.accelerator.escim.settings import EscimConfig
+from memristor_bdnn.accelerator.escim.wire.commands import ErrorCode
+from memristor_bdnn.accelerator.escim.wire.layouts import Block, MapParameters
+from memristor_bdnn.accelerator.escim.wire.recording import Recorder
+from memristor_bdnn.accelerator.escim.wire.scaling import ADC_MAX, CELLS, CHIPS, COLUMNS, ROWS, code_current
 from memristor_bdnn.accelerator.protocol import FloatArray, WriteVerifyReport
 from memristor_bdnn.crossbar.ledger import Ledger
 from memristor_bdnn.crossbar.placement import Placement

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from memristor_bdnn.accelerator.escim.scaling import CELLS, COLUMNS, ROWS
+from memristor_bdnn.accelerator.escim.wire.scaling import CELLS, COLUMNS, ROWS
 from memristor_bdnn.config import check, option
 from memristor_bdnn.errors import AcceleratorError, ConfigError
 from memristor_bdnn.state import load_npz, save_npz

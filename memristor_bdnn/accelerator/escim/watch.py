@@ -6,9 +6,9 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from memristor_bdnn.accelerator.escim import commands
 from memristor_bdnn.accelerator.escim.client import Client
-from memristor_bdnn.accelerator.escim.commands import PROGRESS_DONE
+from memristor_bdnn.accelerator.escim.wire import commands
+from memristor_bdnn.accelerator.escim.wire.commands import PROGRESS_DONE
 from memristor_bdnn.errors import AcceleratorError
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""Bytes of the ESCIM protocol, shared by the driver and the emulator."""

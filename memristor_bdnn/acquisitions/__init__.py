@@ -1,0 +1,1 @@
+"""Which trial next: acquisition functions by name."""

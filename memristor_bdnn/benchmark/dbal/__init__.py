@@ -1,0 +1,1 @@
+"""Active against passive learning on labelled trials."""

@@ -1,0 +1,220 @@
+"""Figures of the learning benchmarks: curves, spread, calibration, conductance histograms, the study's bars."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.floating[Any]]
+
+# Colours that stay apart for colour-blind readers (Okabe and Ito).
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C8C8C")
+
+
+def write_all(figures: dict[str, Any], trials: Any, folder: Path, prior: str = "none") -> list[Path]:
+    """Write every figure of a `benchmark dbal` result; returns the paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tag = "" if prior == "none" else f"_{prior}"
+    made = [
+        active_against_passive(figures, folder / f"dbal_curves{tag}.png"),
+        calibration(figures, folder / f"dbal_calibration{tag}.png"),
+    ]
+    if "passive_curve" in figures:
+        made.append(labels_saved(figures, folder / f"dbal_labels{tag}.png"))
+    if prior == "none" and "msgld" in figures["results"]:
+        made.append(training(trials, folder / "dbal_training.png"))
+        made.append(conductances(trials, folder / "dbal_conductances.png"))
+    return made
+
+
+def active_against_passive(figures: dict[str, Any], path: Path) -> Path:
+    """Accuracy and balanced accuracy over labels: active solid with quartiles, passive dashed."""
+    fig, axes = _axes(1, 2, (10, 4.2))
+    for axis, name in zip(axes, ("accuracy", "balanced_accuracy"), strict=True):
+        for colour, (method, strategies) in zip(_COLOURS, figures["results"].items(), strict=False):
+            for strategy, points in strategies.items():
+                labels = sorted(int(n) for n in points if n.isdigit())
+                middle = [points[str(n)][f"{name}_median"] for n in labels]
+                passive = strategy == "random"
+                axis.plot(
+                    labels,
+                    middle,
+                    "--" if passive else "-",
+                    color=colour,
+                    lw=1.2 if passive else 2.0,
+                    label=f"{method}, {'passive' if passive else strategy}",
+                )
+                if method == "msgld":
+                    low, high = ([points[str(n)][f"{name}_{q}"] for n in labels] for q in ("q25", "q75"))
+                    axis.fill_between(labels, low, high, color=colour, alpha=0.10 if passive else 0.22, lw=0)
+        axis.set_xlabel("labels")
+        axis.set_ylabel(name.replace("_", " ") + " on the test rows")
+        axis.grid(alpha=0.3)
+    handles, names = axes[0].get_legend_handles_labels()
+    fig.legend(handles, names, loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8, frameon=False)
+    return _save(fig, path)
+
+
+def calibration(figures: dict[str, Any], path: Path) -> Path:
+    """Observed share of successes against the predicted probability, at the last number of labels."""
+    fig, (axis,) = _axes(1, 1, (4.6, 4.4))
+    axis.plot([0, 1], [0, 1], color="#8C8C8C", lw=1)
+    last = str(figures["final_labels"])
+    for colour, (method, strategies) in zip(_COLOURS, figures["results"].items(), strict=False):
+        strategy = next((s for s in strategies if s != "random"), "random")
+        point = strategies[strategy][last]
+        bins = point["calibration"]
+        keep = [i for i, n in enumerate(bins["count"]) if n > 0.005 * sum(bins["count"])]
+        axis.plot(
+            [bins["predicted"][i] for i in keep],
+            [bins["observed"][i] for i in keep],
+            "o-",
+            color=colour,
+            ms=4,
+            label=f"{method}, {strategy} (ECE {point['ece_median']:.2f})",
+        )
+    axis.set_xlabel("predicted probability of success")
+    axis.set_ylabel("observed share of successes")
+    axis.set_title(f"test rows, {last} labels", fontsize=10)
+    axis.legend(fontsize=7, frameon=False)
+    axis.grid(alpha=0.3)
+    return _save(fig, path)
+
+
+def labels_saved(figures: dict[str, Any], path: Path) -> Path:
+    """The recipe on random labels without prior, and where the active results lie on that curve."""
+    fig, axes = _axes(1, 2, (9, 3.8))
+    for axis, name in zip(axes, ("accuracy", "balanced_accuracy"), strict=True):
+        curve = figures["passive_curve"]
+        labels = sorted(map(int, curve))
+        axis.plot(
+            labels,
+            [curve[str(n)][f"{name}_median"] for n in labels],
+            "o--",
+            color=_COLOURS[0],
+            ms=4,
+            label="random labels, no prior",
+        )
+        for colour, (strategy, points) in zip(
+            _COLOURS[1:], ((s, p) for s, p in figures["results"]["msgld"].items() if s != "random"), strict=False
+        ):
+            value = points[str(figures["final_labels"])][f"{name}_median"]
+            axis.axhline(value, color=colour, lw=1)
+            axis.plot(
+                [figures["final_labels"]],
+                [value],
+                "s",
+                color=colour,
+                label=f"{strategy}, {figures['final_labels']} labels, prior: {figures['prior']}",
+            )
+        axis.set_xscale("log", base=2)
+        axis.set_xticks(labels[::2], [str(n) for n in labels[::2]])
+        axis.set_xlabel("published labels")
+        axis.set_ylabel(name.replace("_", " "))
+        axis.grid(alpha=0.3)
+        axis.legend(fontsize=8, frameon=False)
+    return _save(fig, path)
+
+
+def sizes(figures: dict[str, Any], path: Path) -> Path:
+    """What the simulated world gets wrong over the width scale of a bowl, by how much of the scale it is told."""
+    fig, (axis,) = _axes(1, 1, (6.4, 4.0))
+    edges = np.array(figures["width_edges"])
+    for colour, trust in zip(_COLOURS, ("1.0", "0.5", "0.0"), strict=False):
+        gap = 100 * np.array(figures["sizes"][trust]["gap_by_width"])
+        name = {"1.0": "as recorded", "0.5": "half of it (used)", "0.0": "none of it"}[trust]
+        axis.plot((edges[1:] + edges[:-1]) / 2, gap, "o-", color=colour, label=name)
+    axis.axhline(0.0, color="black", lw=0.8)
+    axis.set_xlabel("recorded width of the bowl, over that of the bowl it is a scaled copy of")
+    axis.set_ylabel("published minus predicted successes, points")
+    axis.legend(title="scale that the simulated world is told", fontsize=8, title_fontsize=8, frameon=False)
+    axis.grid(alpha=0.3)
+    return _save(fig, path)
+
+
+def training(trials: Any, path: Path, sizes: tuple[int, ...] = (64, 84, 104, 124)) -> Path:
+    """Training accuracy per in situ epoch of the published method at four data sizes."""
+    from memristor_bdnn.benchmark.dbal.methods import MemristorMethod
+
+    fig, (axis,) = _axes(1, 1, (6, 3.8))
+    rows = np.random.default_rng(0).choice(len(trials.x_pool), max(sizes), replace=False)
+    x, y = trials.x_pool[rows], (trials.score_pool[rows] + 1) / 2
+    method = MemristorMethod("paper", 0)
+    method.learner.fit(x[: sizes[0]], y[: sizes[0]])
+    for colour, n in zip(_COLOURS, sizes, strict=False):
+        report = method.learner.learn(x[:n], y[:n])
+        axis.plot(np.arange(1, report.epochs + 1), report.history, color=colour, label=f"{n} labels")
+    axis.axhline(0.98, color="#8C8C8C", lw=1, ls=":")
+    axis.set_xlabel("in situ epoch")
+    axis.set_ylabel("accuracy on the training labels")
+    axis.legend(fontsize=8, frameon=False)
+    axis.grid(alpha=0.3)
+    return _save(fig, path)
+
+
+def conductances(trials: Any, path: Path) -> Path:
+    """Conductances of all devices after deployment and after learning 128 labels, layer by layer."""
+    from memristor_bdnn.benchmark.dbal.methods import MemristorMethod
+
+    rows = np.random.default_rng(0).choice(len(trials.x_pool), 128, replace=False)
+    x, y = trials.x_pool[rows], (trials.score_pool[rows] + 1) / 2
+    method = MemristorMethod("pouring", 0)
+    method.learner.fit(x[:64], y[:64])
+    read = method.accelerator.read
+    per_ua = 1.0 / method.accelerator.preset.read_voltage_v
+    before = read(20).mean(axis=0) * per_ua
+    for n in range(64, 129, 4):
+        method.learner.learn(x[:n], y[:n])
+    after = read(20).mean(axis=0) * per_ua
+    network = method.learner.network
+    fig, axes = _axes(1, len(network.layers), (10, 3.2))
+    for index, (axis, part) in enumerate(zip(axes, network.layers, strict=True)):
+        cells = (part[:, None] * network.devices + np.arange(network.devices)).ravel()
+        bins = np.linspace(0.0, 22.0, 45)
+        axis.hist(before[cells], bins, color=_COLOURS[0], alpha=0.55, label="after deployment")
+        axis.hist(after[cells], bins, histtype="step", color=_COLOURS[1], lw=1.6, label="after in situ learning")
+        axis.set_title(f"layer {index + 1}: {len(cells)} devices", fontsize=10)
+        axis.set_xlabel("conductance, microsiemens")
+    axes[0].set_ylabel("devices")
+    axes[-1].legend(fontsize=8, frameon=False)
+    return _save(fig, path)
+
+
+def study(figures: dict[str, Any], path: Path) -> Path:
+    """Bars of the study of the method's parts, one panel per task."""
+    tasks = list(figures["study"])
+    fig, axes = _axes(1, len(tasks), (5.0 * len(tasks), 3.6))
+    for axis, task in zip(axes, tasks, strict=True):
+        rows = figures["study"][task]
+        names = list(rows)
+        value = np.array([rows[n]["accuracy_median"] for n in names])
+        low = value - [rows[n]["accuracy_q25"] for n in names]
+        high = [rows[n]["accuracy_q75"] for n in names] - value
+        axis.barh(names, value, xerr=[low, high], color=_COLOURS[0], alpha=0.8, error_kw={"lw": 1})
+        axis.invert_yaxis()
+        axis.set_xlabel("test accuracy")
+        axis.set_title(task, fontsize=10)
+        axis.grid(alpha=0.3, axis="x")
+    return _save(fig, path)
+
+
+def _axes(rows: int, columns: int, size: tuple[float, float]) -> Any:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    fig, axes = plt.subplots(rows, columns, figsize=size, squeeze=False)
+    return fig, tuple(axes.ravel())
+
+
+def _save(fig: Any, path: Path) -> Path:
+    import matplotlib.pyplot as plt
+
+    fig.tight_layout()
+    fig.savefig(path, dpi=120, bbox_inches="tight")
+    plt.close(fig)
+    return path

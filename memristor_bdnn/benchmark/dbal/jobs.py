@@ -1,0 +1,130 @@
+"""Runs of the active-learning benchmark over processes; every finished run is a file, so work resumes."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import dataclasses
+import hashlib
+import json
+import multiprocessing
+from pathlib import Path
+from typing import Any
+
+from memristor_bdnn import __version__
+from memristor_bdnn.benchmark.dbal import methods as dbal_methods
+from memristor_bdnn.benchmark.dbal.data import Trials, load_trials
+from memristor_bdnn.benchmark.dbal.run import Protocol64, run
+from memristor_bdnn.state import write_atomic
+
+Job = tuple[str, str, int]
+"""Contender, strategy, seed."""
+
+RUN_FORMAT = 3
+"""Raised when the same options give other figures than before, so that old files are not taken for finished runs."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """What all runs of one benchmark share."""
+
+    dataset: str
+    init: str
+    initial: int
+    queries: int
+    prior: str
+    prior_pool: str | None
+    sizes: str = "corrected"
+    validate: bool = False
+
+    def trials(self, method: str, seed: int) -> Trials:
+        """The dataset as a contender sees it in the run of a seed."""
+        trials = load_trials(self.dataset)
+        if self.validate:
+            trials = trials.held_out(seed)
+        corrected = self.sizes == "corrected" and method in dbal_methods.LIP_CONTENDERS
+        return trials.with_corrected_sizes() if corrected else trials
+
+    def key(self, method: str) -> str:
+        """A short name of everything that decides a run's result: setting, data, and our recipes where used."""
+        from memristor_bdnn.skills.pouring.recipes import recipe
+
+        files = [Path(self.dataset).read_bytes()]
+        if self.prior == "simulator":
+            from memristor_bdnn.skills.pouring import pool
+
+            files.append(Path(self.prior_pool or pool.SHIPPED).read_bytes())
+        name = dbal_methods.recipe_name(method, self.prior != "none")
+        options = recipe(name) if name else {}
+        fields = {**dataclasses.asdict(self), "dataset": "", "prior_pool": ""}
+        text = json.dumps([__version__, RUN_FORMAT, fields, options], sort_keys=True)
+        digest = hashlib.sha256(text.encode())
+        for content in files:
+            digest.update(hashlib.sha256(content).digest())
+        return digest.hexdigest()[:12]
+
+
+def prior_rows(setting: Setting) -> Any:
+    """Inputs and scores of the simulated trials, or None without a prior."""
+    if setting.prior == "none":
+        return None
+    from memristor_bdnn.skills.pouring.pool import load
+
+    pool = load(setting.prior_pool)
+    return pool.x, pool.score
+
+
+def execute(setting: Setting, job: Job) -> dict[str, Any]:
+    """One run, from reading the data to its figures."""
+    name, strategy, seed = job
+    trials = setting.trials(name, seed)
+    method = dbal_methods.make(name, seed, prior_rows(setting))
+    protocol = Protocol64(setting.initial, setting.queries, max(1, setting.queries // 4), setting.init == "first")
+    return {"method": name, "strategy": strategy, "seed": seed, **run(method, trials, strategy, seed, protocol)}
+
+
+def run_all(setting: Setting, jobs: list[Job], work: Path | None, workers: int) -> list[dict[str, Any]]:
+    """Results of all jobs, those found in ``work`` without running them again."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    keys = {method: setting.key(method) for method, _, _ in jobs}
+    done: dict[Job, dict[str, Any]] = {}
+    if work is not None:
+        work.mkdir(parents=True, exist_ok=True)
+        for job in jobs:
+            path = _path(work, keys[job[0]], job)
+            if path.exists():
+                done[job] = json.loads(path.read_text())
+    missing = [job for job in jobs if job not in done]
+    if done:
+        print(f"found {len(done)} of {len(jobs)} runs in {work}")
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns) as bar:
+        task = bar.add_task("runs", total=len(jobs), completed=len(done))
+        for job, result in _results(setting, missing, workers):
+            done[job] = result
+            if work is not None:
+                write_atomic(_path(work, keys[job[0]], job), json.dumps(result).encode())
+            bar.advance(task)
+    return [done[job] for job in jobs]
+
+
+def _results(setting: Setting, jobs: list[Job], workers: int) -> Any:
+    """(job, result) as they finish."""
+    if workers <= 1 or len(jobs) <= 1:
+        for job in jobs:
+            yield job, execute(setting, job)
+        return
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(min(workers, len(jobs)), mp_context=context) as pool:
+        waiting = {pool.submit(execute, setting, job): job for job in jobs}
+        try:
+            for future in concurrent.futures.as_completed(waiting):
+                yield waiting[future], future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _path(work: Path, key: str, job: Job) -> Path:
+    name, strategy, seed = job
+    return work / f"{key}-{name}-{strategy}-{seed}.json"

@@ -1,0 +1,1 @@
+"""Error-aware probabilistic update against Adam with writing error."""

@@ -1,0 +1,1 @@
+"""Error-aware probabilistic update (EaPU), as a learner and around torch optimisers."""

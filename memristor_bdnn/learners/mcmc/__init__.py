@@ -1,0 +1,1 @@
+"""Metropolis-Hastings on memristor rows."""

@@ -1,0 +1,316 @@
+"""MCMC for the skill: Metropolis-Hastings whose proposals are the devices' own programming spread."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from memristor_bdnn.accelerator.protocol import Accelerator
+from memristor_bdnn.config import check, option
+from memristor_bdnn.errors import CapacityError, ConfigError, UnsupportedError
+from memristor_bdnn.learners import checkpoint
+from memristor_bdnn.learners.checks import check_inputs, check_labels
+from memristor_bdnn.learners.mcmc.models import Logistic, Model, Network, sigmoid
+from memristor_bdnn.learners.protocol import (
+    CancelCallback,
+    LearnProgress,
+    LearnReport,
+    Prediction,
+    ProgressCallback,
+)
+from memristor_bdnn.network.features import feature_map, feature_width
+from memristor_bdnn.network.scaling import InputScaler
+from memristor_bdnn.state import pack_rng, restore_rng
+
+FloatArray = npt.NDArray[np.floating[Any]]
+CHECKPOINT = "memristor_bdnn.mcmc/1"
+
+
+@dataclass(frozen=True)
+class MCMCConfig:
+    """Options of the MCMC learner; P = paper, D = measured by us."""
+
+    n_inputs: int = option(11, "width of x", low=1, high=100_000)
+    features: str = option("", "change of variables in front of the model, as module:function; empty for none")
+    expansion: str = option(
+        "squares", "what the model sees of its inputs besides a constant 1", choices=("linear", "squares"), source="D"
+    )
+    model: str = option("logistic", "model that a row holds", choices=("logistic", "network"), source="P")
+    hidden: int = option(9, "hidden units of the network model", low=1, high=1000, source="P")
+    rows: int = option(96, "rows that hold posterior samples", low=2, high=65536, source="P")
+    spare_rows: int = option(
+        8, "rows that receive proposals in turn; 1 is the published order of work", low=1, high=1024, source="D"
+    )
+    rows_per_round: int = option(
+        32, "rows that one call of learn replaces by samples of the new posterior", low=1, high=65536, source="D"
+    )
+    burn_in: int = option(64, "rows accepted and overwritten again by fit before those that count", low=0, high=65536)
+    weight_span: float = option(
+        2.0,
+        "weight when one device of a pair is at the top of the window and the other at the bottom",
+        low=1e-3,
+        high=1e3,
+        source="D",
+    )
+    prior_sd: float = option(1.0, "SD of the Gaussian prior on a weight", low=1e-3, high=1e3, source="D")
+    max_proposals: int = option(4000, "proposals in one call of fit or learn", low=1, high=10_000_000, source="D")
+    softness: float = option(
+        0.0, "0 learns bits (y > 0.5), 1 the given probabilities, linear between", low=0.0, high=1.0, source="D"
+    )
+    input_bits: int = option(8, "bits of the input DAC; 0 does not quantise", low=0, high=16)
+    input_span: float = option(2.5, "clipping of standardised inputs, SD", low=0.1, high=100.0)
+    writing: str = option(
+        "auto",
+        "blind: the device's spread makes the proposal (published); verified: the host draws it and write-verify "
+        "programs it, for hardware without blind writes; auto: blind where the accelerator can",
+        choices=("auto", "blind", "verified"),
+    )
+    proposal_sd_ua: float = option(0.2, "SD of a proposal drawn by the host, per device", low=0.0, unit="uA")
+
+    def __post_init__(self) -> None:
+        """Validate every field."""
+        check(self)
+
+
+class MCMCLearner:
+    """Metropolis-Hastings on rows of memristors: each row a model, its spread the proposal, its counter the weight.
+
+    Args:
+        accelerator: rows are allocated on it here, one after the other.
+        config: options.
+        seed: of the acceptance test and of the choice of rows for a prediction.
+
+    Raises:
+        CapacityError: the rows do not fit; the text says how many would.
+    """
+
+    config_type = MCMCConfig
+    name = "mcmc"
+
+    def __init__(self, accelerator: Accelerator, config: MCMCConfig | None = None, seed: int = 0) -> None:
+        self.config = cfg = config or MCMCConfig()
+        self.accelerator = accelerator
+        self.n_inputs = cfg.n_inputs
+        self.features = feature_map(cfg.features)
+        raw = feature_width(self.features, self.n_inputs)
+        width = (2 * raw if cfg.expansion == "squares" else raw) + 1
+        low, high = accelerator.preset.window_ua
+        scale = cfg.weight_span / (high - low)
+        self.model: Model = Logistic(scale) if cfg.model == "logistic" else Network(cfg.hidden, scale)
+        self.pairs = self.model.parameters(width)
+        self._allocate(cfg.rows + cfg.spare_rows)
+        self.rng = np.random.default_rng(seed)
+        self.scaler: InputScaler | None = None
+        self.square_mean: FloatArray = np.zeros(raw)
+        self.verified = cfg.writing == "verified"
+        self.spare = list(range(cfg.spare_rows))
+        self.order: list[int] = []
+        """Rows that hold samples, oldest first; the last is where the chain is."""
+        self.counters: npt.NDArray[np.int64] = np.zeros(cfg.rows + cfg.spare_rows, np.int64)
+        self.proposals = self.accepted = 0
+        self._current_ua: FloatArray = np.zeros(2 * self.pairs)
+
+    def _allocate(self, rows: int) -> None:
+        needed = rows * 2 * self.pairs
+        if needed > self.accelerator.capacity:
+            fits = self.accelerator.capacity // (2 * self.pairs) - self.config.spare_rows
+            raise CapacityError(
+                f"{rows} rows of {2 * self.pairs} devices need {needed} cells, the accelerator has "
+                f"{self.accelerator.capacity}: {needed - self.accelerator.capacity} missing; use rows = {max(fits, 0)}"
+            )
+        self.accelerator.allocate(needed)
+
+    def fit(
+        self,
+        x: FloatArray,
+        y: FloatArray,
+        progress: ProgressCallback | None = None,
+        cancelled: CancelCallback | None = None,
+    ) -> LearnReport:
+        """Start a new chain on x (n, n_inputs), y (n,): burn in, then fill every row."""
+        x = check_inputs(x, self.n_inputs)
+        y = check_labels(y, len(x))
+        self._fit_inputs(x)
+        cfg = self.config
+        self.counters[:] = 0
+        self.order, self.spare = [], list(range(cfg.rows + cfg.spare_rows))
+        before = self._pulses()
+        middle = float(np.mean(self.accelerator.preset.window_ua))
+        first = self.spare.pop(0)
+        self._write([first], np.full(2 * self.pairs, middle))
+        self._current_ua = self._read(first)
+        self.order.append(first)
+        self.counters[first] = 1
+        return self._walk(x, y, cfg.burn_in + cfg.rows, before, progress, cancelled)
+
+    def learn(
+        self,
+        x: FloatArray,
+        y: FloatArray,
+        progress: ProgressCallback | None = None,
+        cancelled: CancelCallback | None = None,
+    ) -> LearnReport:
+        """Go on with the chain under all labels x (n, n_inputs), y (n,), replacing the oldest rows."""
+        if not self.order:
+            return self.fit(x, y, progress, cancelled)
+        x = check_inputs(x, self.n_inputs)
+        y = check_labels(y, len(x))
+        return self._walk(x, y, self.config.rows_per_round, self._pulses(), progress, cancelled)
+
+    def predict(self, x: FloatArray, samples: int = 20) -> Prediction:
+        """Success probability of candidates x (n, n_inputs) from ``samples`` rows, drawn in proportion to C_n."""
+        if samples < 1:
+            raise ConfigError(f"samples = {samples}: at least 1 row is needed")
+        x = check_inputs(x, self.n_inputs, rows=0)
+        if not self.order:
+            raise ConfigError("this learner has no data yet: call fit or learn (or load a checkpoint) first")
+        inputs = self._inputs(x)
+        weights = np.cumsum(self.counters[self.order]).astype(np.float64)
+        points = (np.arange(samples) + self.rng.random()) / samples * weights[-1]
+        rows = np.asarray(self.order)[np.minimum(np.searchsorted(weights, points), len(weights) - 1)]
+        currents = np.stack([self._read(int(row)) for row in rows])
+        p = sigmoid(self.model.logits(inputs, self._parameters(currents).astype(np.float32)))
+        return Prediction(p.mean(axis=0), p.std(axis=0), p)
+
+    def save(self, path: str | Path) -> str:
+        """Write learner and accelerator state (.npz without objects); returns its SHA-256."""
+        arrays: dict[str, npt.NDArray[Any]] = {
+            "rng": pack_rng(self.rng),
+            "order": np.array(self.order, np.int64),
+            "spare": np.array(self.spare, np.int64),
+            "row_counters": self.counters,
+            "totals": np.array([self.proposals, self.accepted, int(self.verified)], np.int64),
+            "current_ua": self._current_ua,
+            "square_mean": self.square_mean,
+        }
+        if self.scaler is not None:
+            arrays["scaler_mean"], arrays["scaler_sd"] = self.scaler.mean, self.scaler.sd
+        return checkpoint.save(path, CHECKPOINT, self.config, self.accelerator, arrays)
+
+    def load(self, path: str | Path) -> str:
+        """Restore :meth:`save` bit-exactly; returns the file's SHA-256. Raises ConfigError if it does not fit."""
+        arrays, digest = checkpoint.load(path, CHECKPOINT, self.config, self.accelerator)
+        restore_rng(self.rng, arrays["rng"])
+        self.order, self.spare = arrays["order"].tolist(), arrays["spare"].tolist()
+        self.counters = arrays["row_counters"]
+        self.proposals, self.accepted, verified = (int(v) for v in arrays["totals"])
+        self.verified = bool(verified)
+        self._current_ua, self.square_mean = arrays["current_ua"], arrays["square_mean"]
+        self.scaler = None
+        if "scaler_mean" in arrays:
+            self.scaler = InputScaler(
+                arrays["scaler_mean"], arrays["scaler_sd"], self.config.input_bits, self.config.input_span
+            )
+        return digest
+
+    def _walk(
+        self,
+        x: FloatArray,
+        y: FloatArray,
+        wanted: int,
+        pulses_before: int,
+        progress: ProgressCallback | None,
+        cancelled: CancelCallback | None,
+    ) -> LearnReport:
+        """Accept ``wanted`` rows, or as many as the proposals allow; an epoch is one writing of the spare rows."""
+        cfg = self.config
+        inputs, truth = self._inputs(x), y > 0.5
+        hard = truth.astype(np.float64)
+        targets = hard + cfg.softness * (y - hard)
+        present, logits = self._log_posterior(inputs, targets, self._current_ua)
+        history: list[float] = []
+        accepted = proposals = 0
+        while accepted < wanted and proposals < cfg.max_proposals:
+            self._write(self.spare[: cfg.spare_rows], self._current_ua)
+            for row in self.spare[: cfg.spare_rows]:
+                proposals += 1
+                currents = self._read(row)
+                value, proposed = self._log_posterior(inputs, targets, currents)
+                if np.log(self.rng.random()) < value - present:
+                    self._move(row, currents)
+                    present, logits = value, proposed
+                    accepted += 1
+                    break
+                self.counters[self.order[-1]] += 1
+            history.append(float(((logits > 0) == truth).mean()))
+            if progress is not None:
+                done = LearnProgress(accepted, wanted, -present, history[-1], self._pulses() - pulses_before)
+                progress(done)
+            if cancelled is not None and cancelled():
+                break
+        self.proposals += proposals
+        self.accepted += accepted
+        accuracy = float(((self.predict(x).mean > 0.5) == truth).mean())
+        return LearnReport(len(history), -present, accuracy, self._pulses() - pulses_before, tuple(history))
+
+    def _move(self, row: int, currents: FloatArray) -> None:
+        """The chain moves to a spare row; the oldest sample's row becomes spare once all rows are in use."""
+        self.spare.remove(row)
+        self.order.append(row)
+        self.counters[row] = 1
+        self._current_ua = currents
+        if len(self.order) > self.config.rows:
+            oldest = self.order.pop(0)
+            self.counters[oldest] = 0
+            self.spare.append(oldest)
+
+    def _log_posterior(self, inputs: FloatArray, targets: FloatArray, currents: FloatArray) -> tuple[float, Any]:
+        """Log prior plus Bernoulli log likelihood of one row's currents, and its logits (n,)."""
+        g = self._parameters(currents[None])
+        z = self.model.logits(inputs, g)[0]
+        likelihood = targets @ z - np.logaddexp(0.0, z).sum()
+        weights = self.model.scale * g[0]
+        return float(likelihood - 0.5 * (weights @ weights) / self.config.prior_sd**2), z
+
+    @staticmethod
+    def _parameters(currents: FloatArray) -> FloatArray:
+        """Differences of the pairs of rows (r, 2 p); shape (r, p), microampere."""
+        return currents[:, 0::2] - currents[:, 1::2]
+
+    def _read(self, row: int) -> FloatArray:
+        width = 2 * self.pairs
+        read = self.accelerator.read(1, slice(row * width, (row + 1) * width))
+        return read[0].astype(np.float64)
+
+    def _write(self, rows: list[int], around_ua: FloatArray) -> None:
+        """Draw rows around currents (2 p,): blindly by the device's spread, or by the host with verification."""
+        width = 2 * self.pairs
+        target = np.zeros(self.accelerator.n_cells)
+        mask = np.zeros(self.accelerator.n_cells, dtype=bool)
+        for row in rows:
+            target[row * width : (row + 1) * width] = around_ua
+            mask[row * width : (row + 1) * width] = True
+        if not self.verified:
+            try:
+                self.accelerator.program(target, mask)
+                return
+            except UnsupportedError:
+                if self.config.writing == "blind":
+                    raise
+                self.verified = True
+        spread = self.config.proposal_sd_ua * self.rng.standard_normal(int(mask.sum()))
+        low, high = self.accelerator.preset.window_ua
+        target[mask] = np.clip(target[mask] + spread, low, high)
+        self.accelerator.write_verify(target, mask)
+
+    def _fit_inputs(self, x: FloatArray) -> None:
+        made = self.features(x)
+        self.scaler = InputScaler.fit(made, self.config.input_bits, self.config.input_span)
+        self.square_mean = (self.scaler(made).astype(np.float64) ** 2).mean(axis=0)
+
+    def _inputs(self, x: FloatArray) -> FloatArray:
+        """Model inputs: standardised features, their centred squares (halved) where asked for, and a 1."""
+        assert self.scaler is not None
+        z = self.scaler(self.features(x)).astype(np.float64)
+        parts = [z, np.ones((len(z), 1))]
+        if self.config.expansion == "squares":
+            parts.insert(1, (z**2 - self.square_mean) / 2)
+        return np.concatenate(parts, axis=1)
+
+    def _pulses(self) -> int:
+        ledger = self.accelerator.ledger
+        return int(ledger.set_pulses + ledger.reset_pulses)

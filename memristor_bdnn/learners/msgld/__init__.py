@@ -1,0 +1,1 @@
+"""mSGLD, the source paper's in situ Bayesian learning."""

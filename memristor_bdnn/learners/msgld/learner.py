@@ -1,0 +1,313 @@
+"""mSGLD: in situ Bayesian learning whose randomness is the devices' own noise (the source paper's method)."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from memristor_bdnn.accelerator.protocol import Accelerator
+from memristor_bdnn.errors import ConfigError
+from memristor_bdnn.learners.checks import check_inputs, check_labels
+from memristor_bdnn.learners.msgld.config import MSGLDConfig
+from memristor_bdnn.learners.msgld.insitu import InSituTrainer
+from memristor_bdnn.learners.protocol import (
+    CancelCallback,
+    LearnProgress,
+    LearnReport,
+    Prediction,
+    ProgressCallback,
+)
+from memristor_bdnn.network import exsitu
+from memristor_bdnn.network.bayesian import layer_shapes
+from memristor_bdnn.network.chains import Chains
+from memristor_bdnn.network.features import feature_map, feature_width
+from memristor_bdnn.network.scaling import InputScaler
+from memristor_bdnn.state import load_npz, pack_json, pack_rng, restore_rng, save_npz, unpack_json
+
+FloatArray = npt.NDArray[np.floating[Any]]
+ANCHOR_READS = 16
+CHECKPOINT = "memristor_bdnn.msgld/2"
+
+
+class MSGLD:
+    """Memristor stochastic-gradient Langevin dynamics: marked weights get single pulses, reads are samples.
+
+    Args:
+        accelerator: any accelerator; the network's cells are allocated on it here.
+        config: options; default the published ones.
+        seed: of the learner's own draws (marks' devices, ex situ start).
+
+    Raises:
+        CapacityError: the network does not fit on the accelerator.
+    """
+
+    config_type = MSGLDConfig
+    name = "msgld"
+
+    def __init__(self, accelerator: Accelerator, config: MSGLDConfig | None = None, seed: int = 0) -> None:
+        self.config = config or MSGLDConfig()
+        self.accelerator = accelerator
+        self.n_inputs = self.config.n_inputs
+        self.features = feature_map(self.config.features)
+        width = feature_width(self.features, self.n_inputs)
+        shapes = layer_shapes(width, self.config.hidden, devices=self.config.devices_per_weight)
+        self.network = Chains(shapes, self.config.offset_ua, self.config.scale_ua, self.config.chains)
+        accelerator.allocate(self.network.n_cells)
+        self.rng = np.random.default_rng(seed)
+        self.scaler: InputScaler | None = None
+        self.memory: deque[FloatArray] = deque(maxlen=self.config.memory_samples)
+        self.trainer = InSituTrainer(self.network, accelerator, self.config, self.rng, self._remember)
+        self._samples_kept = 0
+        self._forget()
+        self._labels_learned = 0
+        self._deployment_odds = self._label_odds = 1.0
+        self._replay: tuple[FloatArray, FloatArray] = (np.zeros((0, self.n_inputs)), np.zeros(0))
+
+    def fit(
+        self,
+        x: FloatArray,
+        y: FloatArray,
+        progress: ProgressCallback | None = None,
+        cancelled: CancelCallback | None = None,
+    ) -> LearnReport:
+        """Train ex situ from scratch on x (n, n_inputs), y (n,) in [0, 1], then write-verify the states."""
+        x = check_inputs(x, self.n_inputs)
+        y = check_labels(y, len(x))
+        cfg = self.config
+        self.scaler = InputScaler.fit(self.features(x), cfg.input_bits, cfg.input_span)
+        self._forget()
+        self._set_deployment_odds(y)
+        self._set_label_odds(y)
+        self.network.offset = cfg.offset_ua
+        total = cfg.ex_situ.epochs
+
+        def on_epoch(epoch: int, loss: float, accuracy: float, pulses: int) -> bool:
+            if progress is not None:
+                progress(LearnProgress(epoch + 1, total, loss, accuracy, pulses))
+            return cancelled is not None and cancelled()
+
+        result = exsitu.train(
+            self.network,
+            self.accelerator.preset,
+            self._scaled(x),
+            self._targets(y),
+            cfg.ex_situ,
+            self.rng,
+            kl=exsitu.gaussian_kl(self.network, cfg.kl_layers, cfg.prior_sd, cfg.beta),
+            on_epoch=on_epoch,
+        )
+        written = self.accelerator.write_verify(result.states)
+        self.network.offset = cfg.offset_ua
+        if cfg.calibrate_offset:
+            self.network.offset += cfg.devices_per_weight * written.mean_error_ua
+        self.trainer.reset()
+        if cfg.prior_mean == "deployed":
+            self.trainer.anchor = self.network.flat_weights(self.accelerator.read(ANCHOR_READS)).mean(axis=0)
+        self.memory.clear()
+        self._forget()
+        self._labels_learned = 0
+        keep = self.rng.permutation(len(x))[: cfg.replay_rows]
+        self._replay = (x[keep].copy(), y[keep].copy())
+        return LearnReport(len(result.history), result.loss, self._accuracy(x, y), written.pulses, result.history)
+
+    def learn(
+        self,
+        x: FloatArray,
+        y: FloatArray,
+        progress: ProgressCallback | None = None,
+        cancelled: CancelCallback | None = None,
+    ) -> LearnReport:
+        """Train in situ on all labels x (n, n_inputs), y (n,), from the present device states."""
+        x = check_inputs(x, self.n_inputs)
+        y = check_labels(y, len(x))
+        cfg = self.config
+        if self.scaler is None:
+            self.scaler = InputScaler.fit(self.features(x), cfg.input_bits, cfg.input_span)
+            self._set_label_odds(y)
+            self._forget()
+        if cfg.restart_marks and len(x) != self._labels_learned:
+            self.trainer.epochs_done = 0
+        self._labels_learned = len(x)
+        rows, targets, weight = self.training_rows(x, y)
+        truth = y > 0.5
+
+        def hits(probability: FloatArray) -> float:
+            return float(((self._carried(probability[: len(truth)]) > 0.5) == truth).mean())
+
+        def on_epoch(epoch: int, loss: float, accuracy: float, pulses: int) -> bool:
+            if progress is not None:
+                progress(LearnProgress(epoch + 1, cfg.max_epochs, loss, accuracy, pulses))
+            return cancelled is not None and cancelled()
+
+        return self.trainer.run(rows, targets, hits, weight, on_epoch)
+
+    def predict(self, x: FloatArray, samples: int = 20) -> Prediction:
+        """Success probability of candidates x (n, n_inputs) from ``samples`` live reads, plus the memory's."""
+        if samples < 1:
+            raise ConfigError(f"samples = {samples}: at least 1 read is needed")
+        x = check_inputs(x, self.n_inputs, rows=0)
+        if self.scaler is None:
+            raise ConfigError("this learner has no data yet: call fit or learn (or load a checkpoint) first")
+        x = self._same(x)
+        flat = self.network.flat_weights(self.accelerator.read(samples))
+        p = self.network.forward_flat(self._scaled(x), flat)
+        if self.memory:
+            p = np.concatenate([p, self._remembered(x)])
+        p = self._carried(p)
+        return Prediction(p.mean(axis=0), p.std(axis=0), p)
+
+    def save(self, path: str | Path) -> str:
+        """Write learner and accelerator state (.npz without objects); returns its SHA-256."""
+        arrays: dict[str, npt.NDArray[Any]] = {
+            "format": pack_json(CHECKPOINT),
+            "config": pack_json(_plain(self.config)),
+            "rng": pack_rng(self.rng),
+            "counters": np.array([self.trainer.epochs_done, self._labels_learned], dtype=np.int64),
+            "odds": np.array([self._deployment_odds, self._label_odds]),
+            "offset": np.array(self.network.offset),
+            "gradient_mean": self.trainer.scale.mean,
+            "gradient_square": self.trainer.scale.square,
+            "gradient_steps": np.array(self.trainer.scale.steps),
+            "replay_x": self._replay[0],
+            "replay_y": self._replay[1],
+            "memory": np.array(list(self.memory), dtype=np.float32),
+        }
+        if self.trainer.anchor is not None:
+            arrays["anchor"] = self.trainer.anchor
+        if self.scaler is not None:
+            arrays["scaler_mean"], arrays["scaler_sd"] = self.scaler.mean, self.scaler.sd
+        for key, value in self.accelerator.state_dict().items():
+            arrays[f"accelerator.{key}"] = value
+        return save_npz(path, arrays)
+
+    def load(self, path: str | Path) -> str:
+        """Restore :meth:`save` bit-exactly; returns the file's SHA-256.
+
+        Raises:
+            ConfigError: not such a checkpoint, made with other options, or of other hardware.
+        """
+        arrays = load_npz(path)
+        if "format" not in arrays or unpack_json(arrays["format"]) != CHECKPOINT:
+            raise ConfigError(f"{path} is not a checkpoint of the msgld learner (expected {CHECKPOINT})")
+        saved, own = unpack_json(arrays["config"]), _plain(self.config)
+        if saved != own:
+            differing = sorted(k for k in {*saved, *own} if saved.get(k) != own.get(k))
+            raise ConfigError(f"{path} was made with other options: {', '.join(differing)} differ; use the same")
+        prefix = "accelerator."
+        self.accelerator.load_state_dict({k[len(prefix) :]: v for k, v in arrays.items() if k.startswith(prefix)})
+        restore_rng(self.rng, arrays["rng"])
+        self.trainer.epochs_done, self._labels_learned = (int(v) for v in arrays["counters"])
+        self._deployment_odds, self._label_odds = (float(v) for v in arrays["odds"])
+        self.network.offset = float(arrays["offset"])
+        self.trainer.scale.mean = arrays["gradient_mean"]
+        self.trainer.scale.square = arrays["gradient_square"]
+        self.trainer.scale.steps = int(arrays["gradient_steps"])
+        self.trainer.anchor = arrays.get("anchor")
+        self._replay = (arrays["replay_x"], arrays["replay_y"])
+        self.memory.clear()
+        self.memory.extend(arrays["memory"])
+        self._samples_kept = len(self.memory)
+        self._forget()
+        self.scaler = None
+        if "scaler_mean" in arrays:
+            self.scaler = InputScaler(
+                arrays["scaler_mean"], arrays["scaler_sd"], self.config.input_bits, self.config.input_span
+            )
+        return _sha256(path)
+
+    def _forget(self) -> None:
+        """Drop the predictions kept for repeated questions about the same candidates."""
+        empty = np.zeros((0, 0), np.float32)
+        self._seen: tuple[FloatArray, FloatArray, FloatArray, int] = (empty, empty, empty, 0)
+
+    def _remember(self, flat: FloatArray) -> None:
+        """Keep one posterior sample of the trajectory, the oldest making room."""
+        if self.memory.maxlen:
+            self.memory.append(flat)
+            self._samples_kept += 1
+
+    def _remembered(self, x: FloatArray) -> FloatArray:
+        """Predictions of the kept samples, (kept, n); those made before for the same x are not made again."""
+        first = self._samples_kept - len(self.memory)
+        seen_x, _, seen, last = self._seen
+        known = max(last - first, 0) if x is seen_x else 0
+        old = seen[len(seen) - known :]
+        if known < len(self.memory):
+            new = self.network.forward_flat(self._scaled(x), np.stack(list(self.memory)[known:]))
+            old = np.concatenate([old, new]) if known else new
+        self._seen = (x, self._seen[1], old, self._samples_kept)
+        return old
+
+    def _scaled(self, x: FloatArray) -> FloatArray:
+        assert self.scaler is not None
+        return self._seen[1] if x is self._seen[0] else self.scaler(self.features(x))
+
+    def _same(self, x: FloatArray) -> FloatArray:
+        """The kept copy of x if it is the set of candidates asked about last time, else a new copy."""
+        if np.array_equal(x, self._seen[0]):
+            return self._seen[0]
+        x = x.copy()
+        self._seen = (x, self._scaled(x), np.zeros((0, len(x)), np.float32), 0)
+        return x
+
+    def _set_deployment_odds(self, y: FloatArray) -> None:
+        """Odds ratio from the labels' share of successes to the deployment's, if one was given."""
+        share = self.config.deployment_share
+        self._deployment_odds = 1.0 if share == 0.0 else _odds(share) / _odds(float((y > 0.5).mean()))
+
+    def _set_label_odds(self, y: FloatArray) -> None:
+        """Odds ratio from the mean of the first labels' targets to their share of successes; 1 when bits are learned.
+
+        Nearly good trials are common and nearly bad ones rare, so soft targets average to more than the share of
+        successes; uncorrected, the decision boundary would lie below a score of 0. Later labels may have been asked
+        for and are no fair sample.
+        """
+        self._label_odds = _odds(float((y > 0.5).mean())) / _odds(float(self._targets(y).mean()))
+
+    def _carried(self, p: FloatArray) -> FloatArray:
+        """Outputs of the network as probabilities of success."""
+        odds = self._deployment_odds * self._label_odds
+        return p if odds == 1.0 else p * odds / (1.0 - p + p * odds)
+
+    def _targets(self, y: FloatArray) -> FloatArray:
+        """Probability that a repeat of each trial would succeed: its score plus logistic noise above 0."""
+        scale = self.config.label_noise
+        return (y > 0.5).astype(np.float64) if scale == 0.0 else 1.0 / (1.0 + np.exp((1.0 - 2.0 * y) / scale))
+
+    def _accuracy(self, x: FloatArray, y: FloatArray) -> float:
+        return float(((self.predict(x, self.config.reads).mean > 0.5) == (y > 0.5)).mean())
+
+    def training_rows(self, x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray | None]:
+        """Scaled rows, targets and row weights, replayed rows last."""
+        old_x, old_y = self._replay
+        if not len(old_x):
+            return self._scaled(x), self._targets(y), None
+        weight = np.concatenate([np.ones(len(x)), np.full(len(old_x), self.config.replay_weight)])
+        return (
+            self._scaled(np.concatenate([x, old_x])),
+            self._targets(np.concatenate([y, old_y])),
+            weight,
+        )
+
+
+def _odds(share: float) -> float:
+    """Odds of a share; shares of few labels are kept away from 0 and 1."""
+    share = min(max(share, 0.05), 0.95)
+    return share / (1.0 - share)
+
+
+def _plain(config: Any) -> dict[str, Any]:
+    """A configuration as JSON would give it back (tuples become lists)."""
+    plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
+    return plain
+
+
+def _sha256(path: str | Path) -> str:
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()

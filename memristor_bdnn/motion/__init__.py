@@ -1,0 +1,1 @@
+"""Arms and their motion: kinematics, collision checking, planning, timing, execution; knows no skill."""

@@ -1,0 +1,123 @@
+"""An arm as data: everything that planning and execution need to know about one robot."""
+
+from __future__ import annotations
+
+import importlib.resources
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from memristor_bdnn.config import check, from_yaml, option
+from memristor_bdnn.errors import ConfigError
+
+NAMES = ("panda", "kuka_iiwa")
+
+
+@dataclass(frozen=True)
+class ArmDescription:
+    """One serial arm with a hand; loaded from YAML by :func:`load`.
+
+    Frames: the base link is the world frame (z up, table top at z = 0). The tool frame is `tool_link` moved by
+    `tool_offset`; its z axis is the approach axis of the hand, its y axis the closing direction of the fingers.
+    """
+
+    name: str = option("", "name of the arm")
+    urdf: str = option("", "URDF file: absolute, beside the description, or inside pybullet_data")
+    joint_names: tuple[str, ...] = option((), "moving joints from base to tool, in order")
+    lower: tuple[float, ...] = option((), "lower joint limits", unit="rad")
+    upper: tuple[float, ...] = option((), "upper joint limits", unit="rad")
+    velocity: tuple[float, ...] = option((), "joint velocity limits", low=0.0, unit="rad/s")
+    acceleration: tuple[float, ...] = option((), "joint acceleration limits", low=0.0, unit="rad/s^2")
+    effort: tuple[float, ...] = option((), "joint torque limits", low=0.0, unit="N m")
+    home: tuple[float, ...] = option((), "where every trial starts: tool z horizontal, cup upright", unit="rad")
+    base_link: str = option("", "link that carries the arm, at the world's origin")
+    tool_link: str = option("", "link that the tool frame is fixed to")
+    tool_offset: tuple[float, float, float] = option((0.0, 0.0, 0.0), "tool frame in the tool link", unit="m")
+    cup_axis: int = option(1, "cup's upward axis is +x (1) or -x (-1) of the tool frame", choices=(1, -1))
+    gripper_joints: tuple[str, ...] = option((), "finger joints; each moves half of the grasp width")
+    gripper_links: tuple[str, ...] = option((), "links that may touch the held cup")
+    max_grasp_width: float = option(0.0, "widest object the hand can close on; 0: no gripper", low=0.0, unit="m")
+    palm_clearance: float = option(
+        0.0, "from the tool frame back to the palm along the approach axis", low=0.0, unit="m"
+    )
+    ik: str = option(
+        "panda", "IK solver: panda, srs, or ikfast for a compiled module", choices=("panda", "srs", "ikfast")
+    )
+    ik_module: str = option("", "importable IKFast module, for ik: ikfast")
+    ik_options: Mapping[str, Any] | None = option(None, "names inside the IKFast module: see docs/planning.md")
+
+    def __post_init__(self) -> None:
+        """Validate; all joint tuples must have one entry per joint, home must lie within the limits."""
+        check(self)
+        n = len(self.joint_names)
+        if n == 0:
+            raise ConfigError(f"arm {self.name!r}: joint_names is empty")
+        for field in ("lower", "upper", "velocity", "acceleration", "effort", "home"):
+            if len(getattr(self, field)) != n:
+                raise ConfigError(
+                    f"arm {self.name!r}: {field} has {len(getattr(self, field))} values, "
+                    f"expected one for each of the {n} joints"
+                )
+        for name, low, value, high in zip(self.joint_names, self.lower, self.home, self.upper, strict=True):
+            if not low <= value <= high:
+                raise ConfigError(f"arm {self.name!r}: home of {name} = {value} rad is outside [{low}, {high}]")
+        for field in ("velocity", "acceleration", "effort"):
+            if min(getattr(self, field)) <= 0.0:
+                raise ConfigError(f"arm {self.name!r}: {field} = {getattr(self, field)}: all must be positive")
+
+    @property
+    def dof(self) -> int:
+        """Number of moving joints."""
+        return len(self.joint_names)
+
+    def limits(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Lower and upper joint limits, each (dof,), rad."""
+        return np.array(self.lower), np.array(self.upper)
+
+    def within_limits(self, q: npt.ArrayLike, margin: float = 0.0) -> npt.NDArray[np.bool_]:
+        """Which configurations (..., dof) lie inside the joint limits by at least margin (rad)."""
+        low, high = self.limits()
+        q = np.asarray(q)
+        return np.asarray(((q >= low + margin) & (q <= high - margin)).all(axis=-1))
+
+    def finger_positions(self, width: float) -> tuple[float, ...]:
+        """Finger joint positions for an object of this width (m), as far open as the hand goes."""
+        opening = min(max(width, 0.0), self.max_grasp_width) / 2
+        return (opening,) * len(self.gripper_joints)
+
+    def urdf_path(self) -> str:
+        """Absolute path of the URDF file.
+
+        Raises:
+            ConfigError: the file is neither where it says nor inside pybullet_data.
+        """
+        if Path(self.urdf).is_file():
+            return str(Path(self.urdf).resolve())
+        import pybullet_data
+
+        inside = Path(pybullet_data.getDataPath()) / self.urdf
+        if not inside.is_file():
+            raise ConfigError(f"arm {self.name!r}: URDF {self.urdf} not found here or in {inside.parent}")
+        return str(inside)
+
+
+def load(name: str | Path) -> ArmDescription:
+    """A built-in arm by name, or one described in a YAML file.
+
+    Raises:
+        ConfigError: the name is not built in and no such file exists, or a value in the file is not allowed.
+    """
+    if str(name) in NAMES:
+        source = importlib.resources.files("memristor_bdnn.motion.arms") / "descriptions" / f"{name}.yaml"
+        with importlib.resources.as_file(source) as path:
+            return from_yaml(ArmDescription, path)
+    path = Path(name)
+    if path.suffix not in (".yaml", ".yml"):
+        raise ConfigError(f"arm {str(name)!r} is unknown: choose one of {', '.join(NAMES)} or give a .yaml file")
+    arm = from_yaml(ArmDescription, path)
+    beside = path.resolve().parent / arm.urdf
+    return replace(arm, urdf=str(beside)) if beside.is_file() else arm

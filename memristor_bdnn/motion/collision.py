@@ -1,0 +1,423 @@
+"""Which configurations of an arm, with a cup in its hand, touch something.
+
+A private PyBullet world without dynamics. All pairs that must not touch are one collision filter; a configuration
+is tested by placing the bodies, one collision pass and a look at the contacts of arm and cup, which is some ten
+times faster than asking pair by pair. Two things make contacts show gaps as well as overlaps, for padding: a wide
+contact breaking threshold for the arm's own links, and boxes (table, obstacles, cup) grown by the padding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from memristor_bdnn.errors import ConfigError
+from memristor_bdnn.motion.arms.description import ArmDescription
+from memristor_bdnn.motion.kinematics import chain, quaternions
+
+FloatArray = npt.NDArray[np.float64]
+
+MAX_PADDING = 0.02
+# Links with at most two joints between them that stay this far apart in all samples are not tested again.
+RELATIVES_REACH, RELATIVES_SAMPLES = 0.03, 200
+
+
+class BoxLike(Protocol):
+    """A box: half extents (3,), position (3,) and quaternion xyzw (4,) in its body's frame, metres."""
+
+    @property
+    def half_extents(self) -> Any:
+        """Half of the edge lengths."""
+
+    @property
+    def position(self) -> Any:
+        """Centre."""
+
+    @property
+    def quaternion(self) -> Any:
+        """Orientation, xyzw."""
+
+
+class Contact(NamedTuple):
+    """Two named things that are too close, and their distance in metres (negative: overlap)."""
+
+    first: str
+    second: str
+    distance: float
+
+
+class CollisionModel:
+    """Arm, table, obstacles and the held cup.
+
+    Attributes:
+        arm: the description.
+        chain: its forward kinematics; the cup follows it.
+        padding: room kept around everything, metres; between held cup and an obstacle :meth:`set_room` may differ.
+        checks: configurations tested so far.
+    """
+
+    def __init__(self, arm: ArmDescription, *, padding: float = 0.0, table: bool = True) -> None:
+        """Load the arm over a table whose top is at z = 0.
+
+        Args:
+            arm: the arm.
+            padding: room kept around everything, metres.
+            table: False for an arm in empty space.
+
+        Raises:
+            ConfigError: padding outside [0, 0.02] m.
+        """
+        import pybullet
+        from pybullet_utils.bullet_client import BulletClient
+
+        if not 0.0 <= padding <= MAX_PADDING:
+            raise ConfigError(f"collision padding = {padding} m: allowed [0, {MAX_PADDING}] m")
+        self.arm, self.chain, self.checks, self.padding = arm, chain(arm), 0, padding
+        self._allowed: set[tuple[int, int, int, int]] = set()
+        self._rooms: dict[int, float] = {}
+        self._room: dict[tuple[int, int], float] = {}
+        self._pairs: tuple[list[tuple[int, int]], npt.NDArray[np.intp], npt.NDArray[np.intp]] | None = None
+        self._p: Any = BulletClient(pybullet.DIRECT)
+        # the engine scales this by the size of the smaller body; a fingertip's is 0.04 m
+        self._gap = 0.02 + padding / 0.04
+        self._p.setPhysicsEngineParameter(contactBreakingThreshold=self._gap)
+        # the client looks a function up at every call; these four are called for every configuration
+        world = {"physicsClientId": self._p._client}
+        self._set_joints = partial(pybullet.resetJointStatesMultiDof, **world)
+        self._set_pose = partial(pybullet.resetBasePositionAndOrientation, **world)
+        self._detect = partial(pybullet.performCollisionDetection, **world)
+        self._contacts_of = partial(pybullet.getContactPoints, **world)
+        self._names: dict[tuple[int, int], str] = {}
+        flags = pybullet.URDF_USE_SELF_COLLISION | pybullet.URDF_USE_SELF_COLLISION_EXCLUDE_PARENT
+        self._robot: int = self._p.loadURDF(arm.urdf_path(), useFixedBase=True, flags=flags)
+        self._link_index = {arm.base_link: -1}
+        joint_index: dict[str, int] = {}
+        for i in range(self._p.getNumJoints(self._robot)):
+            info = self._p.getJointInfo(self._robot, i)
+            joint_index[info[1].decode()], self._link_index[info[12].decode()] = i, i
+        self._joints = [joint_index[name] for name in arm.joint_names]
+        self._fingers = [joint_index[name] for name in arm.gripper_joints]
+        self._names.update({(self._robot, index): name for name, index in self._link_index.items()})
+        self._obstacles: list[int] = []
+        self._cup: int | None = None
+        self._grasp = np.eye(4)
+        self._table: int | None = None
+        if table:
+            slab = self._p.createCollisionShape(pybullet.GEOM_BOX, halfExtents=(2.0, 2.0, 0.05))
+            self._table = self._p.createMultiBody(0.0, slab, basePosition=(0, 0, padding - 0.05))
+            self._names[self._table, -1] = "table"
+            for name in (arm.base_link, *self._first_links()):
+                self._allow(self._link_index[name], self._table)
+        self.open_fingers(arm.max_grasp_width)
+        self._filter_own_pairs()
+
+    def close(self) -> None:
+        """Free the PyBullet world; the model is unusable afterwards."""
+        self._p.disconnect()
+
+    def open_fingers(self, width: float) -> None:
+        """Set the fingers to an object's width (m)."""
+        for index, value in zip(self._fingers, self.arm.finger_positions(width), strict=True):
+            self._p.resetJointState(self._robot, index, value)
+
+    def add_obstacle(
+        self,
+        name: str,
+        boxes: Sequence[BoxLike],
+        position: npt.ArrayLike = (0, 0, 0),
+        quaternion: npt.ArrayLike = (0, 0, 0, 1),
+    ) -> None:
+        """Add a fixed body made of boxes, at a pose in the world.
+
+        Args:
+            name: what errors call it.
+            boxes: its parts.
+            position: of its origin, metres.
+            quaternion: xyzw.
+        """
+        body = self._body(boxes, 0.0, position, quaternion, self.padding)
+        self._obstacles.append(body)
+        self._pairs = None
+        self._names[body, -1] = name
+
+    def set_room(self, name: str, room: float) -> None:
+        """How near (m) the held body may come to one obstacle, instead of the padding; negative forgives an overlap.
+
+        Raises:
+            ConfigError: no such obstacle, or room beyond the padding (gaps are seen no farther).
+        """
+        if room > self.padding:
+            raise ConfigError(f"room of {name} = {room} m: allowed up to the padding, {self.padding} m")
+        self._rooms[self._obstacle(name)] = room
+        self._set_room()
+
+    def held_gap(self, q: FloatArray, name: str, reach: float) -> float:
+        """Distance (m) of the held body to one obstacle in a configuration (dof,); infinite beyond reach."""
+        if self._cup is None:
+            return float("inf")
+        poses = self._begin(q[None])
+        self._place(q, None if poses is None else poses[0])
+        grown = self._grown(self._cup, self._obstacle(name))
+        return self._distance((self._cup, -1), (self._obstacle(name), -1), max(reach - grown, 0.0))
+
+    def clear_obstacles(self) -> None:
+        """Remove every obstacle, not the table."""
+        for body in self._obstacles:
+            self._p.removeBody(body)
+            del self._names[body, -1]
+        self._obstacles.clear()
+        self._rooms.clear()
+        self._pairs = None
+        self._set_room()
+
+    def hold(self, boxes: Sequence[BoxLike], grasp: FloatArray, name: str = "cup") -> None:
+        """Put a body of boxes into the hand; grasp (4, 4) is its pose in the tool frame."""
+        self.release()
+        # two bodies without mass never collide
+        self._cup = self._body(boxes, 0.05, (0, 0, -5.0), (0, 0, 0, 1), self.padding)
+        self._names[self._cup, -1] = name
+        self._grasp = np.array(grasp)
+        self._pairs = None
+        self._set_room()
+        for link in (*self.arm.gripper_links, self.arm.tool_link):
+            self._allow(self._link_index[link], self._cup)
+
+    def release(self) -> None:
+        """Take the held body away."""
+        if self._cup is not None:
+            self._p.removeBody(self._cup)
+            del self._names[self._cup, -1]
+            self._cup = None
+            self._pairs = None
+            self._set_room()
+
+    def free(self, q: FloatArray) -> bool:
+        """Whether one configuration (dof,) touches nothing."""
+        return self.first_contact(q[None]) is None
+
+    def first_contact(self, path: FloatArray, order: npt.NDArray[np.intp] | None = None) -> tuple[int, Contact] | None:
+        """The first configuration of a path (n, dof) that touches something, and what; None if there is none.
+
+        Args:
+            path: configurations.
+            order: indices in the order to test them, to meet likely collisions early.
+        """
+        poses = self._begin(path)
+        for i in range(len(path)) if order is None else order:
+            self._place(path[i], None if poses is None else poses[i])
+            found = self._touching(stop=True)
+            if found:
+                return int(i), found[0]
+        return None
+
+    def all_contacts(self, path: FloatArray) -> list[tuple[int, Contact]]:
+        """Every configuration of a path (n, dof) that touches something, with one of its contacts."""
+        poses = self._begin(path)
+        result = []
+        for i in range(len(path)):
+            self._place(path[i], None if poses is None else poses[i])
+            found = self._touching(stop=True)
+            if found:
+                result.append((i, found[0]))
+        return result
+
+    def contacts(self, q: FloatArray) -> list[Contact]:
+        """Everything that touches in one configuration (dof,)."""
+        poses = self._begin(q[None])
+        self._place(q, None if poses is None else poses[0])
+        return self._touching(stop=False)
+
+    def near(self, q: FloatArray, reach: float) -> list[Contact]:
+        """All pairs closer than reach (m) in one configuration (dof,), measured pair by pair: exact and slow."""
+        poses = self._begin(q[None])
+        self._place(q, None if poses is None else poses[0])
+        return self._measure(reach)
+
+    def hand_points(self, q: FloatArray) -> FloatArray:
+        """Points (m, 3) m on boxes around the hand's links, in the tool frame, for the present finger opening.
+
+        Args:
+            q: a configuration (dof,) whose tool axes lie along the world's, so that bounding boxes are tight.
+        """
+        tool = self.chain.fk(q)
+        self._place(q, None)
+        points = []
+        for name in self.arm.gripper_links:
+            low, high = self._p.getAABB(self._robot, self._link_index[name])
+            grid = np.stack(np.meshgrid(*np.linspace(low, high, 4).T, indexing="ij"), axis=-1).reshape(-1, 3)
+            points.append((grid - tool[:3, 3]) @ tool[:3, :3])
+        return np.concatenate(points)
+
+    # ---- private -------------------------------------------------------------------------------
+
+    def _obstacle(self, name: str) -> int:
+        for body in self._obstacles:
+            if self._names[body, -1] == name:
+                return body
+        raise ConfigError(f"no obstacle {name!r}: there are {[self._names[b, -1] for b in self._obstacles]}")
+
+    def _set_room(self) -> None:
+        """Room between the held body and obstacles with one of their own, by pair of body ids in both orders."""
+        self._room = {}
+        for body, room in self._rooms.items():
+            if self._cup is not None:
+                self._room[self._cup, body] = self._room[body, self._cup] = room
+
+    def _first_links(self) -> list[str]:
+        """Links up to the first joint's child: they stand on the table."""
+        index = self._joints[0]
+        return [name for name, i in self._link_index.items() if -1 <= i <= index]
+
+    def _body(
+        self,
+        boxes: Sequence[BoxLike],
+        mass: float,
+        position: npt.ArrayLike,
+        quaternion: npt.ArrayLike,
+        grow: float = 0.0,
+    ) -> int:
+        if not boxes:
+            raise ConfigError("a collision body needs at least one box")
+        p = self._p
+        shape = p.createCollisionShapeArray(
+            shapeTypes=[p.GEOM_BOX] * len(boxes),
+            halfExtents=[tuple(h + grow for h in b.half_extents) for b in boxes],
+            collisionFramePositions=[tuple(b.position) for b in boxes],
+            collisionFrameOrientations=[tuple(b.quaternion) for b in boxes],
+        )
+        return int(
+            p.createMultiBody(
+                mass,
+                shape,
+                basePosition=tuple(np.asarray(position, dtype=float)),
+                baseOrientation=tuple(np.asarray(quaternion, dtype=float)),
+            )
+        )
+
+    def _allow(self, link: int, other: int, other_link: int = -1) -> None:
+        """Let a link of the arm touch another body or link."""
+        self._p.setCollisionFilterPair(self._robot, other, link, other_link, 0)
+        self._allowed.add((self._robot, link, other, other_link))
+
+    def _filter_own_pairs(self) -> None:
+        """Let links touch that are joined or always overlap, and skip close relatives that never come near.
+
+        Only pairs with at most two moving joints between them are judged, from random positions of those two.
+        """
+        for i in range(self._p.getNumJoints(self._robot)):
+            self._allow(i, self._robot, self._p.getJointInfo(self._robot, i)[16])
+        moved_by = self._moved_by()
+        relatives = [
+            (a, b)
+            for a in moved_by
+            for b in moved_by
+            if a < b and len(moved_by[a] ^ moved_by[b]) <= 2 and (self._robot, b, self._robot, a) not in self._allowed
+        ]
+        nearest = {pair: (np.inf, -np.inf) for pair in relatives}
+        low, high = self.arm.limits()
+        for q in np.random.default_rng(0).uniform(low, high, (RELATIVES_SAMPLES, self.arm.dof)):
+            self._place(q, None)
+            for a, b in relatives:
+                points = self._p.getClosestPoints(self._robot, self._robot, RELATIVES_REACH, a, b)
+                distance = min((point[8] for point in points), default=np.inf)
+                nearest[a, b] = min(nearest[a, b][0], distance), max(nearest[a, b][1], distance)
+        for (a, b), (least, most) in nearest.items():
+            if least == np.inf or most < 0.0:  # never near, or always overlapping
+                self._allow(a, self._robot, b)
+
+    def _moved_by(self) -> dict[int, frozenset[int]]:
+        """The moving joints between base and each link; both fingers count as the hand."""
+        moved: dict[int, frozenset[int]] = {-1: frozenset()}
+        for i in range(self._p.getNumJoints(self._robot)):
+            parent = self._p.getJointInfo(self._robot, i)[16]
+            moved[i] = moved[parent] | ({i} if i in self._joints else frozenset())
+        return moved
+
+    def _begin(self, path: FloatArray) -> list[tuple[Any, Any]] | None:
+        """Poses of the cup along a path; also sets the contact threshold, which all worlds of a process share."""
+        self._p.setPhysicsEngineParameter(contactBreakingThreshold=self._gap)
+        return self._cup_poses(path)
+
+    def _cup_poses(self, path: FloatArray) -> list[tuple[Any, Any]] | None:
+        if self._cup is None:
+            return None
+        poses = self.chain.fk(path) @ self._grasp
+        return list(zip(poses[:, :3, 3].tolist(), quaternions(poses[:, :3, :3]).tolist(), strict=True))
+
+    def _place(self, q: FloatArray, cup: tuple[Any, Any] | None) -> None:
+        # one call for all joints: six times faster than joint by joint
+        self._set_joints(self._robot, self._joints, [[v] for v in q.tolist()])
+        if cup is not None:
+            self._set_pose(self._cup, *cup)
+        self._detect()
+        self.checks += 1
+
+    def _touching(self, stop: bool) -> list[Contact]:
+        """Pairs too close in the present placement.
+
+        Contact points of earlier placements may linger, so the pairs they name are measured before they count.
+        """
+        found: list[Contact] = []
+        seen: set[tuple[int, ...]] = set()
+        bodies = (self._robot,) if self._cup is None else (self._robot, self._cup)
+        for body in bodies:
+            for c in self._contacts_of(body):
+                grown = self._grown(c[1], c[2])
+                limit = self._room.get((c[1], c[2]), self.padding)
+                if c[8] + grown >= limit or c[1:5] in seen:
+                    continue
+                seen.add(c[1:5])
+                distance = self._distance((c[1], c[3]), (c[2], c[4]), max(limit, 0.0))
+                if distance < limit:
+                    found.append(Contact(self._names[c[1], c[3]], self._names[c[2], c[4]], distance))
+                    if stop:
+                        return found
+        return found
+
+    def _grown(self, first: int, second: int) -> float:
+        """By how much (m) two bodies are nearer here than in reality: all but the arm are grown by the padding."""
+        return self.padding * ((first != self._robot) + (second != self._robot))
+
+    def _distance(self, a: tuple[int, int], b: tuple[int, int], reach: float) -> float:
+        """Exact distance of two parts (body, link), infinite beyond reach (m)."""
+        grown = self._grown(a[0], b[0])
+        points = self._p.getClosestPoints(a[0], b[0], reach, a[1], b[1])
+        return float(min((point[8] for point in points), default=np.inf) + grown)
+
+    def _measure(self, reach: float) -> list[Contact]:
+        """Distances of the pairs whose bounding boxes come within reach, in the present placement."""
+        if self._pairs is None:
+            self._list_pairs()
+        parts, first, second = self._pairs  # type: ignore[misc]
+        boxes = np.array([self._p.getAABB(body, link) for body, link in parts])
+        low, high = boxes[:, 0] - reach, boxes[:, 1]
+        close = ((low[first] <= high[second]) & (low[second] <= high[first])).all(axis=1)
+        found: list[Contact] = []
+        for k in np.flatnonzero(close):
+            a, b = parts[first[k]], parts[second[k]]
+            distance = self._distance(a, b, reach)
+            if distance < self._room.get((a[0], b[0]), reach):
+                found.append(Contact(self._names[a], self._names[b], distance))
+        return found
+
+    def _list_pairs(self) -> None:
+        """Every pair of parts that must not touch: parts, and indices of both partners."""
+        links = [(self._robot, index) for index in self._link_index.values()]
+        fixed = [(body, -1) for body in (self._table, *self._obstacles) if body is not None]
+        cup = [] if self._cup is None else [(self._cup, -1)]
+        parts = links + cup + fixed
+        pairs = [
+            (i, j)
+            for i, a in enumerate(parts)
+            for j, b in enumerate(parts)
+            if i < j
+            and not (a in fixed and b in fixed)
+            and (*a, *b) not in self._allowed
+            and (*b, *a) not in self._allowed
+        ]
+        table = np.array(pairs)
+        self._pairs = parts, table[:, 0], table[:, 1]

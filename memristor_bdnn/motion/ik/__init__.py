@@ -1,0 +1,1 @@
+"""Inverse kinematics: one interface, our closed forms, and compiled IKFast modules."""

@@ -1,0 +1,51 @@
+"""What an inverse kinematics solver offers, and what all of ours share."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from memristor_bdnn.motion.kinematics import Chain
+
+FloatArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
+
+SELF_TEST_TOLERANCE = 1e-6
+
+
+class IKSolver(Protocol):
+    """All configurations that reach a pose, given one free parameter.
+
+    Attributes:
+        free_range: lowest and highest value of the free parameter.
+        branches: the most solutions that one pose and one free value can have.
+        chain: the forward kinematics that the solutions satisfy.
+    """
+
+    free_range: tuple[float, float]
+    branches: int
+    chain: Chain
+
+    def solve(self, poses: FloatArray, free: FloatArray) -> tuple[FloatArray, BoolArray]:
+        """Solutions of tool poses (n, 4, 4) with free values (n,).
+
+        Returns:
+            q (n, branches, dof), inside the joint limits where valid; valid (n, branches).
+        """
+
+    def free_of(self, q: FloatArray) -> FloatArray:
+        """The free parameter of configurations (n, dof), (n,)."""
+
+
+def wrap_into_limits(q: FloatArray, low: FloatArray, high: FloatArray, slack: float = 1e-9) -> BoolArray:
+    """Turn angles (..., dof) by full circles into the limits, in place; returns which configurations fit."""
+    shifted = low - slack
+    q -= shifted
+    q -= np.floor(q * (1 / (2 * np.pi))) * (2 * np.pi)
+    q += shifted
+    with np.errstate(invalid="ignore"):
+        inside = (q <= high + slack).all(axis=-1)
+    np.clip(q, low, high, out=q)
+    return np.asarray(inside)

@@ -1,0 +1,1 @@
+"""Ports that execute a joint trajectory on an arm, simulated or physical."""

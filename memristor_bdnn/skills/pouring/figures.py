@@ -1,0 +1,217 @@
+"""Figures and animations of the pouring skill, all written to files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from memristor_bdnn.errors import ConfigError
+from memristor_bdnn.skills.pouring.context import PourContext, PourParameters
+from memristor_bdnn.skills.pouring.geometry import cup_pose
+from memristor_bdnn.skills.pouring.vessels import Vessel, bowl_of, cup_of
+
+FloatArray = npt.NDArray[np.floating[Any]]
+Image = npt.NDArray[np.uint8]
+
+INK, GREY = "#26323a", "#8a949b"
+COLOURS = {"learned": "#1f6f8b", "passive": "#7fb3c2", "designed": "#e0a458", "random": "#b7bdc2"}
+
+
+def record_pour(
+    world: Any, pour: Any, view: str = "side", width: int = 480, height: int = 360, every: int = 1, supersample: int = 2
+) -> tuple[list[Image], list[str], Any]:
+    """Pour and take pictures on the way.
+
+    Args:
+        world: a :class:`memristor_bdnn.skills.pouring.world.PouringWorld` after ``reset``.
+        pour: called with ``progress=...``; starts the trial and returns its outcome.
+        view: camera, see ``world.render``.
+        width, height: pixels.
+        every: take one picture every so many progress reports (which come 20 times a simulated second).
+        supersample: see ``world.render``.
+
+    Returns:
+        Pictures, the phase each was taken in, and the outcome.
+    """
+    frames: list[Image] = []
+    phases: list[str] = []
+    count = 0
+
+    def look(phase: str, fraction: float) -> None:
+        nonlocal count
+        if count % every == 0:
+            frames.append(world.render(view, width, height, supersample))
+            phases.append(phase)
+        count += 1
+
+    outcome = pour(progress=look)
+    frames.append(world.render(view, width, height, supersample))
+    phases.append("end")
+    return frames, phases, outcome
+
+
+def save_image(image: Image, path: str | Path) -> None:
+    """Write one picture as PNG (or another format Pillow knows by the name's ending)."""
+    from PIL import Image as Pillow
+
+    Pillow.fromarray(image).save(_checked(path))
+
+
+def filmstrip(frames: Sequence[Image], path: str | Path, gap: int = 6) -> Image:
+    """Some moments of a pour side by side (Fig. 4f); returns the picture that was written."""
+    if not frames:
+        raise ConfigError("a filmstrip needs at least one picture")
+    parts: list[Image] = []
+    for frame in frames:
+        parts += [frame, np.full((frame.shape[0], gap, 3), 255, np.uint8)]
+    strip = np.concatenate(parts[:-1], axis=1)
+    save_image(strip, path)
+    return strip
+
+
+def animation(frames: Sequence[Image], path: str | Path, frames_per_s: float = 20.0) -> None:
+    """Write a GIF (Pillow) or an MP4 (imageio-ffmpeg), by the name's ending.
+
+    Raises:
+        ConfigError: no frames, or another ending.
+    """
+    path = _checked(path)
+    if not frames:
+        raise ConfigError("an animation needs at least one picture")
+    if path.suffix.lower() == ".gif":
+        from PIL import Image as Pillow
+
+        # One palette for all frames, so that colours do not flicker.
+        palette = Pillow.fromarray(np.concatenate(list(frames[:: max(1, len(frames) // 6)]), axis=1)).quantize(256)
+        images = [Pillow.fromarray(f).quantize(palette=palette, dither=Pillow.Dither.NONE) for f in frames]
+        images[0].save(
+            path, save_all=True, append_images=images[1:], duration=round(1000 / frames_per_s), loop=0, optimize=True
+        )
+    elif path.suffix.lower() == ".mp4":
+        import imageio_ffmpeg
+
+        height, width = (side - side % 2 for side in frames[0].shape[:2])
+        writer = imageio_ffmpeg.write_frames(
+            str(path), (width, height), fps=frames_per_s, quality=8, macro_block_size=2, ffmpeg_log_level="error"
+        )
+        writer.send(None)
+        for frame in frames:
+            writer.send(np.ascontiguousarray(frame[:height, :width]))
+        writer.close()
+    else:
+        raise ConfigError(f"animation {path}: the name must end in .gif or .mp4")
+
+
+def final_poses(context: PourContext, parameters: FloatArray, confidence: FloatArray, path: str | Path) -> None:
+    """Final cup poses of confident candidates for one pair, coloured by confidence (Fig. 4g).
+
+    Args:
+        context: bowl and cup.
+        parameters: (n, 5) physical values.
+        confidence: (n,), mu / sigma.
+    """
+    from matplotlib.collections import LineCollection
+    from matplotlib.figure import Figure
+
+    cup, bowl = _silhouette(cup_of(context)), _outline(bowl_of(context))
+    order = np.argsort(confidence)
+    shapes = []
+    for row in np.asarray(parameters)[order]:
+        p = PourParameters.from_array(row)
+        pose = cup_pose(context, p, p.pitch, (0.0, 0.0, 0.0))
+        shapes.append(cup @ pose[:3, :3][[0, 2]][:, [0, 2]].T + pose[[0, 2], 3])
+    # Ranks, because mu / sigma has a long tail that would use up the colours. Random order of drawing, so
+    # that no colour hides another.
+    rank = np.arange(len(order)) / max(len(order) - 1, 1)
+    mixed = np.random.default_rng(0).permutation(len(order))
+    cups = LineCollection(
+        [100 * shapes[k] for k in mixed], array=rank[mixed], cmap="plasma", linewidths=0.5, alpha=0.6, joinstyle="round"
+    )
+    everything = 100 * np.concatenate([*shapes, bowl])
+    low, high = everything.min(axis=0) - 1.5, everything.max(axis=0) + 1.5
+    low[1] = -0.8
+    wide, tall = high - low
+    figure = Figure(figsize=(3.9 * wide / tall + 1.9, 4.6), dpi=160, layout="constrained")
+    axes = figure.add_subplot()
+    axes.add_collection(cups)
+    axes.fill(*(100 * bowl).T, color="#8fa3ad", zorder=5, linewidth=0)
+    axes.axhline(0.0, color=GREY, linewidth=1.0, zorder=0)
+    axes.set(
+        xlim=(low[0], high[0]),
+        ylim=(low[1], high[1]),
+        aspect="equal",
+        xlabel="across the bowl (cm)",
+        ylabel="height above the table (cm)",
+    )
+    axes.set_title(f"{len(shapes)} confident pours for one pair", fontsize=10, color=INK, loc="left")
+    bar = figure.colorbar(cups, ax=axes, shrink=0.8, pad=0.02)
+    bar.set_ticks([0, 0.5, 1], labels=[f"{np.quantile(confidence, q):.1f}" for q in (0, 0.5, 1)])
+    bar.set_label("confidence  μ/σ")
+    if bar.solids is not None:
+        bar.solids.set_alpha(1.0)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(_checked(path))
+
+
+def skill_bars(scores: dict[str, Any], labels: int, path: str | Path) -> None:
+    """Mean fraction poured and success rate of policies on unseen pairs (Fig. 4e).
+
+    Args:
+        scores: :class:`memristor_bdnn.active.evaluate.SkillScore` by policy name.
+        labels: that the learned policies have seen.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.0, 3.4), dpi=160, layout="constrained")
+    axes = figure.add_subplot()
+    names = {
+        "learned": f"active learning\n{labels} labels",
+        "passive": f"passive learning\n{labels} labels",
+        "designed": "designed",
+        "random": "random",
+    }
+    for k, (name, score) in enumerate(scores.items()):
+        axes.bar(
+            k,
+            score.fraction,
+            yerr=score.standard_error,
+            width=0.62,
+            color=COLOURS.get(name, GREY),
+            error_kw={"ecolor": INK, "elinewidth": 1.2, "capsize": 3},
+        )
+        jitter = np.random.default_rng(0).uniform(-0.2, 0.2, len(score.fractions))
+        axes.plot(k + jitter, score.fractions, ".", color=INK, markersize=3, alpha=0.35)
+        axes.text(k, 1.03, f"{score.fraction:.2f}", ha="center", fontsize=9, color=INK)
+        axes.text(k, -0.02, f"success {score.success:.0%}", ha="center", va="top", fontsize=8, color=GREY)
+    axes.set_xticks(range(len(scores)), [names.get(n, n) for n in scores])
+    axes.tick_params(axis="x", length=0, pad=14)
+    axes.set(ylim=(0, 1.12), yticks=[0, 0.5, 1], ylabel="beads poured into the bowl")
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(_checked(path))
+
+
+def _silhouette(v: Vessel) -> FloatArray:
+    """A vessel seen from the side, open at the mouth: (4, 2), x and z, metres."""
+    base, rim = float(v.outer_radius(0.0)), float(v.outer_radius(v.height))
+    low, high = v.bottom, v.bottom + v.height
+    return np.array([(-rim, high), (-base, low), (base, low), (rim, high)])
+
+
+def _outline(v: Vessel) -> FloatArray:
+    """Cross-section of a vessel's wall and base in its own frame, (n, 2): x and z, metres."""
+    low, high = v.bottom, v.bottom + v.height
+    outer = [(float(v.outer_radius(0.0)), low), (float(v.outer_radius(v.height)), high)]
+    inner = [(float(v.inner_radius(v.height)), high), (float(v.inner_radius(v.wall)), low + v.wall)]
+    half = outer + inner
+    return np.array(half + [(-x, z) for x, z in reversed(half)])
+
+
+def _checked(path: str | Path) -> Path:
+    path = Path(path)
+    if not path.resolve().parent.is_dir():
+        raise ConfigError(f"cannot write {path}: the folder {path.resolve().parent} does not exist")
+    return path

@@ -1,0 +1,274 @@
+"""Pools of simulated trials: an append-only file whose rows can each be re-simulated alone."""
+
+from __future__ import annotations
+
+import os
+import struct
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from memristor_bdnn.errors import ConfigError, StoreError
+from memristor_bdnn.skills.pouring.context import (
+    FEATURE_NAMES,
+    N_PARAMETERS,
+    PourContext,
+    PourParameters,
+    encode,
+    score_of,
+)
+from memristor_bdnn.skills.pouring.geometry import is_valid
+from memristor_bdnn.skills.pouring.setup import draw_context
+from memristor_bdnn.skills.pouring.world import PouringWorld, WorldConfig
+from memristor_bdnn.state import load_npz, pack_json, save_npz, unpack_json
+
+FloatArray = npt.NDArray[np.floating[Any]]
+RowArray = npt.NDArray[np.void]
+
+SCHEMA = 1
+SHIPPED = Path(__file__).with_name("pool.npz")
+"""The pool that comes with the package; its own record says how many trials and by which command."""
+
+ROW = np.dtype(
+    [
+        ("seed", "<u8"),  # randomisation of the scene
+        ("physical", "<f4", (len(FEATURE_NAMES),)),  # control parameters and context as executed, SI
+        ("beads", "<u2"),
+        ("in_bowl", "<u2"),
+        ("in_cup", "<u2"),
+        ("tipped", "<u2"),  # 1 if the bowl ended more than 30 degrees from upright
+        ("crc", "<u4"),  # CRC-32 of the fields before it
+    ]
+)
+_MAGIC = b"MBPOOL"
+_HEADER = struct.Struct("<6sHI")  # magic, schema, length of the JSON that follows
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Labelled trials ready for a learner.
+
+    Attributes:
+        x: network inputs, (n, 11).
+        score: (n,), in [-1, 1]; above 0 is a success.
+        rows: the rows they came from, dtype :data:`ROW`; empty for data from elsewhere.
+    """
+
+    x: FloatArray
+    score: FloatArray
+    rows: RowArray
+
+    @property
+    def y(self) -> FloatArray:
+        """Success as 0 or 1, (n,)."""
+        return (self.score > 0).astype(float)
+
+    def balanced(self, rng: np.random.Generator) -> Pool:
+        """As many failures as successes, shuffled: the rarer kind whole, the other drawn at random."""
+        success, failure = np.flatnonzero(self.score > 0), np.flatnonzero(self.score <= 0)
+        n = min(len(success), len(failure))
+        keep = rng.permutation(np.concatenate([rng.permutation(success)[:n], rng.permutation(failure)[:n]]))
+        return Pool(self.x[keep], self.score[keep], self.rows[keep] if len(self.rows) else self.rows)
+
+
+def trial_of(seed: int) -> tuple[PourContext, PourParameters]:
+    """What ``collect`` tries for a seed: a random pair, and control parameters uniform over the valid ones."""
+    from memristor_bdnn.skills.pouring.skill import PARAMETER_HIGH, PARAMETER_LOW
+
+    rng = np.random.default_rng([SCHEMA, seed])
+    context = PourContext.from_array(draw_context(rng)[0].array().astype(np.float32))
+    for _ in range(1000):
+        rows = rng.uniform(PARAMETER_LOW, PARAMETER_HIGH, (8, N_PARAMETERS)).astype(np.float32)
+        valid = is_valid(context, rows)
+        if valid.any():
+            return context, PourParameters.from_array(rows[int(valid.argmax())])
+    raise ConfigError(f"no valid control parameters found for the pool's seed {seed}")
+
+
+def simulate(
+    world: PouringWorld, seed: int, context: PourContext | None = None, parameters: PourParameters | None = None
+) -> RowArray:
+    """Run one trial and return its row, shape ().
+
+    Args:
+        world: any world without an arm; what ran in it before does not matter.
+        seed: of the scene, and of context and parameters where those are left out.
+    """
+    if context is None or parameters is None:
+        drawn = trial_of(seed)
+        context, parameters = context or drawn[0], parameters or drawn[1]
+    world.reset(seed, context)
+    outcome = world.pour_cup_alone(parameters)
+    beads = int(outcome.details["beads"])
+    row = np.zeros((), ROW)
+    row["seed"], row["beads"], row["tipped"] = seed, beads, outcome.details["bowl_tipped"]
+    row["physical"] = np.concatenate([parameters.array(), context.array()])
+    row["in_bowl"] = round(outcome.fraction_in_bowl * beads)
+    row["in_cup"] = round(outcome.fraction_in_cup * beads)
+    row["crc"] = zlib.crc32(row.tobytes()[:-4])
+    return row
+
+
+def resimulate(world: PouringWorld, row: RowArray) -> RowArray:
+    """Run a pool's row again; on the same machine and PyBullet the same row comes back."""
+    physical = row["physical"]
+    return simulate(
+        world,
+        int(row["seed"]),
+        PourContext.from_array(physical[N_PARAMETERS:]),
+        PourParameters.from_array(physical[:N_PARAMETERS]),
+    )
+
+
+class PoolFile:
+    """An append-only pool file: a header with the world's settings, then rows of 64 bytes.
+
+    A torn last row, as a kill leaves it, is cut off when the file is opened for writing.
+
+    Args:
+        path: the file; made when it does not exist.
+        config: how the trials are simulated; must equal the settings in an existing file.
+        readonly: only look; the file must exist.
+
+    Raises:
+        StoreError: not a pool, of another schema version, a damaged row, or other settings. The file
+            is left as it is.
+    """
+
+    def __init__(self, path: str | Path, config: WorldConfig | None = None, readonly: bool = False) -> None:
+        self.path = Path(path)
+        self._handle: Any = None
+        if readonly and not self.path.exists():
+            raise StoreError(f"{self.path}: no such pool file")
+        if not readonly and (not self.path.exists() or self.path.stat().st_size == 0):
+            content = bytes(pack_json(settings_of(config or WorldConfig())))
+            with open(self.path, "wb") as handle:
+                handle.write(_HEADER.pack(_MAGIC, SCHEMA, len(content)) + content)
+                handle.flush()
+                os.fsync(handle.fileno())
+        self.settings, self.rows, end = _read(self.path)
+        if config is not None:
+            _check_settings(self.path, self.settings, settings_of(config))
+        if not readonly:
+            self._handle = open(self.path, "r+b")
+            self._handle.truncate(end)
+            self._handle.seek(end)
+
+    def append(self, rows: Sequence[RowArray]) -> None:
+        """Add rows; they are on the disk when this returns."""
+        self._handle.write(b"".join(row.tobytes() for row in rows))
+        self._handle.flush()
+        os.fsync(self._handle.fileno())
+        self.rows = np.concatenate([self.rows, np.array([r.copy() for r in rows], ROW)])
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._handle is not None:
+            self._handle.close()
+            self._handle = None
+
+    def __enter__(self) -> PoolFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def load(path: str | Path | None = None) -> Pool:
+    """Load a pool: a file of ``memristor-bdnn collect``, its export, or (None) the shipped pool.
+
+    An .npz with arrays ``x_pool`` and ``score_pool`` (published trials) is understood too.
+
+    Raises:
+        ConfigError, StoreError: missing, damaged, empty, or of another schema version.
+    """
+    path = SHIPPED if path is None else Path(path)
+    if not path.exists():
+        raise ConfigError(f"{path}: no such pool; make one: memristor-bdnn collect --trials 1000 --out {path}")
+    with open(path, "rb") as handle:
+        start = handle.read(len(_MAGIC))
+    if start == _MAGIC:
+        return labelled(_read(path)[1])
+    arrays = load_npz(path)
+    if "x_pool" in arrays:
+        return Pool(arrays["x_pool"], arrays["score_pool"], np.zeros(0, ROW))
+    if "schema" not in arrays:
+        raise StoreError(f"{path} is not a pool: expected a file of memristor-bdnn collect, or an export of one")
+    _check_schema(path, int(arrays["schema"]))
+    rows = np.zeros(len(arrays["seed"]), ROW)
+    for name in ("seed", "physical", "beads", "in_bowl", "in_cup", "tipped"):
+        rows[name] = arrays[name]
+    return labelled(rows)
+
+
+def labelled(rows: RowArray) -> Pool:
+    """Network inputs and scores of rows."""
+    if not len(rows):
+        raise StoreError("the pool has no rows yet")
+    physical = rows["physical"].astype(float)
+    x = encode(physical[:, N_PARAMETERS:], physical[:, :N_PARAMETERS])
+    fraction = rows["in_bowl"] / rows["beads"]
+    return Pool(x, np.array([score_of(f) for f in fraction]), rows)
+
+
+def export(pool: PoolFile, path: str | Path, command: str) -> str:
+    """Write a pool as a compact .npz, sorted by seed, that :func:`load` reads; returns its SHA-256."""
+    rows = pool.rows[np.argsort(pool.rows["seed"])]
+    small = {name: rows[name].astype(np.uint8) for name in ("beads", "in_bowl", "in_cup", "tipped")}
+    return save_npz(
+        path,
+        {
+            "schema": np.array(SCHEMA),
+            "seed": rows["seed"].astype(np.uint32),
+            "physical": rows["physical"],
+            **small,
+            "feature_names": np.array(FEATURE_NAMES),
+            "settings": pack_json(pool.settings),
+            "command": np.array(command),
+        },
+    )
+
+
+def settings_of(config: WorldConfig) -> dict[str, Any]:
+    """The part of a configuration that decides the outcomes of trials without an arm."""
+    names = ("time_step", "solver_iterations", "tilt_speed", "settle", "wait")
+    return {name: getattr(config, name) for name in names}
+
+
+def _check_settings(path: Path, old: dict[str, Any], new: dict[str, Any]) -> None:
+    unlike = [f"{k}: {old.get(k)} in the file, {v} asked" for k, v in new.items() if old.get(k) != v]
+    if unlike:
+        raise StoreError(f"{path} was made with other settings ({', '.join(unlike)}): use the same, or another file")
+
+
+def _check_schema(path: Path, schema: int) -> None:
+    if schema != SCHEMA:
+        raise StoreError(
+            f"{path} has pool schema {schema}, this version reads {SCHEMA}; nothing was changed. "
+            "Use the version that made it, or another file"
+        )
+
+
+def _read(path: Path) -> tuple[dict[str, Any], RowArray, int]:
+    """Settings, rows and the offset after the last whole row of a pool file."""
+    content = path.read_bytes()
+    if len(content) < _HEADER.size or content[: len(_MAGIC)] != _MAGIC:
+        raise StoreError(f"{path} is not a pool file; nothing was changed")
+    _, schema, length = _HEADER.unpack_from(content)
+    _check_schema(path, schema)
+    offset = _HEADER.size + length
+    settings = unpack_json(np.frombuffer(content[_HEADER.size : offset], np.uint8))
+    whole = (len(content) - offset) // ROW.itemsize
+    rows = np.frombuffer(content, ROW, whole, offset).copy()
+    for index, row in enumerate(rows):
+        if zlib.crc32(row.tobytes()[:-4]) != int(row["crc"]):
+            if index == whole - 1:  # written, but not wholly on the disk when the power went
+                rows = rows[:-1]
+                break
+            raise StoreError(f"{path}: row {index} is damaged (checksum); nothing was changed")
+    return settings, rows, offset + len(rows) * ROW.itemsize
