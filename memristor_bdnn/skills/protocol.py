@@ -1,14 +1,32 @@
-"""What the active-learning loop needs to know of a skill; a new skill implements this."""
+"""What a skill is: spaces, candidates, encoding, score and recipes; and, apart from it, how it is simulated and moved.
+
+A skill itself is pure maths: an accelerator host loads it without a simulator. :meth:`Skill.world` and
+:meth:`Skill.motion` make the two heavy things, for those who run trials. How a trial is run (in this process or
+over ROS) is no part of a skill: see :mod:`memristor_bdnn.active.trials`.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Protocol
+import abc
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from memristor_bdnn.errors import ConfigError
+from memristor_bdnn.spaces import Space
+
+if TYPE_CHECKING:
+    from memristor_bdnn.motion.plan import MotionPlan
+    from memristor_bdnn.skills.pool import Pool
+
 FloatArray = npt.NDArray[np.floating[Any]]
+Progress = Callable[[str, float], None]
+"""Called with (phase, share of it that is done)."""
+CancelCallback = Callable[[], bool]
 
 
 @dataclass(frozen=True)
@@ -18,8 +36,8 @@ class TrialOutcome:
     Attributes:
         feasible: False when no motion was found; such a trial is recorded but is no label.
         score: in [-1, 1]; above 0 is a success. 0.0 when infeasible.
-        fraction: the skill's raw measure in [0, 1] (pouring: fraction of beads in the bowl).
-        details: JSON-able extras for the trial store (fractions spilled, reasons, times).
+        fraction: how much of the task was done, in [0, 1]; see :meth:`Skill.fraction`.
+        details: JSON-able extras for the trial store (measures, reasons, times).
     """
 
     feasible: bool
@@ -28,20 +46,248 @@ class TrialOutcome:
     details: dict[str, Any]
 
 
-class Skill(Protocol):
-    """A manipulation skill with a context and control parameters encoded to network inputs."""
+@dataclass(frozen=True)
+class Measured:
+    """What a world measured of one executed trial.
 
-    name: str
-    feature_names: tuple[str, ...]
+    Attributes:
+        measures: values of the skill's ``measure_space``, (m,); NaN where nothing measured it.
+        source: ``simulation``, ``operator``, ``scale``; empty when nobody has measured the trial yet.
+        details: JSON-able extras.
+    """
+
+    measures: FloatArray
+    source: str = "simulation"
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Options of a learner that a skill recommends.
+
+    Attributes:
+        options: option values by name, for :func:`memristor_bdnn.learners.create`.
+        doc: one sentence.
+        prior: the learner is fitted to the skill's own pool first, then learns in situ.
+    """
+
+    options: Mapping[str, Any] = field(default_factory=dict)
+    doc: str = ""
+    prior: bool = False
+
+
+@dataclass(frozen=True)
+class NoOptions:
+    """A world or a motion without options."""
+
+
+class World(Protocol):
+    """A simulated scene in which trials are executed; used by one thread at a time.
+
+    Optional members, used by the world node where they exist: ``joint_state() -> dict`` (names, positions,
+    velocities), ``shapes() -> list[memristor_bdnn.motion.shapes.Shape]``, ``render(view, width, height)`` and
+    ``progress_measures() -> (m,)`` while a trial runs.
+    """
+
+    def reset(self, seed: int, context: FloatArray | None = None) -> FloatArray:
+        """Draw a scene from one seed; a given context (c,) replaces what would be drawn. Returns the context (c,)."""
+
+    def execute(
+        self,
+        parameters: FloatArray,
+        plan: MotionPlan | None = None,
+        progress: Progress | None = None,
+        cancelled: CancelCallback | None = None,
+    ) -> Measured:
+        """Carry out one trial in the scene of the last reset.
+
+        Args:
+            parameters: (p,), physical values.
+            plan: the arm's motion; None moves the object alone.
+            progress: called a few times a second.
+            cancelled: asked as often; True stops the trial.
+
+        Raises:
+            ConfigError: before a reset, or a plan that does not fit.
+            ArmError: the arm did not follow.
+            Cancelled: the caller stopped the trial.
+        """
+
+    def close(self) -> None:
+        """Free the simulator; safe to call twice."""
+
+
+class Motion(Protocol):
+    """Plans the arm's motion of one trial."""
+
+    def plan(
+        self, context: FloatArray, parameters: FloatArray, start: FloatArray | None = None, seed: int = 0
+    ) -> MotionPlan:
+        """From a context (c,) and parameters (p,) to an executable motion, from ``start`` (dof,) or the arm's home.
+
+        Raises:
+            PlanningError: no motion; ``reason`` and text say why.
+        """
+
+    def close(self) -> None:
+        """Free the collision world; safe to call twice."""
+
+
+class Skill(abc.ABC):
+    """A manipulation skill; inherit from this class and give what has no default.
+
+    Plugins are classes found under the entry-point group ``memristor_bdnn.skills``, made without arguments.
+
+    Attributes:
+        name: registry name.
+        context_space: what a trial finds: sizes, positions, materials.
+        parameter_space: what a trial chooses.
+        measure_space: what a trial measures; the first dimension decides the score and is what an operator gives.
+        phases: parts of a planned motion in order; empty when nothing is planned.
+        node_names: of its world node and its planner node.
+        recipes: recipe name -> learner name -> options; a learner that is not named runs with its own defaults.
+        default_recipe: the recipe used when none is asked for.
+        world_options, motion_options: option dataclasses of :meth:`world` and :meth:`motion`; nodes declare their
+            fields as ``world.<field>`` and ``planner.<field>``.
+        motion_defaults: options of :meth:`motion` that differ when a node plans.
+        physical_options: option dataclass of a physical set-up (which objects stand in the lab); nodes declare its
+            fields.
+        arguments: those of its fields that launch files offer.
+    """
+
+    name: ClassVar[str]
+    context_space: ClassVar[Space]
+    parameter_space: ClassVar[Space]
+    measure_space: ClassVar[Space]
+    phases: ClassVar[tuple[str, ...]] = ()
+    node_names: ClassVar[tuple[str, str]] = ("skill_world", "skill_planner")
+    recipes: ClassVar[Mapping[str, Mapping[str, Recipe]]] = {}
+    default_recipe: ClassVar[str] = ""
+    world_options: ClassVar[type[Any]] = NoOptions
+    motion_options: ClassVar[type[Any]] = NoOptions
+    motion_defaults: ClassVar[Mapping[str, Any]] = {}
+    physical_options: ClassVar[type[Any]] = NoOptions
+    arguments: ClassVar[tuple[str, ...]] = ()
+
+    # -- pure maths ---------------------------------------------------------------------------
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """Names of the network's inputs: parameters, then context."""
+        return (*self.parameter_space.names, *self.context_space.names)
 
     def sample_context(self, rng: np.random.Generator) -> FloatArray:
-        """A random context as physical values, shape (c,)."""
+        """A random context as physical values, (c,); uniform unless overridden."""
+        return self.context_space.sample(1, rng)[0]
 
-    def sample_candidates(self, context: FloatArray, n: int, rng: np.random.Generator) -> FloatArray:
-        """n valid control parameters for a context as physical values, shape (n, p)."""
+    def sample_candidates(self, context: FloatArray, n: int, rng: np.random.Generator, arm: str = "") -> FloatArray:
+        """n valid parameters for a context as physical values, (n, p); uniform over :meth:`valid`.
+
+        Args:
+            context: (c,).
+            n: how many.
+            rng: of the draws.
+            arm: name of the arm that will carry them out; empty when the object moves alone.
+
+        Raises:
+            ConfigError: hardly anything is valid for this context.
+        """
+        found: list[FloatArray] = []
+        for _ in range(1000):
+            rows = self.parameter_space.sample(max(2 * n, 16), rng)
+            found.append(rows[self.valid(context, rows, arm)])
+            if sum(map(len, found)) >= n:
+                return np.concatenate(found)[:n]
+        raise ConfigError(
+            f"skill {self.name}: no valid parameters found for the context {self.context_space.named(context)}"
+        )
+
+    def valid(self, context: FloatArray, parameters: FloatArray, arm: str = "") -> npt.NDArray[np.bool_]:
+        """Which rows of parameters (n, p) make sense for a context (c,); all unless overridden."""
+        return np.ones(len(parameters), dtype=bool)
 
     def encode(self, context: FloatArray, parameters: FloatArray) -> FloatArray:
-        """Network inputs in [-1, 1], shape (n, len(feature_names))."""
+        """Network inputs in [-1, 1], (n, len(feature_names)), of one context (c,) and parameters (n, p).
 
-    def run_trial(self, context: FloatArray, parameters: FloatArray, seed: int) -> TrialOutcome:
-        """Execute one trial, parameters of shape (p,)."""
+        Raises:
+            ConfigError: a wrong number of values, or one outside its range.
+        """
+        rows = self.parameter_space.check_rows(np.atleast_2d(parameters))
+        found = self.context_space.check(context)
+        encoded = self.context_space.encode(found[None])
+        return np.concatenate(
+            [self.parameter_space.encode(rows), np.broadcast_to(encoded, (len(rows), len(found)))], axis=1
+        )
+
+    @abc.abstractmethod
+    def score(self, measures: FloatArray) -> float:
+        """Score in [-1, 1] of the measures of one trial (m,); above 0 is a success.
+
+        Only the first measure is sure to be there; others may be NaN (nobody measured them).
+        """
+
+    def fraction(self, measures: FloatArray) -> float:
+        """How much of the task was done, in [0, 1], for curves and tables; (score + 1) / 2 unless overridden."""
+        return (self.score(measures) + 1.0) / 2.0
+
+    def baseline(self, context: FloatArray, candidates: FloatArray) -> FloatArray | None:
+        """Parameters (p,) that a person would choose without learning, or None where nobody designed any."""
+        return None
+
+    # -- simulation and motion ----------------------------------------------------------------
+
+    @abc.abstractmethod
+    def world(self, arm: str = "", options: Any = None, gui: bool = False) -> World:
+        """A simulated world.
+
+        Args:
+            arm: name or YAML file of the arm in it; empty for none.
+            options: an instance of ``world_options`` or a mapping of its fields.
+            gui: open the simulator's window, where it has one.
+        """
+
+    def motion(self, arm: str, options: Any = None) -> Motion | None:
+        """What plans the arm's motion, or None when nothing is planned (``phases`` is empty then)."""
+        return None
+
+    def physical_context(self, options: Any) -> FloatArray:
+        """The context (c,) that stands in a lab, from an instance of ``physical_options``.
+
+        Raises:
+            ConfigError: the skill does not say what a physical set-up is.
+        """
+        raise ConfigError(f"skill {self.name} has no physical set-up: it does not implement physical_context()")
+
+    def weighed(self, before: float, after: float, options: Any) -> FloatArray:
+        """Measures (m,) from a scale's grams before and after a trial, NaN where it says nothing.
+
+        Raises:
+            ConfigError: a scale measures nothing of this skill.
+        """
+        raise ConfigError(f"skill {self.name}: a scale measures nothing of it; leave scale_topic empty")
+
+    # -- data and pictures --------------------------------------------------------------------
+
+    def pool(self, path: str | Path | None = None) -> Pool:
+        """Labelled trials from a file, or (None) those that ship with the skill.
+
+        Raises:
+            ConfigError, StoreError: missing, damaged, of another skill; or none is shipped.
+        """
+        from memristor_bdnn.skills import pool
+
+        if path is None:
+            raise ConfigError(f"skill {self.name} ships no pool: make one with `memristor-bdnn collect`")
+        return pool.load(path, self)
+
+    def plan_shapes(self, context: FloatArray, parameters: FloatArray, plan: MotionPlan) -> list[Any]:
+        """What a planned trial looks like, as :class:`memristor_bdnn.motion.shapes.Shape`; drawn in RViz."""
+        return []
+
+    def film(self, trial: Any, arm: str, path: Path) -> None:
+        """Simulate a trial of the store again (same seed, same outcome) and write it as an animation.
+
+        Raises:
+            ConfigError: the skill has no film.
+        """
+        raise ConfigError(f"skill {self.name} makes no film")

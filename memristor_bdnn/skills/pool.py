@@ -1,0 +1,240 @@
+"""Pools of simulated trials of any skill: an append-only file whose rows can each be simulated again alone."""
+
+from __future__ import annotations
+
+import os
+import struct
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from memristor_bdnn.errors import ConfigError, StoreError
+from memristor_bdnn.state import load_npz, pack_json, save_npz, unpack_json
+
+if TYPE_CHECKING:
+    from memristor_bdnn.skills.protocol import Skill, World
+
+FloatArray = npt.NDArray[np.floating[Any]]
+RowArray = npt.NDArray[np.void]
+
+SCHEMA = 1
+_MAGIC = b"MBSKIL"
+_HEADER = struct.Struct("<6sHI")  # magic, schema, length of the JSON that follows
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Labelled trials ready for a learner.
+
+    Attributes:
+        x: network inputs, (n, d).
+        score: (n,), in [-1, 1]; above 0 is a success.
+        rows: the rows they came from, dtype :func:`row_type`; empty for data from elsewhere.
+    """
+
+    x: FloatArray
+    score: FloatArray
+    rows: RowArray
+
+    @property
+    def y(self) -> FloatArray:
+        """Success as 0 or 1, (n,)."""
+        return (self.score > 0).astype(float)
+
+
+def row_type(skill: Skill) -> np.dtype[np.void]:
+    """One row: seed, parameters, context and measures as executed (SI), and the CRC-32 of the fields before it."""
+    return np.dtype(
+        [
+            ("seed", "<u8"),
+            ("parameters", "<f4", (len(skill.parameter_space),)),
+            ("context", "<f4", (len(skill.context_space),)),
+            ("measures", "<f4", (len(skill.measure_space),)),
+            ("crc", "<u4"),
+        ]
+    )
+
+
+def trial_of(skill: Skill, seed: int) -> tuple[FloatArray, FloatArray]:
+    """What a pool tries for a seed: a random context and valid parameters, as single precision keeps them."""
+    rng = np.random.default_rng([SCHEMA, seed])
+    context = skill.sample_context(rng).astype(np.float32).astype(float)
+    parameters = skill.sample_candidates(context, 1, rng)[0].astype(np.float32).astype(float)
+    return skill.context_space.check(context), skill.parameter_space.check(parameters)
+
+
+def simulate(skill: Skill, world: World, seed: int) -> RowArray:
+    """Run the trial of a seed and return its row, shape ()."""
+    context, parameters = trial_of(skill, seed)
+    world.reset(seed, context)
+    measured = world.execute(parameters)
+    row = np.zeros((), row_type(skill))
+    row["seed"], row["parameters"], row["context"] = seed, parameters, context
+    row["measures"] = measured.measures
+    row["crc"] = _checksum(row)
+    return row
+
+
+class PoolFile:
+    """An append-only pool file: a header with skill and settings, then rows.
+
+    A torn last row, as a kill leaves it, is cut off when the file is opened for writing.
+
+    Args:
+        path: the file; made when it does not exist.
+        skill: whose trials it holds.
+        settings: how they are simulated; must equal those in an existing file.
+        readonly: only look; the file must exist.
+
+    Raises:
+        StoreError: not a pool, of another skill or schema, a damaged row, or other settings. The file is left as it is.
+    """
+
+    def __init__(
+        self, path: str | Path, skill: Skill, settings: dict[str, Any] | None = None, readonly: bool = False
+    ) -> None:
+        self.path, self.skill = Path(path), skill
+        self._handle: Any = None
+        if readonly and not self.path.exists():
+            raise StoreError(f"{self.path}: no such pool file")
+        if not readonly and (not self.path.exists() or self.path.stat().st_size == 0):
+            content = pack_json(_header(skill, settings or {})).tobytes()
+            with open(self.path, "wb") as handle:
+                handle.write(_HEADER.pack(_MAGIC, SCHEMA, len(content)) + content)
+                handle.flush()
+                os.fsync(handle.fileno())
+        self.settings, self.rows, end = _read(self.path, skill)
+        if settings is not None and self.settings != settings:
+            raise StoreError(
+                f"{self.path} was made with the settings {self.settings}, now they are {settings}: use the same, "
+                "or another file"
+            )
+        if not readonly:
+            self._handle = open(self.path, "r+b")
+            self._handle.truncate(end)
+            self._handle.seek(end)
+
+    def append(self, rows: Iterable[RowArray]) -> None:
+        """Write rows and sync them to disk."""
+        if self._handle is None:
+            raise StoreError(f"{self.path} is open read-only or closed: no row can be added")
+        new = np.array([tuple(row.item()) for row in rows], dtype=row_type(self.skill))
+        self._handle.write(new.tobytes())
+        self._handle.flush()
+        os.fsync(self._handle.fileno())
+        self.rows = np.concatenate([self.rows, new])
+
+    def close(self) -> None:
+        """Release the file; safe to call twice."""
+        if self._handle is not None:
+            self._handle.close()
+            self._handle = None
+
+    def __enter__(self) -> PoolFile:
+        """Use as a context manager."""
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Close."""
+        self.close()
+
+
+def labelled(skill: Skill, rows: RowArray) -> Pool:
+    """Network inputs and scores of rows. Raises StoreError when there are none."""
+    if not len(rows):
+        raise StoreError("the pool has no rows yet")
+    contexts, parameters = rows["context"].astype(float), rows["parameters"].astype(float)
+    x = np.concatenate([skill.encode(c, p[None]) for c, p in zip(contexts, parameters, strict=True)])
+    return Pool(x, np.array([skill.score(m.astype(float)) for m in rows["measures"]]), rows)
+
+
+def export(pool: PoolFile, path: str | Path, command: str) -> str:
+    """Write a pool as a compact .npz, sorted by seed, that :func:`load` reads; returns its SHA-256."""
+    rows = pool.rows[np.argsort(pool.rows["seed"])]
+    return save_npz(
+        path,
+        {
+            "format": pack_json(_header(pool.skill, pool.settings)),
+            "seed": rows["seed"].astype(np.uint32),
+            **{name: rows[name] for name in ("parameters", "context", "measures")},
+            "command": np.array(command),
+        },
+    )
+
+
+def load(path: str | Path, skill: Skill) -> Pool:
+    """Load a pool of a skill: a file of ``memristor-bdnn collect``, its export, or an .npz with x and score.
+
+    Raises:
+        ConfigError, StoreError: missing, damaged, empty, of another skill, or of another schema.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise ConfigError(f"{path}: no such pool; make one: memristor-bdnn collect --skill {skill.name} --out {path}")
+    with open(path, "rb") as handle:
+        start = handle.read(len(_MAGIC))
+    if start == _MAGIC:
+        return labelled(skill, _read(path, skill)[1])
+    arrays = load_npz(path)
+    if "format" in arrays:
+        _check_header(path, unpack_json(arrays["format"]), skill)
+        rows = np.zeros(len(arrays["seed"]), row_type(skill))
+        for name in ("seed", "parameters", "context", "measures"):
+            rows[name] = arrays[name]
+        return labelled(skill, rows)
+    if not {"x", "score"} <= set(arrays):
+        raise ConfigError(f"{path} is no pool: expected a file of memristor-bdnn collect, or arrays x and score")
+    x, score = np.asarray(arrays["x"], float), np.asarray(arrays["score"], float)
+    width = len(skill.feature_names)
+    if x.ndim != 2 or x.shape[1] != width or score.shape != (len(x),) or len(x) == 0:
+        raise ConfigError(f"{path}: x {x.shape} and score {score.shape}, expected (n, {width}) and (n,)")
+    return Pool(x, score, np.zeros(0, row_type(skill)))
+
+
+def _header(skill: Skill, settings: dict[str, Any]) -> dict[str, Any]:
+    spaces = {
+        kind: [[d.name, d.unit, d.low, d.high] for d in getattr(skill, f"{kind}_space").dimensions]
+        for kind in ("parameter", "context", "measure")
+    }
+    return {"schema": SCHEMA, "skill": skill.name, **spaces, "settings": settings}
+
+
+def _check_header(path: Path, found: dict[str, Any], skill: Skill) -> None:
+    wanted = _header(skill, {})
+    for key in ("schema", "skill", "parameter", "context", "measure"):
+        if found.get(key) != wanted[key]:
+            raise StoreError(
+                f"{path}: its {key} is {found.get(key)}, skill {skill.name} has {wanted[key]}; nothing was changed"
+            )
+
+
+def _checksum(row: RowArray) -> int:
+    return zlib.crc32(row.tobytes()[:-4])
+
+
+def _read(path: Path, skill: Skill) -> tuple[dict[str, Any], RowArray, int]:
+    """Settings, rows and the offset after the last whole row of a pool file."""
+    content = path.read_bytes()
+    if len(content) < _HEADER.size or content[: len(_MAGIC)] != _MAGIC:
+        raise StoreError(f"{path} is not a pool file of skill {skill.name}; nothing was changed")
+    _, schema, length = _HEADER.unpack_from(content)
+    if schema != SCHEMA:
+        raise StoreError(f"{path} has pool schema {schema}, this version reads {SCHEMA}; nothing was changed")
+    offset = _HEADER.size + length
+    header = unpack_json(np.frombuffer(content[_HEADER.size : offset], np.uint8))
+    _check_header(path, header, skill)
+    kind = row_type(skill)
+    whole = (len(content) - offset) // kind.itemsize
+    rows = np.frombuffer(content, kind, whole, offset).copy()
+    for index, row in enumerate(rows):
+        if _checksum(row) != int(row["crc"]):
+            if index == whole - 1:  # written, but not wholly on the disk when the power went
+                rows = rows[:-1]
+                break
+            raise StoreError(f"{path}: row {index} is damaged (checksum); nothing was changed")
+    return header["settings"], rows, offset + len(rows) * kind.itemsize
