@@ -108,7 +108,7 @@ def test_without_the_package_its_name_is_refused_with_the_choices():
 
     if "bootstrap" in learners.names():
         pytest.skip("the example package is installed in this environment")
-    with pytest.raises(ConfigError, match="eapu, mcmc, msgld"):
+    with pytest.raises(ConfigError, match="msgld, eapu, mcmc"):
         learners.create("bootstrap", accelerator.create("simulated"))
 
 

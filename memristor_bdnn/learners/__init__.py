@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
-import importlib.metadata
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,8 +10,7 @@ from memristor_bdnn.accelerator.protocol import Accelerator
 from memristor_bdnn.config import build
 from memristor_bdnn.errors import ConfigError
 from memristor_bdnn.learners.protocol import Learner
-
-ENTRY_POINT_GROUP = "memristor_bdnn.learners"
+from memristor_bdnn.registry import Registry
 
 BUILT_IN: dict[str, str] = {
     "msgld": "memristor_bdnn.learners.msgld.learner:MSGLD",
@@ -22,29 +19,33 @@ BUILT_IN: dict[str, str] = {
 }
 
 
-def names() -> dict[str, str]:
-    """Every known learner: name -> "module:class". A plugin may not replace a built-in name."""
-    found = {point.name: point.value for point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)}
-    return {**found, **BUILT_IN}
+def _check(name: str, cls: Any) -> None:
+    """Refuse what cannot be made from options; raises ConfigError."""
+    options = getattr(cls, "config_type", None)
+    if not (isinstance(options, type) and dataclasses.is_dataclass(options)):
+        raise ConfigError(f"learner {name!r} has no config_type dataclass")
+    if "n_inputs" not in {field.name for field in dataclasses.fields(options)}:
+        raise ConfigError(
+            f"learner {name!r}: {options.__name__} has no option n_inputs; inherit learners.base.LearnerConfig"
+        )
+
+
+REGISTRY = Registry("learner", BUILT_IN, _check)
+
+
+def names() -> list[str]:
+    """Every known learner, the built-in ones first."""
+    return REGISTRY.names()
 
 
 def learner_class(name: str) -> Any:
     """The class behind a name.
 
     Raises:
-        ConfigError: unknown name (with the choices), or the plugin cannot be imported (with the reason).
+        ConfigError: unknown name (with the choices), a name given twice (with both packages), or a plugin that cannot
+            be imported (with the reason) or is no learner.
     """
-    known = names()
-    if name not in known:
-        raise ConfigError(f"learner = {name!r}: choose one of {', '.join(sorted(known))}")
-    module, _, attribute = known[name].partition(":")
-    try:
-        cls = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"learner {name!r} ({known[name]}) cannot be loaded: {error}") from error
-    if not dataclasses.is_dataclass(getattr(cls, "config_type", None)):
-        raise ConfigError(f"learner {name!r} ({known[name]}) has no config_type dataclass")
-    return cls
+    return REGISTRY.load(name)
 
 
 def create(
@@ -72,11 +73,5 @@ def create(
 
 
 def available() -> dict[str, str]:
-    """name -> the first line of its class's description, or why it cannot be loaded."""
-    table = {}
-    for name in sorted(names()):
-        try:
-            table[name] = (learner_class(name).__doc__ or "no description").strip().splitlines()[0]
-        except ConfigError as error:
-            table[name] = f"not available: {error}"
-    return table
+    """Name -> the first line of its class's description, or why it cannot be loaded."""
+    return REGISTRY.available()

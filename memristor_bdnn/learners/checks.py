@@ -16,7 +16,7 @@ def check_inputs(x: Any, n_inputs: int, rows: int = 1) -> FloatArray:
     """x as a float64 array of shape (n, n_inputs) with at least ``rows`` rows and no NaN."""
     x = np.asarray(x, dtype=np.float64)
     if x.ndim != 2 or x.shape[1] != n_inputs:
-        raise ConfigError(f"x has shape {x.shape}: expected (n, {n_inputs})")
+        raise ConfigError(f"x has shape {x.shape}: expected (n, {n_inputs}), since the option n_inputs = {n_inputs}")
     if len(x) < rows:
         raise ConfigError(f"x has {len(x)} rows: at least {rows} needed")
     bad = np.argwhere(~np.isfinite(x))

@@ -66,14 +66,15 @@ class Learner(Protocol):
 
     Plugins are classes found under the entry-point group ``memristor_bdnn.learners`` and called as
     ``cls(accelerator, config, seed)``, where ``config`` is an instance of ``cls.config_type`` (a
-    frozen dataclass, see :mod:`memristor_bdnn.config`) and ``seed`` an int.
+    frozen dataclass with the option ``n_inputs``, see :mod:`memristor_bdnn.config`) and ``seed`` an int.
+    :class:`memristor_bdnn.learners.base.BaseLearner` has all of it but the method.
     """
 
     name: str
     config: Any
     accelerator: Accelerator
     n_inputs: int
-    """Width of x: 11 for pouring."""
+    """Width of x, the option of the same name: 11 for pouring."""
 
     def fit(
         self,

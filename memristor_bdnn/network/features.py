@@ -1,4 +1,4 @@
-"""Changes of variables in front of a network, found by import path so that no skill is named here."""
+"""Changes of variables in front of a network, found by import path so that no skill is imported here."""
 
 from __future__ import annotations
 
@@ -14,16 +14,27 @@ from memristor_bdnn.errors import ConfigError
 FloatArray = npt.NDArray[np.floating[Any]]
 FeatureMap = Callable[[FloatArray], FloatArray]
 
+MOVED = {"memristor_bdnn.pouring.lip": "memristor_bdnn.skills.pouring.lip"}
+"""Modules that checkpoints and YAML files of before name by where they were then."""
+
+
+def current_name(path: str) -> str:
+    """The path "module:function" with a module that has moved under its present name; others unchanged."""
+    module, separator, name = path.partition(":")
+    return MOVED.get(module, module) + separator + name
+
 
 def feature_map(path: str) -> FeatureMap:
     """The function "module:name" that maps inputs (n, d) to features (n, k); "" is the identity.
+
+    A module that has moved is found under its old name too.
 
     Raises:
         ConfigError: no such module or function.
     """
     if not path:
         return _identity
-    module, separator, name = path.partition(":")
+    module, separator, name = current_name(path).partition(":")
     if not separator:
         raise ConfigError(
             f"features = {path!r}: expected module:function, such as memristor_bdnn.skills.pouring.lip:lip_features"

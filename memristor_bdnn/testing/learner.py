@@ -48,6 +48,12 @@ class LearnerConformance:
         chips = accelerator.create("simulated", preset=self.preset, seed=seed)
         return learners.create(self.learner, chips, {**self.options, **changes}, seed)
 
+    def wide(self, n_inputs: int, seed: int = 0) -> Learner:
+        """A fresh learner of another width; a feature map, which is made for one width, is left out."""
+        fields = {field.name for field in dataclasses.fields(learners.learner_class(self.learner).config_type)}
+        assert "n_inputs" in fields, "the configuration needs the option n_inputs, the width of x"
+        return self.make(seed, n_inputs=n_inputs, **({"features": ""} if "features" in fields else {}))
+
     def task(self, learner: Learner, n: int = 120, seed: int = 1) -> tuple[Array, Array]:
         """Rows (n, n_inputs) in [-1, 1] and labels (n,) of a linear rule."""
         x = np.random.default_rng(seed).uniform(-1, 1, (n, learner.n_inputs))
@@ -96,6 +102,39 @@ class LearnerConformance:
         report = learner.fit(*self.task(learner))
         self._check_report(report)
         assert self.score(learner) >= self.accuracy
+
+    @pytest.mark.parametrize("n_inputs", [1, 3, 6])
+    def test_the_width_of_x_is_an_option(self, n_inputs: int) -> None:
+        """A learner made for another skill's inputs learns a rule of all of them."""
+        learner = self.wide(n_inputs)
+        assert learner.n_inputs == learner.config.n_inputs == n_inputs
+        learner.fit(*self.task(learner))
+        assert self.score(learner) >= self.accuracy
+
+    def test_rows_of_another_width_are_refused(self) -> None:
+        """The error names the width given and the option, in every method that takes rows."""
+        learner = self.wide(3)
+        x, y = self.task(learner)
+        learner.fit(x, y)
+        for width in (2, 4, 11):
+            rows = np.zeros((len(x), width))
+            for call in (lambda r: learner.fit(r, y), lambda r: learner.learn(r, y), learner.predict):
+                with pytest.raises(ConfigError) as refused:
+                    call(rows)
+                assert f"{width}" in str(refused.value) and "n_inputs" in str(refused.value), refused.value
+                assert "3" in str(refused.value), refused.value
+        assert self.score(learner) >= self.accuracy
+
+    def test_a_checkpoint_of_another_width_is_refused_before_anything_changes(self, tmp_path: Path) -> None:
+        """The error names the option and both values; learner and chips stay as they were, bit for bit."""
+        narrow, wide = self.wide(3), self.wide(4, seed=1)
+        for learner in (narrow, wide):
+            learner.fit(*self.task(learner))
+        narrow.save(tmp_path / "narrow.npz")
+        before = wide.save(tmp_path / "before.npz")
+        with pytest.raises(ConfigError, match=r"n_inputs.*3.*4"):
+            wide.load(tmp_path / "narrow.npz")
+        assert wide.save(tmp_path / "after.npz") == before
 
     def test_learn_goes_on_from_the_present_states(self) -> None:
         """In situ learning on more labels keeps or improves what was learned."""
@@ -224,6 +263,28 @@ class LearnerConformance:
         np.savez(tmp_path / "other.npz", a=np.zeros(3))
         with pytest.raises(ConfigError):
             self.make().load(tmp_path / "other.npz")
+
+    def test_incomplete_checkpoint_is_refused_by_name_before_anything_changes(self, tmp_path: Path) -> None:
+        """Every array of the learner is needed: the error names the one missing, or not finite."""
+        learner = self.trained()
+        learner.save(tmp_path / "whole.npz")
+        with np.load(tmp_path / "whole.npz", allow_pickle=False) as archive:
+            whole = {name: archive[name] for name in archive.files}
+        other = self.trained(seed=1)
+        before = other.save(tmp_path / "before.npz")
+        apart = ("format", "config", *getattr(learner, "optional", ()))
+        own = [key for key in whole if not key.startswith("accelerator.") and key not in apart]
+        damaged = [(key, {k: v for k, v in whole.items() if k != key}) for key in own]
+        for key in own:
+            if whole[key].dtype.kind == "f" and whole[key].size:
+                bad = whole[key].copy()
+                bad.reshape(-1)[0] = np.nan
+                damaged.append((key, {**whole, key: bad}))
+        for key, content in damaged:
+            np.savez(tmp_path / "damaged.npz", **content)  # type: ignore[arg-type]
+            with pytest.raises(ConfigError, match=key):
+                other.load(tmp_path / "damaged.npz")
+            assert other.save(tmp_path / "after.npz") == before
 
     @staticmethod
     def _check_report(report: LearnReport) -> None:

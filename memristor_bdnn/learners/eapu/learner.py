@@ -3,43 +3,30 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from memristor_bdnn.accelerator.protocol import Accelerator
-from memristor_bdnn.config import check, option
+from memristor_bdnn.config import option
 from memristor_bdnn.errors import ConfigError
-from memristor_bdnn.learners import checkpoint
-from memristor_bdnn.learners.checks import check_inputs, check_labels
+from memristor_bdnn.learners.base import Arrays, BaseLearner, LearnerConfig, Watch, softened
 from memristor_bdnn.learners.eapu.rule import probabilistic_update
-from memristor_bdnn.learners.protocol import (
-    CancelCallback,
-    LearnProgress,
-    LearnReport,
-    Prediction,
-    ProgressCallback,
-)
+from memristor_bdnn.learners.protocol import LearnReport
 from memristor_bdnn.network import exsitu
 from memristor_bdnn.network.bayesian import layer_shapes
 from memristor_bdnn.network.chains import Chains
-from memristor_bdnn.network.features import feature_map, feature_width
-from memristor_bdnn.network.scaling import InputScaler
-from memristor_bdnn.state import pack_rng, restore_rng
 
 FloatArray = npt.NDArray[np.floating[Any]]
-CHECKPOINT = "memristor_bdnn.eapu/1"
 
 
 @dataclass(frozen=True)
-class EaPUConfig:
+class EaPUConfig(LearnerConfig):
     """Options of the EaPU learner; P = paper, D = measured by us."""
 
-    n_inputs: int = option(11, "width of x", low=1, high=100_000)
-    features: str = option("", "change of variables in front of the network, as module:function; empty for none")
     hidden: tuple[int, ...] = option((24,), "units of the hidden layers", low=1, high=10_000, source="D")
     devices_per_weight: int = option(3, "memristors whose currents add up to one weight", low=1, high=16)
     networks: int = option(
@@ -51,8 +38,6 @@ class EaPUConfig:
     scale_ua: float | None = option(
         None, "current per unit of weight; empty: the window spans weights from -4.9 to 4.9", low=1e-3, unit="uA"
     )
-    input_bits: int = option(8, "bits of the input DAC; 0 does not quantise", low=0, high=16)
-    input_span: float = option(2.5, "clipping of standardised inputs, SD", low=0.1, high=100.0)
 
     learning_rate: float = option(0.02, "Adam step, in units of weight", low=1e-6, high=10.0, source="D")
     reads: int = option(4, "reads of all cells per step", low=1, high=1000, source="D")
@@ -72,13 +57,13 @@ class EaPUConfig:
     ex_situ: exsitu.ExSituConfig = field(default_factory=lambda: exsitu.ExSituConfig(initial_sd=0.8))
 
     def __post_init__(self) -> None:
-        """Validate every field."""
-        check(self)
+        """Validate every field, and that there is a hidden layer."""
+        super().__post_init__()
         if not self.hidden:
             raise ConfigError("EaPUConfig.hidden = (): at least one hidden layer is needed")
 
 
-class EaPULearner:
+class EaPULearner(BaseLearner):
     """Error-aware probabilistic update: Adam in place, writing few cells, none by less than its writing error.
 
     Works on any accelerator that offers write-verify. The predictive spread is the read noise and the
@@ -95,21 +80,19 @@ class EaPULearner:
 
     config_type = EaPUConfig
     name = "eapu"
+    checkpoint = "memristor_bdnn.eapu/1"
+    growing = ("memory",)
+    config: EaPUConfig
 
     def __init__(self, accelerator: Accelerator, config: EaPUConfig | None = None, seed: int = 0) -> None:
-        self.config = cfg = config or EaPUConfig()
-        self.accelerator = accelerator
-        self.n_inputs = cfg.n_inputs
-        self.features = feature_map(cfg.features)
+        super().__init__(accelerator, config, seed)
+        cfg = self.config
         low, high = accelerator.preset.window_ua
         devices = cfg.devices_per_weight
         offset = devices * (low + high) / 2 if cfg.offset_ua is None else cfg.offset_ua
         scale = devices * (high - low) / (2 * 4.91) if cfg.scale_ua is None else cfg.scale_ua
-        width = feature_width(self.features, self.n_inputs)
-        self.network = Chains(layer_shapes(width, cfg.hidden, devices=devices), offset, scale, cfg.networks)
+        self.network = Chains(layer_shapes(self.n_features, cfg.hidden, devices=devices), offset, scale, cfg.networks)
         accelerator.allocate(self.network.n_cells)
-        self.rng = np.random.default_rng(seed)
-        self.scaler: InputScaler | None = None
         self.writing_sd_ua = cfg.writing_sd_ua or 0.0
         self.memory: deque[FloatArray] = deque(maxlen=cfg.memory_rounds)
         self.iterations = self.updates = self.pulses = 0
@@ -125,54 +108,32 @@ class EaPULearner:
         """N_up: programming pulses per device and iteration of in situ learning."""
         return self.pulses / max(self.network.n_cells * self.iterations, 1)
 
-    def fit(
-        self,
-        x: FloatArray,
-        y: FloatArray,
-        progress: ProgressCallback | None = None,
-        cancelled: CancelCallback | None = None,
-    ) -> LearnReport:
+    def _fit(self, x: FloatArray, y: FloatArray, watch: Watch) -> LearnReport:
         """Train ex situ on x (n, n_inputs), y (n,), write-verify the states, and measure the writing error."""
-        x = check_inputs(x, self.n_inputs)
-        y = check_labels(y, len(x))
         cfg = self.config
-        self.scaler = InputScaler.fit(self.features(x), cfg.input_bits, cfg.input_span)
-
-        def on_epoch(epoch: int, loss: float, accuracy: float, pulses: int) -> bool:
-            if progress is not None:
-                progress(LearnProgress(epoch + 1, cfg.ex_situ.epochs, loss, accuracy, pulses))
-            return cancelled is not None and cancelled()
-
+        self._fit_scaler(x)
         result = exsitu.train(
             self.network,
             self.accelerator.preset,
             self._scaled(x),
-            self._targets(y),
+            softened(y, cfg.softness),
             cfg.ex_situ,
             self.rng,
-            on_epoch=on_epoch,
+            on_epoch=watch.of(cfg.ex_situ.epochs),
         )
         written = self.accelerator.write_verify(result.states)
         self.writing_sd_ua = written.sd_error_ua if cfg.writing_sd_ua is None else cfg.writing_sd_ua
         self._adam = exsitu.Adam(self.network.n_weights, cfg.learning_rate)
         self.memory.clear()
-        accuracy = float(((self.predict(x, cfg.reads).mean > 0.5) == (y > 0.5)).mean())
+        accuracy = self._accuracy(x, y, cfg.reads)
         return LearnReport(len(result.history), result.loss, accuracy, written.pulses, result.history)
 
-    def learn(
-        self,
-        x: FloatArray,
-        y: FloatArray,
-        progress: ProgressCallback | None = None,
-        cancelled: CancelCallback | None = None,
-    ) -> LearnReport:
+    def _learn(self, x: FloatArray, y: FloatArray, watch: Watch) -> LearnReport:
         """Train in situ on all labels x (n, n_inputs), y (n,), from the present device states."""
-        x = check_inputs(x, self.n_inputs)
-        y = check_labels(y, len(x))
         cfg = self.config
         if self.scaler is None:
-            self.scaler = InputScaler.fit(self.features(x), cfg.input_bits, cfg.input_span)
-        rows, targets, truth = self._scaled(x), self._targets(y), y > 0.5
+            self._fit_scaler(x)
+        rows, targets, truth = self._scaled(x), softened(y, cfg.softness), y > 0.5
         history: list[float] = []
         loss, streak, before = 0.0, 0, self.pulses
         for epoch in range(cfg.max_epochs):
@@ -183,64 +144,35 @@ class EaPULearner:
             streak = streak + 1 if history[-1] >= cfg.stop_accuracy else 0
             if streak < cfg.stop_patience:
                 self._update(currents.mean(axis=0), result.gradient[0] / len(x))
-            if progress is not None:
-                progress(LearnProgress(epoch + 1, cfg.max_epochs, loss, history[-1], self.pulses - before))
-            if streak >= cfg.stop_patience or (cancelled is not None and cancelled()):
+            stop = watch(epoch + 1, cfg.max_epochs, loss, history[-1], self.pulses - before)
+            if stop or streak >= cfg.stop_patience:
                 break
         if cfg.memory_rounds:
             self.memory.append(self.network.flat_weights(self.accelerator.read(cfg.memory_reads)))
         return LearnReport(len(history), loss, history[-1], self.pulses - before, tuple(history))
 
-    def predict(self, x: FloatArray, samples: int = 20) -> Prediction:
-        """Success probability of candidates x (n, n_inputs) from ``samples`` live reads, plus the memory's."""
-        if samples < 1:
-            raise ConfigError(f"samples = {samples}: at least 1 read is needed")
-        x = check_inputs(x, self.n_inputs, rows=0)
-        if self.scaler is None:
-            raise ConfigError("this learner has no data yet: call fit or learn (or load a checkpoint) first")
+    def _samples(self, x: FloatArray, samples: int) -> FloatArray:
+        """Success probabilities from ``samples`` live reads, then from the memory's."""
         flat = self.network.flat_weights(self.accelerator.read(samples))
         if self.memory:
             flat = np.concatenate([flat, *self.memory])
-        p = self.network.forward_flat(self._scaled(x), flat)
-        return Prediction(p.mean(axis=0), p.std(axis=0), p)
+        return self.network.forward_flat(self._scaled(x), flat)
 
-    def save(self, path: str | Path) -> str:
-        """Write learner and accelerator state (.npz without objects); returns its SHA-256."""
-        arrays: dict[str, npt.NDArray[Any]] = {
-            "rng": pack_rng(self.rng),
+    def _state(self) -> Arrays:
+        return {
             "adam_first": self._adam.first,
             "adam_second": self._adam.second,
             "counters": np.array([self._adam.steps, self.iterations, self.updates, self.pulses], np.int64),
             "writing_sd_ua": np.array(self.writing_sd_ua),
             "memory": np.array(list(self.memory), np.float32),
         }
-        if self.scaler is not None:
-            arrays["scaler_mean"], arrays["scaler_sd"] = self.scaler.mean, self.scaler.sd
-        return checkpoint.save(path, CHECKPOINT, self.config, self.accelerator, arrays)
 
-    def load(self, path: str | Path) -> str:
-        """Restore :meth:`save` bit-exactly; returns the file's SHA-256. Raises ConfigError if it does not fit."""
-        arrays, digest = checkpoint.load(path, CHECKPOINT, self.config, self.accelerator)
-        restore_rng(self.rng, arrays["rng"])
+    def _restore(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
         self._adam.first, self._adam.second = arrays["adam_first"], arrays["adam_second"]
         self._adam.steps, self.iterations, self.updates, self.pulses = (int(v) for v in arrays["counters"])
         self.writing_sd_ua = float(arrays["writing_sd_ua"])
         self.memory.clear()
         self.memory.extend(arrays["memory"])
-        self.scaler = None
-        if "scaler_mean" in arrays:
-            self.scaler = InputScaler(
-                arrays["scaler_mean"], arrays["scaler_sd"], self.config.input_bits, self.config.input_span
-            )
-        return digest
-
-    def _scaled(self, x: FloatArray) -> FloatArray:
-        assert self.scaler is not None
-        return self.scaler(self.features(x))
-
-    def _targets(self, y: FloatArray) -> FloatArray:
-        hard = (y > 0.5).astype(np.float64)
-        return hard + self.config.softness * (y - hard)
 
     def _update(self, current_ua: FloatArray, gradient: FloatArray) -> None:
         """One Adam step on the weights, of which a few reach one device each, with verification."""

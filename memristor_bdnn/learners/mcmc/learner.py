@@ -2,40 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from memristor_bdnn.accelerator.protocol import Accelerator
-from memristor_bdnn.config import check, option
-from memristor_bdnn.errors import CapacityError, ConfigError, UnsupportedError
-from memristor_bdnn.learners import checkpoint
-from memristor_bdnn.learners.checks import check_inputs, check_labels
+from memristor_bdnn.config import option
+from memristor_bdnn.errors import CapacityError, UnsupportedError
+from memristor_bdnn.learners.base import Arrays, BaseLearner, LearnerConfig, Watch, softened
 from memristor_bdnn.learners.mcmc.models import Logistic, Model, Network, sigmoid
-from memristor_bdnn.learners.protocol import (
-    CancelCallback,
-    LearnProgress,
-    LearnReport,
-    Prediction,
-    ProgressCallback,
-)
-from memristor_bdnn.network.features import feature_map, feature_width
-from memristor_bdnn.network.scaling import InputScaler
-from memristor_bdnn.state import pack_rng, restore_rng
+from memristor_bdnn.learners.protocol import LearnReport
 
 FloatArray = npt.NDArray[np.floating[Any]]
-CHECKPOINT = "memristor_bdnn.mcmc/1"
 
 
 @dataclass(frozen=True)
-class MCMCConfig:
+class MCMCConfig(LearnerConfig):
     """Options of the MCMC learner; P = paper, D = measured by us."""
 
-    n_inputs: int = option(11, "width of x", low=1, high=100_000)
-    features: str = option("", "change of variables in front of the model, as module:function; empty for none")
     expansion: str = option(
         "squares", "what the model sees of its inputs besides a constant 1", choices=("linear", "squares"), source="D"
     )
@@ -61,8 +48,6 @@ class MCMCConfig:
     softness: float = option(
         0.0, "0 learns bits (y > 0.5), 1 the given probabilities, linear between", low=0.0, high=1.0, source="D"
     )
-    input_bits: int = option(8, "bits of the input DAC; 0 does not quantise", low=0, high=16)
-    input_span: float = option(2.5, "clipping of standardised inputs, SD", low=0.1, high=100.0)
     writing: str = option(
         "auto",
         "blind: the device's spread makes the proposal (published); verified: the host draws it and write-verify "
@@ -71,12 +56,8 @@ class MCMCConfig:
     )
     proposal_sd_ua: float = option(0.2, "SD of a proposal drawn by the host, per device", low=0.0, unit="uA")
 
-    def __post_init__(self) -> None:
-        """Validate every field."""
-        check(self)
 
-
-class MCMCLearner:
+class MCMCLearner(BaseLearner):
     """Metropolis-Hastings on rows of memristors: each row a model, its spread the proposal, its counter the weight.
 
     Args:
@@ -90,22 +71,20 @@ class MCMCLearner:
 
     config_type = MCMCConfig
     name = "mcmc"
+    checkpoint = "memristor_bdnn.mcmc/1"
+    growing = ("order", "spare")
+    config: MCMCConfig
 
     def __init__(self, accelerator: Accelerator, config: MCMCConfig | None = None, seed: int = 0) -> None:
-        self.config = cfg = config or MCMCConfig()
-        self.accelerator = accelerator
-        self.n_inputs = cfg.n_inputs
-        self.features = feature_map(cfg.features)
-        raw = feature_width(self.features, self.n_inputs)
-        width = (2 * raw if cfg.expansion == "squares" else raw) + 1
+        super().__init__(accelerator, config, seed)
+        cfg = self.config
+        width = (2 * self.n_features if cfg.expansion == "squares" else self.n_features) + 1
         low, high = accelerator.preset.window_ua
         scale = cfg.weight_span / (high - low)
         self.model: Model = Logistic(scale) if cfg.model == "logistic" else Network(cfg.hidden, scale)
         self.pairs = self.model.parameters(width)
         self._allocate(cfg.rows + cfg.spare_rows)
-        self.rng = np.random.default_rng(seed)
-        self.scaler: InputScaler | None = None
-        self.square_mean: FloatArray = np.zeros(raw)
+        self.square_mean: FloatArray = np.zeros(self.n_features)
         self.verified = cfg.writing == "verified"
         self.spare = list(range(cfg.spare_rows))
         self.order: list[int] = []
@@ -124,16 +103,8 @@ class MCMCLearner:
             )
         self.accelerator.allocate(needed)
 
-    def fit(
-        self,
-        x: FloatArray,
-        y: FloatArray,
-        progress: ProgressCallback | None = None,
-        cancelled: CancelCallback | None = None,
-    ) -> LearnReport:
+    def _fit(self, x: FloatArray, y: FloatArray, watch: Watch) -> LearnReport:
         """Start a new chain on x (n, n_inputs), y (n,): burn in, then fill every row."""
-        x = check_inputs(x, self.n_inputs)
-        y = check_labels(y, len(x))
         self._fit_inputs(x)
         cfg = self.config
         self.counters[:] = 0
@@ -145,41 +116,28 @@ class MCMCLearner:
         self._current_ua = self._read(first)
         self.order.append(first)
         self.counters[first] = 1
-        return self._walk(x, y, cfg.burn_in + cfg.rows, before, progress, cancelled)
+        return self._walk(x, y, cfg.burn_in + cfg.rows, before, watch)
 
-    def learn(
-        self,
-        x: FloatArray,
-        y: FloatArray,
-        progress: ProgressCallback | None = None,
-        cancelled: CancelCallback | None = None,
-    ) -> LearnReport:
+    def _learn(self, x: FloatArray, y: FloatArray, watch: Watch) -> LearnReport:
         """Go on with the chain under all labels x (n, n_inputs), y (n,), replacing the oldest rows."""
         if not self.order:
-            return self.fit(x, y, progress, cancelled)
-        x = check_inputs(x, self.n_inputs)
-        y = check_labels(y, len(x))
-        return self._walk(x, y, self.config.rows_per_round, self._pulses(), progress, cancelled)
+            return self._fit(x, y, watch)
+        return self._walk(x, y, self.config.rows_per_round, self._pulses(), watch)
 
-    def predict(self, x: FloatArray, samples: int = 20) -> Prediction:
-        """Success probability of candidates x (n, n_inputs) from ``samples`` rows, drawn in proportion to C_n."""
-        if samples < 1:
-            raise ConfigError(f"samples = {samples}: at least 1 row is needed")
-        x = check_inputs(x, self.n_inputs, rows=0)
-        if not self.order:
-            raise ConfigError("this learner has no data yet: call fit or learn (or load a checkpoint) first")
+    def _samples(self, x: FloatArray, samples: int) -> FloatArray:
+        """Success probabilities from ``samples`` rows, drawn in proportion to C_n."""
         inputs = self._inputs(x)
         weights = np.cumsum(self.counters[self.order]).astype(np.float64)
         points = (np.arange(samples) + self.rng.random()) / samples * weights[-1]
         rows = np.asarray(self.order)[np.minimum(np.searchsorted(weights, points), len(weights) - 1)]
         currents = np.stack([self._read(int(row)) for row in rows])
-        p = sigmoid(self.model.logits(inputs, self._parameters(currents).astype(np.float32)))
-        return Prediction(p.mean(axis=0), p.std(axis=0), p)
+        return sigmoid(self.model.logits(inputs, self._parameters(currents).astype(np.float32)))
 
-    def save(self, path: str | Path) -> str:
-        """Write learner and accelerator state (.npz without objects); returns its SHA-256."""
-        arrays: dict[str, npt.NDArray[Any]] = {
-            "rng": pack_rng(self.rng),
+    def _ready(self) -> bool:
+        return bool(self.order)
+
+    def _state(self) -> Arrays:
+        return {
             "order": np.array(self.order, np.int64),
             "spare": np.array(self.spare, np.int64),
             "row_counters": self.counters,
@@ -187,25 +145,13 @@ class MCMCLearner:
             "current_ua": self._current_ua,
             "square_mean": self.square_mean,
         }
-        if self.scaler is not None:
-            arrays["scaler_mean"], arrays["scaler_sd"] = self.scaler.mean, self.scaler.sd
-        return checkpoint.save(path, CHECKPOINT, self.config, self.accelerator, arrays)
 
-    def load(self, path: str | Path) -> str:
-        """Restore :meth:`save` bit-exactly; returns the file's SHA-256. Raises ConfigError if it does not fit."""
-        arrays, digest = checkpoint.load(path, CHECKPOINT, self.config, self.accelerator)
-        restore_rng(self.rng, arrays["rng"])
+    def _restore(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
         self.order, self.spare = arrays["order"].tolist(), arrays["spare"].tolist()
         self.counters = arrays["row_counters"]
         self.proposals, self.accepted, verified = (int(v) for v in arrays["totals"])
         self.verified = bool(verified)
         self._current_ua, self.square_mean = arrays["current_ua"], arrays["square_mean"]
-        self.scaler = None
-        if "scaler_mean" in arrays:
-            self.scaler = InputScaler(
-                arrays["scaler_mean"], arrays["scaler_sd"], self.config.input_bits, self.config.input_span
-            )
-        return digest
 
     def _walk(
         self,
@@ -213,14 +159,12 @@ class MCMCLearner:
         y: FloatArray,
         wanted: int,
         pulses_before: int,
-        progress: ProgressCallback | None,
-        cancelled: CancelCallback | None,
+        watch: Watch,
     ) -> LearnReport:
         """Accept ``wanted`` rows, or as many as the proposals allow; an epoch is one writing of the spare rows."""
         cfg = self.config
         inputs, truth = self._inputs(x), y > 0.5
-        hard = truth.astype(np.float64)
-        targets = hard + cfg.softness * (y - hard)
+        targets = softened(y, cfg.softness)
         present, logits = self._log_posterior(inputs, targets, self._current_ua)
         history: list[float] = []
         accepted = proposals = 0
@@ -237,14 +181,11 @@ class MCMCLearner:
                     break
                 self.counters[self.order[-1]] += 1
             history.append(float(((logits > 0) == truth).mean()))
-            if progress is not None:
-                done = LearnProgress(accepted, wanted, -present, history[-1], self._pulses() - pulses_before)
-                progress(done)
-            if cancelled is not None and cancelled():
+            if watch(accepted, wanted, -present, history[-1], self._pulses() - pulses_before):
                 break
         self.proposals += proposals
         self.accepted += accepted
-        accuracy = float(((self.predict(x).mean > 0.5) == truth).mean())
+        accuracy = self._accuracy(x, y)
         return LearnReport(len(history), -present, accuracy, self._pulses() - pulses_before, tuple(history))
 
     def _move(self, row: int, currents: FloatArray) -> None:
@@ -298,14 +239,12 @@ class MCMCLearner:
         self.accelerator.write_verify(target, mask)
 
     def _fit_inputs(self, x: FloatArray) -> None:
-        made = self.features(x)
-        self.scaler = InputScaler.fit(made, self.config.input_bits, self.config.input_span)
-        self.square_mean = (self.scaler(made).astype(np.float64) ** 2).mean(axis=0)
+        self._fit_scaler(x)
+        self.square_mean = (self._scaled(x).astype(np.float64) ** 2).mean(axis=0)
 
     def _inputs(self, x: FloatArray) -> FloatArray:
         """Model inputs: standardised features, their centred squares (halved) where asked for, and a 1."""
-        assert self.scaler is not None
-        z = self.scaler(self.features(x)).astype(np.float64)
+        z = self._scaled(x).astype(np.float64)
         parts = [z, np.ones((len(z), 1))]
         if self.config.expansion == "squares":
             parts.insert(1, (z**2 - self.square_mean) / 2)

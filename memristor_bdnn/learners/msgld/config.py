@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from memristor_bdnn.config import check, option
+from memristor_bdnn.config import option
 from memristor_bdnn.errors import ConfigError
+from memristor_bdnn.learners.base import LearnerConfig
 from memristor_bdnn.network.exsitu import ExSituConfig
 
 
 @dataclass(frozen=True)
-class MSGLDConfig:
+class MSGLDConfig(LearnerConfig):
     """Options of in situ Bayesian learning; P = paper, C = authors' code, D = measured by us."""
 
-    n_inputs: int = option(11, "width of x", low=1, high=100_000, source="P")
-    features: str = option(
-        "", "change of variables in front of the network, as module:function; empty for none", source="D"
-    )
     hidden: tuple[int, ...] = option((50, 50), "units of the hidden layers", low=1, high=10_000, source="P")
     chains: int = option(
         1,
@@ -33,8 +30,6 @@ class MSGLDConfig:
         "after deployment shift the offset by the measured mean write error, as was done for the chips",
         source="D",
     )
-    input_bits: int = option(8, "bits of the input DAC; 0 does not quantise", low=0, high=16, source="C")
-    input_span: float = option(2.5, "clipping of standardised inputs, SD", low=0.1, high=100.0, source="C")
 
     reads: int = option(10, "reads of all cells per step (M of the loss)", low=1, high=1000, source="C")
     evaluations: int = option(
@@ -118,7 +113,7 @@ class MSGLDConfig:
 
     def __post_init__(self) -> None:
         """Validate fields, and those that depend on each other."""
-        check(self)
+        super().__post_init__()
         if self.reads % self.evaluations:
             raise ConfigError(
                 f"MSGLDConfig.reads = {self.reads}: must be a multiple of evaluations = {self.evaluations}"

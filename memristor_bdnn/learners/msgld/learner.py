@@ -2,41 +2,27 @@
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
-import json
 from collections import deque
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from memristor_bdnn.accelerator.protocol import Accelerator
-from memristor_bdnn.errors import ConfigError
-from memristor_bdnn.learners.checks import check_inputs, check_labels
+from memristor_bdnn.learners.base import Arrays, BaseLearner, Watch
 from memristor_bdnn.learners.msgld.config import MSGLDConfig
 from memristor_bdnn.learners.msgld.insitu import InSituTrainer
-from memristor_bdnn.learners.protocol import (
-    CancelCallback,
-    LearnProgress,
-    LearnReport,
-    Prediction,
-    ProgressCallback,
-)
+from memristor_bdnn.learners.protocol import LearnReport
 from memristor_bdnn.network import exsitu
 from memristor_bdnn.network.bayesian import layer_shapes
 from memristor_bdnn.network.chains import Chains
-from memristor_bdnn.network.features import feature_map, feature_width
-from memristor_bdnn.network.scaling import InputScaler
-from memristor_bdnn.state import load_npz, pack_json, pack_rng, restore_rng, save_npz, unpack_json
 
 FloatArray = npt.NDArray[np.floating[Any]]
 ANCHOR_READS = 16
-CHECKPOINT = "memristor_bdnn.msgld/2"
 
 
-class MSGLD:
+class MSGLD(BaseLearner):
     """Memristor stochastic-gradient Langevin dynamics: marked weights get single pulses, reads are samples.
 
     Args:
@@ -50,18 +36,16 @@ class MSGLD:
 
     config_type = MSGLDConfig
     name = "msgld"
+    checkpoint = "memristor_bdnn.msgld/2"
+    optional = ("anchor",)
+    growing = ("replay_x", "replay_y", "memory")
+    config: MSGLDConfig
 
     def __init__(self, accelerator: Accelerator, config: MSGLDConfig | None = None, seed: int = 0) -> None:
-        self.config = config or MSGLDConfig()
-        self.accelerator = accelerator
-        self.n_inputs = self.config.n_inputs
-        self.features = feature_map(self.config.features)
-        width = feature_width(self.features, self.n_inputs)
-        shapes = layer_shapes(width, self.config.hidden, devices=self.config.devices_per_weight)
+        super().__init__(accelerator, config, seed)
+        shapes = layer_shapes(self.n_features, self.config.hidden, devices=self.config.devices_per_weight)
         self.network = Chains(shapes, self.config.offset_ua, self.config.scale_ua, self.config.chains)
         accelerator.allocate(self.network.n_cells)
-        self.rng = np.random.default_rng(seed)
-        self.scaler: InputScaler | None = None
         self.memory: deque[FloatArray] = deque(maxlen=self.config.memory_samples)
         self.trainer = InSituTrainer(self.network, accelerator, self.config, self.rng, self._remember)
         self._samples_kept = 0
@@ -70,29 +54,14 @@ class MSGLD:
         self._deployment_odds = self._label_odds = 1.0
         self._replay: tuple[FloatArray, FloatArray] = (np.zeros((0, self.n_inputs)), np.zeros(0))
 
-    def fit(
-        self,
-        x: FloatArray,
-        y: FloatArray,
-        progress: ProgressCallback | None = None,
-        cancelled: CancelCallback | None = None,
-    ) -> LearnReport:
+    def _fit(self, x: FloatArray, y: FloatArray, watch: Watch) -> LearnReport:
         """Train ex situ from scratch on x (n, n_inputs), y (n,) in [0, 1], then write-verify the states."""
-        x = check_inputs(x, self.n_inputs)
-        y = check_labels(y, len(x))
         cfg = self.config
-        self.scaler = InputScaler.fit(self.features(x), cfg.input_bits, cfg.input_span)
+        self._fit_scaler(x)
         self._forget()
         self._set_deployment_odds(y)
         self._set_label_odds(y)
         self.network.offset = cfg.offset_ua
-        total = cfg.ex_situ.epochs
-
-        def on_epoch(epoch: int, loss: float, accuracy: float, pulses: int) -> bool:
-            if progress is not None:
-                progress(LearnProgress(epoch + 1, total, loss, accuracy, pulses))
-            return cancelled is not None and cancelled()
-
         result = exsitu.train(
             self.network,
             self.accelerator.preset,
@@ -101,7 +70,7 @@ class MSGLD:
             cfg.ex_situ,
             self.rng,
             kl=exsitu.gaussian_kl(self.network, cfg.kl_layers, cfg.prior_sd, cfg.beta),
-            on_epoch=on_epoch,
+            on_epoch=watch.of(cfg.ex_situ.epochs),
         )
         written = self.accelerator.write_verify(result.states)
         self.network.offset = cfg.offset_ua
@@ -115,21 +84,14 @@ class MSGLD:
         self._labels_learned = 0
         keep = self.rng.permutation(len(x))[: cfg.replay_rows]
         self._replay = (x[keep].copy(), y[keep].copy())
-        return LearnReport(len(result.history), result.loss, self._accuracy(x, y), written.pulses, result.history)
+        accuracy = self._accuracy(x, y, cfg.reads)
+        return LearnReport(len(result.history), result.loss, accuracy, written.pulses, result.history)
 
-    def learn(
-        self,
-        x: FloatArray,
-        y: FloatArray,
-        progress: ProgressCallback | None = None,
-        cancelled: CancelCallback | None = None,
-    ) -> LearnReport:
+    def _learn(self, x: FloatArray, y: FloatArray, watch: Watch) -> LearnReport:
         """Train in situ on all labels x (n, n_inputs), y (n,), from the present device states."""
-        x = check_inputs(x, self.n_inputs)
-        y = check_labels(y, len(x))
         cfg = self.config
         if self.scaler is None:
-            self.scaler = InputScaler.fit(self.features(x), cfg.input_bits, cfg.input_span)
+            self._fit_scaler(x)
             self._set_label_odds(y)
             self._forget()
         if cfg.restart_marks and len(x) != self._labels_learned:
@@ -141,34 +103,19 @@ class MSGLD:
         def hits(probability: FloatArray) -> float:
             return float(((self._carried(probability[: len(truth)]) > 0.5) == truth).mean())
 
-        def on_epoch(epoch: int, loss: float, accuracy: float, pulses: int) -> bool:
-            if progress is not None:
-                progress(LearnProgress(epoch + 1, cfg.max_epochs, loss, accuracy, pulses))
-            return cancelled is not None and cancelled()
+        return self.trainer.run(rows, targets, hits, weight, watch.of(cfg.max_epochs))
 
-        return self.trainer.run(rows, targets, hits, weight, on_epoch)
-
-    def predict(self, x: FloatArray, samples: int = 20) -> Prediction:
-        """Success probability of candidates x (n, n_inputs) from ``samples`` live reads, plus the memory's."""
-        if samples < 1:
-            raise ConfigError(f"samples = {samples}: at least 1 read is needed")
-        x = check_inputs(x, self.n_inputs, rows=0)
-        if self.scaler is None:
-            raise ConfigError("this learner has no data yet: call fit or learn (or load a checkpoint) first")
+    def _samples(self, x: FloatArray, samples: int) -> FloatArray:
+        """Success probabilities from ``samples`` live reads, then from the memory's."""
         x = self._same(x)
         flat = self.network.flat_weights(self.accelerator.read(samples))
         p = self.network.forward_flat(self._scaled(x), flat)
         if self.memory:
             p = np.concatenate([p, self._remembered(x)])
-        p = self._carried(p)
-        return Prediction(p.mean(axis=0), p.std(axis=0), p)
+        return self._carried(p)
 
-    def save(self, path: str | Path) -> str:
-        """Write learner and accelerator state (.npz without objects); returns its SHA-256."""
-        arrays: dict[str, npt.NDArray[Any]] = {
-            "format": pack_json(CHECKPOINT),
-            "config": pack_json(_plain(self.config)),
-            "rng": pack_rng(self.rng),
+    def _state(self) -> Arrays:
+        arrays: Arrays = {
             "counters": np.array([self.trainer.epochs_done, self._labels_learned], dtype=np.int64),
             "odds": np.array([self._deployment_odds, self._label_odds]),
             "offset": np.array(self.network.offset),
@@ -181,28 +128,9 @@ class MSGLD:
         }
         if self.trainer.anchor is not None:
             arrays["anchor"] = self.trainer.anchor
-        if self.scaler is not None:
-            arrays["scaler_mean"], arrays["scaler_sd"] = self.scaler.mean, self.scaler.sd
-        for key, value in self.accelerator.state_dict().items():
-            arrays[f"accelerator.{key}"] = value
-        return save_npz(path, arrays)
+        return arrays
 
-    def load(self, path: str | Path) -> str:
-        """Restore :meth:`save` bit-exactly; returns the file's SHA-256.
-
-        Raises:
-            ConfigError: not such a checkpoint, made with other options, or of other hardware.
-        """
-        arrays = load_npz(path)
-        if "format" not in arrays or unpack_json(arrays["format"]) != CHECKPOINT:
-            raise ConfigError(f"{path} is not a checkpoint of the msgld learner (expected {CHECKPOINT})")
-        saved, own = unpack_json(arrays["config"]), _plain(self.config)
-        if saved != own:
-            differing = sorted(k for k in {*saved, *own} if saved.get(k) != own.get(k))
-            raise ConfigError(f"{path} was made with other options: {', '.join(differing)} differ; use the same")
-        prefix = "accelerator."
-        self.accelerator.load_state_dict({k[len(prefix) :]: v for k, v in arrays.items() if k.startswith(prefix)})
-        restore_rng(self.rng, arrays["rng"])
+    def _restore(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
         self.trainer.epochs_done, self._labels_learned = (int(v) for v in arrays["counters"])
         self._deployment_odds, self._label_odds = (float(v) for v in arrays["odds"])
         self.network.offset = float(arrays["offset"])
@@ -215,12 +143,6 @@ class MSGLD:
         self.memory.extend(arrays["memory"])
         self._samples_kept = len(self.memory)
         self._forget()
-        self.scaler = None
-        if "scaler_mean" in arrays:
-            self.scaler = InputScaler(
-                arrays["scaler_mean"], arrays["scaler_sd"], self.config.input_bits, self.config.input_span
-            )
-        return _sha256(path)
 
     def _forget(self) -> None:
         """Drop the predictions kept for repeated questions about the same candidates."""
@@ -246,8 +168,8 @@ class MSGLD:
         return old
 
     def _scaled(self, x: FloatArray) -> FloatArray:
-        assert self.scaler is not None
-        return self._seen[1] if x is self._seen[0] else self.scaler(self.features(x))
+        """Standardised features of x; those of the candidates asked about last time are kept."""
+        return self._seen[1] if x is self._seen[0] else super()._scaled(x)
 
     def _same(self, x: FloatArray) -> FloatArray:
         """The kept copy of x if it is the set of candidates asked about last time, else a new copy."""
@@ -281,9 +203,6 @@ class MSGLD:
         scale = self.config.label_noise
         return (y > 0.5).astype(np.float64) if scale == 0.0 else 1.0 / (1.0 + np.exp((1.0 - 2.0 * y) / scale))
 
-    def _accuracy(self, x: FloatArray, y: FloatArray) -> float:
-        return float(((self.predict(x, self.config.reads).mean > 0.5) == (y > 0.5)).mean())
-
     def training_rows(self, x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray | None]:
         """Scaled rows, targets and row weights, replayed rows last."""
         old_x, old_y = self._replay
@@ -301,13 +220,3 @@ def _odds(share: float) -> float:
     """Odds of a share; shares of few labels are kept away from 0 and 1."""
     share = min(max(share, 0.05), 0.95)
     return share / (1.0 - share)
-
-
-def _plain(config: Any) -> dict[str, Any]:
-    """A configuration as JSON would give it back (tuples become lists)."""
-    plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
-    return plain
-
-
-def _sha256(path: str | Path) -> str:
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
