@@ -8,8 +8,9 @@ import time
 import numpy as np
 import pytest
 
+from memristor_bdnn.accelerator.escim.attempts import AnswerLost, BoardError, NotExecuted
 from memristor_bdnn.accelerator.escim.board import Board, Pulse
-from memristor_bdnn.accelerator.escim.client import AnswerLost, BoardError, Client, ClientConfig, NotExecuted
+from memristor_bdnn.accelerator.escim.client import Client, ClientConfig
 from memristor_bdnn.accelerator.escim.safety import SafetyError
 from memristor_bdnn.accelerator.escim.wire import commands, packet
 from memristor_bdnn.accelerator.escim.wire.recording import Recorder, describe, exchanges, load

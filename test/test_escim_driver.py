@@ -7,8 +7,8 @@ import pytest
 
 from memristor_bdnn import accelerator
 from memristor_bdnn.accelerator.escim import selftest
+from memristor_bdnn.accelerator.escim.attempts import NotExecuted
 from memristor_bdnn.accelerator.escim.blocks import rectangles
-from memristor_bdnn.accelerator.escim.client import NotExecuted
 from memristor_bdnn.accelerator.escim.safety import Guard, SafetyError, SafetyLimits
 from memristor_bdnn.accelerator.escim.wire.commands import Command
 from memristor_bdnn.accelerator.escim.wire.layouts import Block, MapParameters

@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from memristor_bdnn.accelerator.escim.client import AnswerLost, BoardError, Client, ClientConfig, NotExecuted
+from memristor_bdnn.accelerator.escim.attempts import PASSING, BoardError, attempt, certainly_not_given
+from memristor_bdnn.accelerator.escim.client import Client, ClientConfig
 from memristor_bdnn.accelerator.escim.safety import Guard, SafetyError, SafetyLimits
 from memristor_bdnn.accelerator.escim.watch import MapWatcher
 from memristor_bdnn.accelerator.escim.wire import commands, packet, registers, scaling
@@ -124,16 +125,9 @@ class Board:
             AcceleratorError: unreachable, neither dialect, or firmware without checks where not allowed.
         """
         probe = commands.read_all(1)
-        frame = None
-        for attempt in range(self.config.retries + 1):
-            try:
-                frame = self.client.exchange_raw(probe)
-                if frame.error_code not in (ErrorCode.HEAD_CHECK, ErrorCode.PAYLOAD_CRC, ErrorCode.MAP_BUSY):
-                    break
-            except (NotExecuted, AnswerLost):
-                if attempt == self.config.retries:
-                    raise
-        assert frame is not None
+        frame = attempt(
+            lambda: self.client.exchange_raw(probe), self.config.retries, passing=lambda f: f.error_code in PASSING
+        )
         first: Codes | None = None
         if frame.command == Command.READ_ALL and not frame.error_code:
             self.dialect = Dialect.C
@@ -271,11 +265,8 @@ class Board:
         try:
             patience = MAP_TIMEOUT_S + MAP_TIMEOUT_PER_CELL_S * len(cells)
             self.client.request(request, patience if request.command == Command.MAP_ARRAY else None)
-        except NotExecuted:
-            self.guard.refund(chip, cells, pulses)
-            raise
-        except BoardError as error:
-            if error.code < ErrorCode.CFG_REG_FAILED:
+        except AcceleratorError as error:
+            if certainly_not_given(error):
                 self.guard.refund(chip, cells, pulses)
             raise
 
@@ -306,8 +297,10 @@ class Board:
         assert block.chip is not None
         rows = np.arange(block.bl, block.bl + block.n_bl)[:, None] * COLUMNS
         cells = (rows + np.arange(block.sl, block.sl + block.n_sl)).reshape(-1)
-        with MapWatcher(self, block.cells, progress, cancelled) as watcher:
-            if self._dialect() is Dialect.C:
+        dialect = self._dialect()
+        calls = (None, None) if self.dry_run else (progress, cancelled)
+        with MapWatcher(self.config, self.recorder, self.client.checks, block.cells, *calls) as watcher:
+            if dialect is Dialect.C:
                 request = MapArray.build(block, targets_ua, p).request()
             else:
                 self._select(block.chip)

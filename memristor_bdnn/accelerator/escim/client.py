@@ -1,8 +1,7 @@
 """One TCP connection to a board: one request in flight, deadlines, reconnection, nothing repeated blindly.
 
-The client says of every failure whether the request can have been executed: :class:`NotExecuted` (it
-cannot) or :class:`AnswerLost` (it may have been). Only the first, or a request that changes nothing,
-is tried again here.
+The client says of every failure whether the request can have been executed: NotExecuted (it cannot) or
+AnswerLost (it may have been). What is tried again here stands in :mod:`.attempts`.
 """
 
 from __future__ import annotations
@@ -14,29 +13,20 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from memristor_bdnn.accelerator.escim.attempts import (
+    REJECTED_CHECKS,
+    AnswerLost,
+    BoardError,
+    NotExecuted,
+    attempt,
+    may_repeat,
+    wait_s,
+)
 from memristor_bdnn.accelerator.escim.wire import packet
-from memristor_bdnn.accelerator.escim.wire.commands import ERROR_TEXT, Command, ErrorCode, Request, response_bytes
+from memristor_bdnn.accelerator.escim.wire.commands import Command, ErrorCode, Request, response_bytes
 from memristor_bdnn.accelerator.escim.wire.recording import Recorder
 from memristor_bdnn.config import check, option
 from memristor_bdnn.errors import AcceleratorError
-
-
-class BoardError(AcceleratorError):
-    """The board answered with an error code; ``code`` is its number."""
-
-    def __init__(self, request: Request, code: int) -> None:
-        text = ERROR_TEXT[ErrorCode(code)] if code in set(ErrorCode) else "a code that no source explains"
-        name = Command(request.command).name if request.command in set(Command) else hex(request.command)
-        super().__init__(f"the board refused {name}: error 0x{code:02X}, {text}")
-        self.code = code
-
-
-class NotExecuted(AcceleratorError):
-    """The request did not reach the board whole, or its checks failed there: nothing happened."""
-
-
-class AnswerLost(AcceleratorError):
-    """The request was sent but no valid answer came: it may have been executed."""
 
 
 @dataclass(frozen=True)
@@ -136,16 +126,13 @@ class Client:
         """
         with self._lock:
             generation = self.generation
-            for attempt in range(self.config.retries + 1):
-                try:
-                    return self._exchange(request, timeout_s)
-                except (NotExecuted, AnswerLost) as error:
-                    lost = isinstance(error, AnswerLost) and not request.repeatable
-                    doubtful = request.pulses and self.generation != generation
-                    if attempt == self.config.retries or lost or doubtful:
-                        raise
-                    self.statistics.retried += 1
-        raise AssertionError("unreachable")
+
+            def again(error: AcceleratorError) -> bool:
+                repeat = may_repeat(request, error, interrupted=self.generation != generation)
+                self.statistics.retried += repeat
+                return repeat
+
+            return attempt(lambda: self._exchange(request, timeout_s), self.config.retries, again)
 
     def exchange_raw(self, request: Request, timeout_s: float | None = None) -> packet.Frame:
         """One attempt whose answer's head check may be right or zero, errors included; for detection.
@@ -168,13 +155,13 @@ class Client:
         code = frame.error_code
         if not code:
             return frame
-        if code in (ErrorCode.HEAD_CHECK, ErrorCode.PAYLOAD_CRC):
+        if code in REJECTED_CHECKS:
             self.statistics.rejected_checks += 1
             self._drop("the board saw wrong checks")
             raise NotExecuted(f"the board rejected the checks of {Command(request.command).name} (0x{code:02X})")
         if code == ErrorCode.MAP_BUSY and request.command != Command.MAP_ABORT:
             self._failures += 1
-            self._sleep(min(self.config.backoff_s * 2.0**self._failures, self.config.backoff_max_s))
+            self._sleep(wait_s(self._failures, self.config.backoff_s, self.config.backoff_max_s))
             raise NotExecuted(f"the board refused {Command(request.command).name}: a map job is running (0x08)")
         if code in (ErrorCode.LENGTH, ErrorCode.UNKNOWN_COMMAND) and request.payload:
             # Old firmware leaves the body in its stream and would execute what it finds there.
@@ -283,8 +270,7 @@ class Client:
         if self._socket is not None:
             return self._socket
         if self._failures:
-            wait = self.config.backoff_s * 2.0 ** min(self._failures - 1, 30)
-            self._sleep(min(wait, self.config.backoff_max_s))
+            self._sleep(wait_s(self._failures - 1, self.config.backoff_s, self.config.backoff_max_s))
         self._failures += 1
         try:
             address = (self.config.host, self.port)

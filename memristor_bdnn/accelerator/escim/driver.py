@@ -1,15 +1,12 @@
 """The board behind the accelerator protocol: placement, whole-chip reads, masked pulses, deployment.
 
-What may go wrong on the wire ends here: an interrupted pulse is never repeated blindly. The chips are
-read again first; a pulse that certainly was not given is then given, one that may have been given
-counts as given, and what the cell reads is kept in :attr:`EscimAccelerator.lost_pulses`.
+What may go wrong on the wire is dealt with in :mod:`.recovery`; pulses whose answer was lost are kept in
+:attr:`EscimAccelerator.lost_pulses`.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,38 +14,17 @@ import numpy.typing as npt
 
 from memristor_bdnn.accelerator.escim.blocks import rectangles
 from memristor_bdnn.accelerator.escim.board import Board, Pulse
-from memristor_bdnn.accelerator.escim.client import AnswerLost, BoardError, NotExecuted
+from memristor_bdnn.accelerator.escim.recovery import LostPulse, Recovery
 from memristor_bdnn.accelerator.escim.settings import EscimConfig
-from memristor_bdnn.accelerator.escim.wire.commands import ErrorCode
-from memristor_bdnn.accelerator.escim.wire.layouts import Block, MapParameters
+from memristor_bdnn.accelerator.escim.wire.layouts import MapParameters
 from memristor_bdnn.accelerator.escim.wire.recording import Recorder
 from memristor_bdnn.accelerator.escim.wire.scaling import ADC_MAX, CELLS, CHIPS, COLUMNS, ROWS, code_current
 from memristor_bdnn.accelerator.protocol import FloatArray, WriteVerifyReport
 from memristor_bdnn.crossbar.ledger import Ledger
 from memristor_bdnn.crossbar.placement import Placement
 from memristor_bdnn.device.presets import DevicePreset
-from memristor_bdnn.errors import AcceleratorError, CapacityError, ConfigError, UnsupportedError
+from memristor_bdnn.errors import CapacityError, ConfigError, UnsupportedError
 from memristor_bdnn.state import pack_json, unpack_json
-
-_LOG = logging.getLogger(__name__)
-MAX_LOST_IN_A_ROW = 20
-
-
-@dataclass(frozen=True)
-class LostPulse:
-    """A pulse whose answer did not come.
-
-    Attributes:
-        cells: cell numbers.
-        reset: RESET when True.
-        before_ua: what they read last before it.
-        after_ua: what they read after the connection was back.
-    """
-
-    cells: tuple[int, ...]
-    reset: bool
-    before_ua: tuple[float, ...]
-    after_ua: tuple[float, ...]
 
 
 class EscimAccelerator:
@@ -83,9 +59,6 @@ class EscimAccelerator:
         self.capacity = self.placement.capacity
         self.n_cells = 0
         self.ledger = Ledger(preset)
-        self.lost_pulses: list[LostPulse] = []
-        self.interruptions = 0
-        self._lost_in_a_row = 0
         self._last_ua: npt.NDArray[np.float32] = np.zeros(self.capacity, dtype=np.float32)
         self._current_ua = _code_table(preset)
         self._accesses = self.placement.accesses(0, CELLS)
@@ -108,16 +81,27 @@ class EscimAccelerator:
             endurance_file=c.endurance_file,
             map_stall_s=c.map_stall_s,
         )
+        self._recovery = Recovery(self.board, c, self._read_chip, self._last_ua)
         for width in (self._set[2], self._reset[2]):
             self.board.guard.check_voltages(width_ns=width)
         try:
             _, first = self.board.detect()
             if first is not None:
                 self._keep(0, first)
-            self._refresh(np.arange(0, self.capacity, CELLS))
+            self._recovery.refresh(np.arange(0, self.capacity, CELLS))
         except BaseException:
             self.board.close()
             raise
+
+    @property
+    def lost_pulses(self) -> list[LostPulse]:
+        """Pulses whose answer did not come, with what their cells read before and after."""
+        return self._recovery.lost
+
+    @property
+    def interruptions(self) -> int:
+        """Times that the chips had to be read again because the connection was in doubt."""
+        return self._recovery.interruptions
 
     def allocate(self, n_cells: int) -> None:
         """Reserve cells 0..n_cells-1; see the protocol. Raises CapacityError naming the cells missing."""
@@ -128,7 +112,7 @@ class EscimAccelerator:
                 f"the network needs {n_cells} cells, the board has {self.capacity}:"
                 f" {n_cells - self.capacity} cells are missing"
             )
-        self.n_cells = int(n_cells)
+        self.n_cells = self._recovery.n_cells = int(n_cells)
         self.ledger.allocate(self.n_cells)
 
     def read(self, samples: int = 1, cells: slice | None = None) -> FloatArray:
@@ -162,11 +146,11 @@ class EscimAccelerator:
         if bad.size:
             raise ConfigError(f"pulse: direction {bad[0]!r} is not one of +1 (SET), -1 (RESET), 0 (none)")
         up, down = np.flatnonzero(direction == 1), np.flatnonzero(direction == -1)
-        self._refresh(np.concatenate([up, down]))
+        self._recovery.refresh(np.concatenate([up, down]))
         currents = [float(self._last_ua[cells].sum(dtype=np.float64)) for cells in (up, down)]
         for cells, reset in ((up, False), (down, True)):
             for pulse in self._requests(cells, reset):
-                self._give(pulse)
+                self._recovery.give(pulse)
         if not self.config.dry_run:
             self.ledger.count_pulses(up.size, currents[0], down.size, currents[1])
             self.ledger.add_wear(slice(0, self.n_cells), direction != 0)
@@ -189,7 +173,7 @@ class EscimAccelerator:
         if not (np.isfinite(wanted).all() and (wanted >= 0).all()):
             raise ConfigError("target_ua: expected finite currents in uA, not negative")
         tolerance = self.preset.write_verify.tolerance_ua
-        self._refresh(cells)
+        self._recovery.refresh(cells)
         self._map(chosen, target)
         for chip in np.unique(cells // CELLS):
             self._read_chip(int(chip))
@@ -263,17 +247,6 @@ class EscimAccelerator:
         currents = self._current_ua[np.minimum(codes.reshape(CELLS), ADC_MAX)]
         self._last_ua[chip * CELLS : (chip + 1) * CELLS] = currents
 
-    def _refresh(self, cells: npt.NDArray[np.intp]) -> None:
-        """Read those chips of the cells that were not read since the connection was made."""
-        chips = np.unique(cells // CELLS).tolist()
-        for _ in range(self.config.retries + 1):
-            doubtful = [chip for chip in chips if not self.board.known(chip + 1)]
-            if not doubtful:
-                return
-            for chip in doubtful:
-                self._read_chip(chip)
-        raise AcceleratorError(f"the connection breaks too often to read {len(chips)} chips in a row")
-
     def _requests(self, cells: npt.NDArray[np.intp], reset: bool) -> Iterator[Pulse]:
         volts, gate, width = self._reset if reset else self._set
         conditional = reset and self.config.reset_by == "reset_target"
@@ -291,103 +264,27 @@ class EscimAccelerator:
                 rows, columns = np.unique(row[group]).tolist(), np.unique(column[group]).tolist()
                 yield Pulse(int(chip[group[0]]) + 1, tuple(rows), tuple(columns), reset, volts, gate, width)
 
-    def _give(self, pulse: Pulse) -> None:
-        """Give a pulse once. After an interruption the chips are read before anything else is sent."""
-        for _ in range(self.config.retries + 1):
-            if not self.board.known(pulse.chip):
-                self._refresh(np.array([(pulse.chip - 1) * CELLS]))
-            try:
-                if pulse.reset and self.config.reset_by == "reset_target":
-                    self.board.reset_target(pulse, self.config.reset_target_ua)
-                else:
-                    self.board.pulse(pulse)
-                self._lost_in_a_row = 0
-                return
-            except NotExecuted as error:
-                _LOG.warning("pulse not given, chips are read again: %s", error)
-                self._resume()
-            except (AnswerLost, BoardError) as error:
-                if isinstance(error, BoardError) and error.code < ErrorCode.CFG_REG_FAILED:
-                    raise
-                self._lost(pulse, error)
-                return
-        raise AcceleratorError(f"the board did not take a pulse in {self.config.retries + 1} attempts")
-
-    def _lost(self, pulse: Pulse, error: Exception) -> None:
-        """The pulse may have been given: look, note, and count it as given."""
-        cells = [(pulse.chip - 1) * CELLS + cell for cell in pulse.cells]
-        before = tuple(float(v) for v in self._last_ua[cells])
-        self._resume()
-        after = tuple(float(v) for v in self._last_ua[cells])
-        self.lost_pulses.append(LostPulse(tuple(cells), pulse.reset, before, after))
-        _LOG.warning(
-            "answer to a pulse lost (%s); cell %d read %.3f uA before, %.3f now", error, cells[0], before[0], after[0]
-        )
-        self._lost_in_a_row += 1
-        if self._lost_in_a_row > MAX_LOST_IN_A_ROW:
-            raise AcceleratorError(f"the answers to {self._lost_in_a_row} pulses in a row were lost: {error}")
-
-    def _resume(self) -> None:
-        self.interruptions += 1
-        self._refresh(np.arange(0, max(self.n_cells, 1), CELLS))
-
     def _map(self, chosen: npt.NDArray[np.bool_], target: npt.NDArray[np.float64]) -> None:
-        """Write-verify jobs for all chosen cells; after a lost answer only cells that read wrong are done again."""
-        tolerance = self.preset.write_verify.tolerance_ua
-        whole = np.zeros(self.capacity, np.bool_)
-        whole[: self.n_cells] = chosen
-        wanted = np.zeros(self.capacity)
-        wanted[: self.n_cells] = target
-        for chip in np.unique(np.flatnonzero(whole) // CELLS):
-            part = slice(int(chip) * CELLS, (int(chip) + 1) * CELLS)
-            for block in rectangles(whole[part].reshape(ROWS, COLUMNS), int(chip) + 1):
-                self._map_block(block, wanted[part].reshape(ROWS, COLUMNS), tolerance)
-
-    def _map_block(self, block: Block, wanted: npt.NDArray[np.float64], tolerance: float) -> None:
+        """Write-verify jobs for all chosen cells, rectangle by rectangle."""
         verify = self.preset.write_verify
-        limits = self.config.limits
+        tolerance = verify.tolerance_ua
         parameters = MapParameters(
             tolerance_high_ua=tolerance,
             tolerance_low_ua=tolerance,
             relax_us=self.config.map_relax_us,
-            max_pulses=min(verify.max_pulses, limits.max_map_pulses),
+            max_pulses=min(verify.max_pulses, self.config.limits.max_map_pulses),
             max_checks=verify.checks,
             check_threshold=verify.check_threshold,
         )
+        whole = np.zeros(self.capacity, np.bool_)
+        whole[: self.n_cells] = chosen
         # The board compares unsigned codes: a target below the tolerance would wrap around.
-        wanted = np.maximum(wanted, tolerance)
-        blocks = [block]
-        for _ in range(self.config.map_rounds):
-            again: list[Block] = []
-            for each in blocks:
-                rows, columns = slice(each.bl, each.bl + each.n_bl), slice(each.sl, each.sl + each.n_sl)
-                assert each.chip is not None
-                self._refresh(np.array([(each.chip - 1) * CELLS]))
-                try:
-                    self.board.map_block(each, wanted[rows, columns], parameters)
-                except NotExecuted as error:
-                    _LOG.warning("write-verify not begun, it is asked for again: %s", error)
-                    again.append(each)
-                except AnswerLost as error:
-                    _LOG.warning("write-verify interrupted, the chip is read before going on: %s", error)
-                    again += self._unfinished(each, wanted, tolerance)
-            blocks = again
-            if not blocks:
-                return
-        raise AcceleratorError(f"write-verify was interrupted {self.config.map_rounds} times; see map_rounds")
-
-    def _unfinished(self, block: Block, wanted: npt.NDArray[np.float64], tolerance: float) -> list[Block]:
-        """Wait for a job that may still run; rectangles of its cells that read out of tolerance."""
-        assert block.chip is not None
-        try:
-            self.board.wait_for_map(block.cells)
-        except AcceleratorError as error:
-            _LOG.warning("%s", error)
-        self._resume()
-        codes = self._last_ua[(block.chip - 1) * CELLS : block.chip * CELLS].reshape(ROWS, COLUMNS)
-        inside = np.zeros((ROWS, COLUMNS), np.bool_)
-        inside[block.bl : block.bl + block.n_bl, block.sl : block.sl + block.n_sl] = True
-        return rectangles(inside & (np.abs(codes - wanted) > tolerance), block.chip)
+        wanted = np.full(self.capacity, tolerance)
+        wanted[: self.n_cells] = np.maximum(target, tolerance)
+        for chip in np.unique(np.flatnonzero(whole) // CELLS):
+            part = slice(int(chip) * CELLS, (int(chip) + 1) * CELLS)
+            for block in rectangles(whole[part].reshape(ROWS, COLUMNS), int(chip) + 1):
+                self._recovery.map_block(block, wanted[part].reshape(ROWS, COLUMNS), parameters, tolerance)
 
 
 def _default(value: float | None, preset: float) -> float:

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
-from memristor_bdnn.accelerator.escim.client import Client
+from memristor_bdnn.accelerator.escim.client import Client, ClientConfig
 from memristor_bdnn.accelerator.escim.wire import commands
 from memristor_bdnn.accelerator.escim.wire.commands import PROGRESS_DONE
+from memristor_bdnn.accelerator.escim.wire.recording import Recorder
 from memristor_bdnn.errors import AcceleratorError
-
-if TYPE_CHECKING:
-    from memristor_bdnn.accelerator.escim.board import Board
 
 INTERVAL_S = 0.5
 
@@ -22,20 +19,32 @@ class MapWatcher:
 
     def __init__(
         self,
-        board: Board,
+        config: ClientConfig,
+        recorder: Recorder,
+        checks: bool,
         cells: int,
         progress: Callable[[int, int], None] | None,
         cancelled: Callable[[], bool] | None,
     ) -> None:
-        """Watch a job of ``cells`` cells; without callbacks nothing is done."""
-        self.board, self.cells, self.progress, self.cancelled = board, cells, progress, cancelled
+        """Watch a job; without callbacks nothing is done.
+
+        Args:
+            config: where the second port is, and how patient to be.
+            recorder: gets every packet of that port too.
+            checks: whether the board's packets carry checks.
+            cells: cells of the job.
+            progress: called with (cells done, cells).
+            cancelled: True aborts the job.
+        """
+        self.cells, self.progress, self.cancelled = cells, progress, cancelled
+        self._config, self._recorder, self._checks = config, recorder, checks
         self.aborted = False
         """Whether the job was aborted as asked."""
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
     def __enter__(self) -> MapWatcher:
-        if (self.progress is not None or self.cancelled is not None) and not self.board.dry_run:
+        if self.progress is not None or self.cancelled is not None:
             self._thread = threading.Thread(target=self._watch, daemon=True)
             self._thread.start()
         return self
@@ -46,8 +55,8 @@ class MapWatcher:
             self._thread.join()
 
     def _watch(self) -> None:
-        client = Client(self.board.config, self.board.recorder, port=self.board.config.abort_port)
-        client.checks = self.board.client.checks
+        client = Client(self._config, self._recorder, port=self._config.abort_port)
+        client.checks = self._checks
         try:
             while not self._stop.wait(INTERVAL_S):
                 if self.cancelled is not None and self.cancelled():
@@ -58,6 +67,6 @@ class MapWatcher:
                 if self.progress is not None and done != PROGRESS_DONE:
                     self.progress(done, self.cells)
         except AcceleratorError as error:
-            self.board.recorder.event(f"second port: {error}")
+            self._recorder.event(f"second port: {error}")
         finally:
             client.close()
