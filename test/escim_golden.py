@@ -10,16 +10,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from memristor_bdnn.accelerator.escim.wire import commands, layouts, registers, scaling
+from memristor_bdnn.accelerator.escim.wire import adc, commands, layouts, scaling
 from memristor_bdnn.accelerator.escim.wire.commands import Command, Dialect
 from memristor_bdnn.accelerator.escim.wire.layouts import (
-    ApplyOptions,
     Block,
     MapArray,
     MapFlow,
     MapParameters,
     TargetPulses,
 )
+from memristor_bdnn.emulator import requests
+from memristor_bdnn.emulator.requests import ApplyOptions
 
 
 def load() -> dict[str, Any]:
@@ -134,7 +135,7 @@ def _map_flow(args: dict[str, Any]) -> commands.Request:
 
 def _apply_pulses(args: dict[str, Any], operation: layouts.Operation) -> commands.Request:
     line = ladder(args, "vsl" if operation == layouts.Operation.RESET else "vbl", "bl_v", "sl_v")
-    return layouts.apply_pulses(
+    return requests.apply_pulses(
         operation,
         _block({**args, "chip": None}),
         ladder(args, "vwl", "wl_v"),
@@ -149,7 +150,7 @@ def _apply_map(args: dict[str, Any]) -> commands.Request:
     args = {**args, **args.get("para", {})}
     names = ("form_wl", "form_bl", "set_wl", "set_bl", "reset_wl", "reset_sl")
     high = pick(args, "tol_high_uA", "tol_uA")
-    return layouts.apply_map(
+    return requests.apply_map(
         _block({**args, "chip": None}),
         args["targets_uA"],
         **{name: tuple(args[name]) for name in names},
@@ -161,7 +162,7 @@ def _apply_map(args: dict[str, Any]) -> commands.Request:
 
 
 def _cfg_read(args: dict[str, Any]) -> commands.Request:
-    return commands.cfg_read(
+    return requests.cfg_read(
         args["chip"],
         args["bl"],
         pick(args, "wl", "sl"),
@@ -190,42 +191,42 @@ def _parallel_read(args: dict[str, Any]) -> commands.Request:
     volts = pick(args, "vsl", "sl_v", "vread", "read_v")
     pairs = volts.items() if isinstance(volts, dict) else enumerate(volts, start=first)
     selected = {int(column): float(v) for column, v in pairs}
-    return commands.parallel_read(args["bl"], args["n_bl"], selected, chip=args.get("chip", 1))
+    return requests.parallel_read(args["bl"], args["n_bl"], selected, chip=args.get("chip", 1))
 
 
 def _pulse_generator(args: dict[str, Any]) -> commands.Request:
     volts = pick(args, "wl_v", "vwl", "volts", "voltages")
     blocks = np.asarray(volts, dtype=float).reshape(-1, 32)
     if "width_us" in args:
-        return commands.pulse_generator(blocks.tolist(), width_us=args["width_us"], gap_us=args["gap_us"])
-    return commands.pulse_generator(blocks.tolist(), width_us=20 * args["width"], gap_us=20 * args["gap"])
+        return requests.pulse_generator(blocks.tolist(), width_us=args["width_us"], gap_us=args["gap_us"])
+    return requests.pulse_generator(blocks.tolist(), width_us=20 * args["width"], gap_us=20 * args["gap"])
 
 
 BUILDERS: dict[str, Any] = {
     "read_all": lambda a: commands.read_all(a["chip"]),
     "map_abort": lambda a: commands.map_abort(),
     "map_progress": lambda a: commands.map_progress(),
-    "map_result": lambda a: commands.map_result(),
-    "debug": lambda a: commands.debug(a["on"]),
-    "write_reg": lambda a: commands.write_reg(list(zip(a["addr"], a["data"], strict=True))),
-    "read_reg": lambda a: commands.read_reg(a["addr"]),
-    "seq_write_reg": lambda a: commands.seq_write_reg(a["start"], a["data"]),
-    "seq_read_reg": lambda a: commands.seq_read_reg(a["start"], a["count"]),
-    "set_pulse": lambda a: _pulse(a, commands.set_pulse, "vbl"),
-    "form_pulse": lambda a: _pulse(a, commands.form_pulse, "vbl"),
-    "reset_pulse": lambda a: _pulse(a, commands.reset_pulse, "vsl"),
+    "map_result": lambda a: requests.map_result(),
+    "debug": lambda a: requests.debug(a["on"]),
+    "write_reg": lambda a: requests.write_reg(list(zip(a["addr"], a["data"], strict=True))),
+    "read_reg": lambda a: requests.read_reg(a["addr"]),
+    "seq_write_reg": lambda a: requests.seq_write_reg(a["start"], a["data"]),
+    "seq_read_reg": lambda a: requests.seq_read_reg(a["start"], a["count"]),
+    "set_pulse": lambda a: _pulse(a, requests.set_pulse, "vbl"),
+    "form_pulse": lambda a: _pulse(a, requests.form_pulse, "vbl"),
+    "reset_pulse": lambda a: _pulse(a, requests.reset_pulse, "vsl"),
     "cfg_read": _cfg_read,
-    "seq_read": lambda a: commands.seq_read(a["bl"], a["sl"], a["read_v"]),
+    "seq_read": lambda a: requests.seq_read(a["bl"], a["sl"], a["read_v"]),
     "map_read": _map_read,
-    "op_result": lambda a: commands.op_result(a["offset"], a["count"]),
-    "cell_para": lambda a: commands.cell_para(a["offset"], a["count"]),
+    "op_result": lambda a: requests.op_result(a["offset"], a["count"]),
+    "cell_para": lambda a: requests.cell_para(a["offset"], a["count"]),
     "map_array": _map_array,
     "map_flow": _map_flow,
     "set_target": lambda a: _target(a, False),
     "reset_target": lambda a: _target(a, True),
     "parallel_read": _parallel_read,
     "pulse_generator": _pulse_generator,
-    "apply_op": lambda a: layouts.apply_op(a["words"]),
+    "apply_op": lambda a: requests.apply_op(a["words"]),
     "apply_op_form": lambda a: _apply_pulses(a, layouts.Operation.FORM),
     "apply_op_set": lambda a: _apply_pulses(a, layouts.Operation.SET),
     "apply_op_reset": lambda a: _apply_pulses(a, layouts.Operation.RESET),
@@ -246,7 +247,7 @@ def decode(op: str, payload: bytes, expected: Any) -> Any:
         return scaling.code_currents(values)
     if op == "cfg_read":
         channels = scaling.code_currents(commands.half_values(payload))
-        return registers.sl_currents(channels) if np.size(expected) == 32 else registers.bl_currents(channels)
+        return adc.sl_currents(channels) if np.size(expected) == 32 else adc.bl_currents(channels)
     if op == "map_progress":
         return int(commands.word_values(payload)[0])
     if op == "map_read":

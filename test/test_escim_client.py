@@ -14,6 +14,7 @@ from memristor_bdnn.accelerator.escim.client import Client, ClientConfig
 from memristor_bdnn.accelerator.escim.safety import SafetyError
 from memristor_bdnn.accelerator.escim.wire import commands, packet
 from memristor_bdnn.accelerator.escim.wire.recording import Recorder, describe, exchanges, load
+from memristor_bdnn.emulator import requests
 from memristor_bdnn.errors import AcceleratorError, ConfigError
 
 CHIP = packet.encode_response(commands.Command.READ_ALL, np.full(4096, 408, "<u2").tobytes())
@@ -75,7 +76,7 @@ def client_of(board, **options):
     return Client(ClientConfig(port=board.port, **{**settings, **options}))
 
 
-PULSE = commands.set_pulse(1, 5, 7, 2.0, 1.25)
+PULSE = requests.set_pulse(1, 5, 7, 2.0, 1.25)
 
 
 def test_an_answer_in_single_bytes_is_put_together(board_of):

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from memristor_bdnn.accelerator.escim.wire import commands, layouts, packet, registers, scaling
+from memristor_bdnn.accelerator.escim.wire import adc, commands, layouts, packet, registers, scaling
 from memristor_bdnn.accelerator.escim.wire.commands import Command, Dialect
 from memristor_bdnn.accelerator.escim.wire.layouts import Block, Ladder, MapArray, MapFlow, TargetPulses
-from memristor_bdnn.emulator import fuzz
+from memristor_bdnn.emulator import fuzz, requests
 from memristor_bdnn.errors import ConfigError
 
 byte = st.integers(0, 255)
@@ -140,10 +140,10 @@ def test_register_tables_round_trip(data):
 
 
 def test_channel_tables_are_permutations():
-    assert sorted(registers.TIA_OF_BL[:64]) == sorted(registers.TIA_OF_BL[64:]) == list(range(64))
-    assert len(set(registers.TIA_OF_SL)) == 32
+    assert sorted(adc.TIA_OF_BL[:64]) == sorted(adc.TIA_OF_BL[64:]) == list(range(64))
+    assert len(set(adc.TIA_OF_SL)) == 32
     channels = np.arange(64)
-    assert registers.bl_currents(channels)[5] == 44 and registers.bl_currents(channels)[125] == 44
+    assert adc.bl_currents(channels)[5] == 44 and adc.bl_currents(channels)[125] == 44
 
 
 def test_a_pulse_on_one_row_or_column_is_the_block_of_the_host_software():
@@ -192,60 +192,60 @@ def test_every_command_round_trips_through_the_decoder():
     six |= {"reset_wl": (3.2, 0.1, 5.0), "reset_sl": (1.8, 0.1, 4.0)}
     block, old = Block(2, 3, 2, 4, 2), Block(None, 3, 2, 4, 2)
     targets = [1.0, 2.0, 3.0, 0.7]
-    requests = [
-        commands.form_pulse(1, 2, 3, 3.0, 1.5),
-        commands.set_pulse(1, 2, 3, 2.0, 1.25),
-        commands.reset_pulse(1, 2, 3, 1.95, 2.55),
-        commands.cfg_read(1, 2, 3),
-        commands.cfg_read(1, 2, 3, negative=False),
-        commands.parallel_read(0, 64, {1: 0.2, 5: 0.1}),
+    every = [
+        requests.form_pulse(1, 2, 3, 3.0, 1.5),
+        requests.set_pulse(1, 2, 3, 2.0, 1.25),
+        requests.reset_pulse(1, 2, 3, 1.95, 2.55),
+        requests.cfg_read(1, 2, 3),
+        requests.cfg_read(1, 2, 3, negative=False),
+        requests.parallel_read(0, 64, {1: 0.2, 5: 0.1}),
         MapFlow.build(block, targets, **six).request(),
         MapFlow.build(old, targets, **six).request(),
         commands.map_progress(),
         commands.map_abort(),
-        commands.map_result(),
-        commands.seq_read(1, 2, [0.1, 0.2]),
+        requests.map_result(),
+        requests.seq_read(1, 2, [0.1, 0.2]),
         TargetPulses.build(False, block, targets, three, three).request(),
         TargetPulses.build(True, old, targets, three, three).request(),
-        layouts.apply_read(block, 3),
-        *[layouts.apply_pulses(o, block, three, three, 2.0) for o in (1, 2, 3)],
-        layouts.apply_pulses(layouts.Operation.FORM, old, three, three, 2.0, dialect=Dialect.P),
-        layouts.apply_map(block, targets, **six),
-        layouts.apply_map(old, targets, **six, dialect=Dialect.P),
-        commands.op_result(),
+        requests.apply_read(block, 3),
+        *[requests.apply_pulses(o, block, three, three, 2.0) for o in (1, 2, 3)],
+        requests.apply_pulses(layouts.Operation.FORM, old, three, three, 2.0, dialect=Dialect.P),
+        requests.apply_map(block, targets, **six),
+        requests.apply_map(old, targets, **six, dialect=Dialect.P),
+        requests.op_result(),
         commands.map_read(1, 2, 3),
-        commands.pulse_generator([[1.0] * 32], width_us=40),
+        requests.pulse_generator([[1.0] * 32], width_us=40),
         MapArray.build(block, targets).request(),
-        commands.cell_para(),
+        requests.cell_para(),
         commands.read_all(3),
-        commands.debug(True),
-        commands.write_reg([(0x43C00010, 7)]),
-        commands.read_reg([0x43C00010]),
-        commands.seq_write_reg(0x43C00010, [1, 2]),
-        commands.seq_read_reg(0x43C00010, 3),
+        requests.debug(True),
+        requests.write_reg([(0x43C00010, 7)]),
+        requests.read_reg([0x43C00010]),
+        requests.seq_write_reg(0x43C00010, [1, 2]),
+        requests.seq_read_reg(0x43C00010, 3),
     ]
-    assert {r.command for r in requests} == set(Command)
+    assert {r.command for r in every} == set(Command)
     decoder = packet.Decoder(packet.REQUEST_START)
-    for request in requests:
+    for request in every:
         decoder.feed(request.encode())
         frame = decoder.next()
         assert frame is not None and frame.head_ok and frame.crc_ok
         assert commands.Request(frame.command, frame.parameter1, frame.parameter2, frame.payload) == request
-    assert len(layouts.apply_pulses(layouts.Operation.SET, block, three, three, 2.0).payload) == 4 * 20
-    assert len(layouts.apply_map(block, targets, **six).payload) == 4 * (34 + 4)
-    assert len(layouts.apply_map(old, targets, **six, dialect=Dialect.P).payload) == 4 * (27 + 4)
+    assert len(requests.apply_pulses(layouts.Operation.SET, block, three, three, 2.0).payload) == 4 * 20
+    assert len(requests.apply_map(block, targets, **six).payload) == 4 * (34 + 4)
+    assert len(requests.apply_map(old, targets, **six, dialect=Dialect.P).payload) == 4 * (27 + 4)
 
 
 def test_what_changes_devices_is_marked():
-    for request in (commands.cfg_read(1, 0, 0), commands.read_all(1), commands.map_progress(), commands.op_result()):
+    for request in (requests.cfg_read(1, 0, 0), commands.read_all(1), commands.map_progress(), requests.op_result()):
         assert request.repeatable and not request.pulses
     for request in (
-        commands.set_pulse(1, 0, 0, 2, 1),
-        commands.form_pulse(1, 0, 0, 2, 1),
-        commands.write_reg([(0x43C00004, 1)]),
+        requests.set_pulse(1, 0, 0, 2, 1),
+        requests.form_pulse(1, 0, 0, 2, 1),
+        requests.write_reg([(0x43C00004, 1)]),
         MapArray.build(Block(1, 0, 1, 0, 1), [1.0]).request(),
-        layouts.apply_read(Block(1, 0, 1, 0, 1), 1),
-        commands.pulse_generator([[1.0] * 32], width_us=20),
+        requests.apply_read(Block(1, 0, 1, 0, 1), 1),
+        requests.pulse_generator([[1.0] * 32], width_us=20),
     ):
         assert request.pulses and not request.repeatable
 
@@ -293,7 +293,7 @@ def test_read_order_is_transposed():
 
 def test_operation_5_is_never_sent():
     with pytest.raises(ConfigError, match="operation"):
-        layouts.apply_op([5, 0, 1, 0, 1, 10])
+        requests.apply_op([5, 0, 1, 0, 1, 10])
 
 
 def test_fuzz_accepts_nothing_bad():

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from memristor_bdnn.accelerator.escim.client import Client, ClientConfig
-from memristor_bdnn.accelerator.escim.wire import commands, layouts, packet, registers, scaling
+from memristor_bdnn.accelerator.escim.wire import adc, commands, layouts, packet, registers, scaling
 from memristor_bdnn.accelerator.escim.wire.commands import Command, ErrorCode
 from memristor_bdnn.accelerator.escim.wire.layouts import Block, MapArray, MapFlow, MapParameters, TargetPulses
 from memristor_bdnn.accelerator.escim.wire.recording import Recorder
+from memristor_bdnn.emulator import requests
 from memristor_bdnn.emulator.board import EmulatedBoard, EmulatorConfig
 from memristor_bdnn.emulator.faults import FaultConfig, FaultInjector
 from memristor_bdnn.emulator.server import BoardResponder, ReplayResponder, Server
@@ -59,7 +60,7 @@ def test_worked_packets_of_the_description(serve):
     server = serve()
     head = talk(server, bytes.fromhex("3a0f0100000034"), 8192 + 9)
     assert head[:7] == bytes.fromhex("3b0f0000022016") and packet.parse(head).crc_ok
-    pulse = commands.set_pulse(1, 5, 7, 2.0, 1.25).encode()
+    pulse = requests.set_pulse(1, 5, 7, 2.0, 1.25).encode()
     assert pulse[-2:] == bytes.fromhex("6e1d")
     assert talk(server, pulse, 7) == bytes.fromhex("3b01000000003a")
     reset = TargetPulses.build(True, Block(1, 5, 1, 7, 1), [0.4], (3.2, 0.05, 5), (1.95, 0.05, 4)).request().encode()
@@ -81,7 +82,7 @@ def bad_crc(request):
         (packet.encode_request(0x55, payload=bytes(40)), "3bff8f02000049"),
         (packet.encode_request(1, payload=bytes(620)), "3b018f010000b4"),
         (packet.encode_request(1), "3b018f010000b4"),
-        (bad_crc(commands.set_pulse(1, 5, 7, 2.0, 1.25)), "3b018f060000b3"),
+        (bad_crc(requests.set_pulse(1, 5, 7, 2.0, 1.25)), "3b018f060000b3"),
         (bytes.fromhex("3a0f0100000035"), "3b0f8f050000be"),
         (packet.encode_request(0x81, 2), "3b818f03000036"),
         (packet.encode_request(0x0F, 4), "3b0f8f030000b8"),
@@ -120,8 +121,8 @@ def test_errors_in_the_order_of_the_description(serve, data, answer):
         (commands.Request(Command.APPLY_OP, payload=commands.words([2, 0, 1, 0, 1, 1])), ErrorCode.LENGTH),
         (commands.Request(Command.SET_TARGET, payload=commands.words([0] * 13)), ErrorCode.LENGTH),
         (commands.Request(Command.PULSE_GENERATOR, payload=bytes(60)), ErrorCode.LENGTH),
-        (commands.set_pulse(1, 0, 0, 2.0, 1.25, width_ns=2**32, count=1), ErrorCode.CFG_REG_FAILED),
-        (commands.set_pulse(4, 0, 0, 2.0, 1.25), ErrorCode.PARAMETER_1),
+        (requests.set_pulse(1, 0, 0, 2.0, 1.25, width_ns=2**32, count=1), ErrorCode.CFG_REG_FAILED),
+        (requests.set_pulse(4, 0, 0, 2.0, 1.25), ErrorCode.PARAMETER_1),
     ],
 )
 def test_impossible_parameters_are_refused(request_, code):
@@ -136,48 +137,48 @@ def test_every_command_answers_with_the_length_the_driver_expects(serve):
     client = client_of(server)
     block, three = Block(2, 3, 2, 4, 2), (1.0, 0.1, 3.0)
     ladders = dict.fromkeys(("form_wl", "form_bl", "set_wl", "set_bl", "reset_wl", "reset_sl"), three)
-    requests = [
-        commands.form_pulse(1, 2, 3, 3.0, 1.5),
-        commands.cfg_read(1, 2, 3),
-        commands.parallel_read(0, 4, {1: 0.2}),
+    every = [
+        requests.form_pulse(1, 2, 3, 3.0, 1.5),
+        requests.cfg_read(1, 2, 3),
+        requests.parallel_read(0, 4, {1: 0.2}),
         commands.map_progress(),
-        commands.map_result(),
-        commands.seq_read(1, 2, [0.1, 0.2]),
+        requests.map_result(),
+        requests.seq_read(1, 2, [0.1, 0.2]),
         TargetPulses.build(False, block, [4.0] * 4, three, (3.0, 0.1, 5.0), max_pulses=3).request(),
-        layouts.apply_read(block, 3),
-        layouts.apply_pulses(layouts.Operation.SET, block, three, three, 2.0),
-        layouts.apply_map(block, [1.0] * 4, **ladders),
-        commands.op_result(0, 100),
+        requests.apply_read(block, 3),
+        requests.apply_pulses(layouts.Operation.SET, block, three, three, 2.0),
+        requests.apply_map(block, [1.0] * 4, **ladders),
+        requests.op_result(0, 100),
         commands.map_read(1, 2, 3),
-        commands.pulse_generator([[1.0] * 32], width_us=40),
+        requests.pulse_generator([[1.0] * 32], width_us=40),
         MapArray.build(block, [1.0] * 4).request(),
-        commands.cell_para(0, 5),
+        requests.cell_para(0, 5),
         commands.read_all(3),
-        commands.debug(False),
-        commands.write_reg([(0x43C00018, 7)]),
-        commands.read_reg([0x43C00018]),
-        commands.seq_write_reg(0x43C00018, [1, 2]),
-        commands.seq_read_reg(0x43C00018, 300),
+        requests.debug(False),
+        requests.write_reg([(0x43C00018, 7)]),
+        requests.read_reg([0x43C00018]),
+        requests.seq_write_reg(0x43C00018, [1, 2]),
+        requests.seq_read_reg(0x43C00018, 300),
         commands.map_abort(),
         MapFlow.build(block, [1.0] * 4, **ladders).request(),
     ]
-    for request in requests:
+    for request in every:
         frame = client.request(request)
         expected = commands.response_bytes(request)
         assert expected is None or len(frame.payload) == expected
-    assert {r.command for r in requests} | {Command.RESET_TARGET} == set(Command)
+    assert {r.command for r in every} | {Command.RESET_TARGET} == set(Command)
     server.board.jobs.wait()
 
 
 def test_registers_are_kept_and_read_back(serve):
     client = client_of(serve())
-    client.request(commands.seq_write_reg(registers.register_address(5), [3, 9]))
-    client.request(commands.write_reg([(registers.register_address(11), 2)]))
-    values = client.request(commands.read_reg([registers.register_address(r) for r in (5, 6, 11)])).payload
+    client.request(requests.seq_write_reg(registers.register_address(5), [3, 9]))
+    client.request(requests.write_reg([(registers.register_address(11), 2)]))
+    values = client.request(requests.read_reg([registers.register_address(r) for r in (5, 6, 11)])).payload
     assert commands.word_values(values).tolist() == [3, 9, 2]
-    sequence = client.request(commands.seq_read_reg(registers.register_address(5), 2)).payload
+    sequence = client.request(requests.seq_read_reg(registers.register_address(5), 2)).payload
     assert commands.word_values(sequence).tolist() == [3, 9]
-    assert commands.word_values(client.request(commands.read_reg([0x1000])).payload).tolist() == [0]
+    assert commands.word_values(client.request(requests.read_reg([0x1000])).payload).tolist() == [0]
     with pytest.raises(ConfigError, match="0 to 199"):
         registers.register_address(200)
 
@@ -193,18 +194,18 @@ def test_reads_agree_over_all_ways():
 
     whole = np.mean([scaling.to_matrix(commands.half_values(ask(commands.read_all(2)))) for _ in range(30)], axis=0)
     assert np.abs(scaling.code_currents(whole) - state[1]).max() < 0.25
-    lower = commands.half_values(ask(commands.cfg_read(2, 0, 9, n_bl=64)))
-    upper = commands.half_values(ask(commands.cfg_read(2, 64, 9, n_bl=64)))
-    column = np.concatenate([registers.bl_currents(lower)[:64], registers.bl_currents(upper)[64:]])
+    lower = commands.half_values(ask(requests.cfg_read(2, 0, 9, n_bl=64)))
+    upper = commands.half_values(ask(requests.cfg_read(2, 64, 9, n_bl=64)))
+    column = np.concatenate([adc.bl_currents(lower)[:64], adc.bl_currents(upper)[64:]])
     assert np.abs(scaling.code_currents(column) - state[1, :, 9]).mean() < 0.06
-    positive = registers.sl_currents(commands.half_values(ask(commands.cfg_read(2, 7, 0, n_wl=32, negative=False))))
+    positive = adc.sl_currents(commands.half_values(ask(requests.cfg_read(2, 7, 0, n_wl=32, negative=False))))
     assert np.abs(scaling.code_currents(positive) - state[1, 7]).mean() < 0.08
     one = np.mean([commands.word_values(ask(commands.map_read(2, 7, 9)))[0] for _ in range(30)])
     assert abs(scaling.code_current(one) - state[1, 7, 9]) < 0.1
     double = np.mean([commands.word_values(ask(commands.map_read(2, 7, 9, v_read=0.4)))[0] for _ in range(30)])
     assert abs(double / one - 2) < 0.1, "ohmic"
-    sums = [commands.half_values(ask(commands.parallel_read(0, 64, {3: 0.2, 4: 0.1}, chip=2))) for _ in range(20)]
-    product = scaling.code_currents(registers.bl_currents(np.mean(sums, axis=0))[:64])
+    sums = [commands.half_values(ask(requests.parallel_read(0, 64, {3: 0.2, 4: 0.1}, chip=2))) for _ in range(20)]
+    product = scaling.code_currents(adc.bl_currents(np.mean(sums, axis=0))[:64])
     np.testing.assert_allclose(product, state[1, :64, 3] + 0.5 * state[1, :64, 4], atol=0.15)
 
 
@@ -215,18 +216,18 @@ def test_only_cells_between_driven_lines_are_pulsed():
     def ask(request):
         assert packet.parse(board.answer(packet.parse(request.encode()))).error_code == 0
 
-    ask(commands.set_pulse(2, 5, 7, 2.0, 1.25, n_bl=3, n_wl=2, count=4))
+    ask(requests.set_pulse(2, 5, 7, 2.0, 1.25, n_bl=3, n_wl=2, count=4))
     given = board.pulses_given.reshape(3, 128, 32)
     assert (given[1, 5:8, 7:9] == 4).all() and given.sum() == 4 * 6
-    ask(commands.reset_pulse(1, 9, 3, 1.95, 2.55, n_bl=2))
+    ask(requests.reset_pulse(1, 9, 3, 1.95, 2.55, n_bl=2))
     assert (given[0, 9:11, 3] == 1).all() and given.sum() == 26
     changed = board.chips.cells.state_ua != before
     assert not changed[board.pulses_given == 0].any()
     for dead in (
-        commands.set_pulse(1, 0, 0, 2.0, 0.3),  # gate closed
-        commands.set_pulse(1, 0, 0, 0.5, 1.25),  # too low a voltage
-        commands.set_pulse(1, 0, 0, 2.0, 1.25, width_ns=10),  # no whole unit
-        commands.cfg_read(1, 0, 0),
+        requests.set_pulse(1, 0, 0, 2.0, 0.3),  # gate closed
+        requests.set_pulse(1, 0, 0, 0.5, 1.25),  # too low a voltage
+        requests.set_pulse(1, 0, 0, 2.0, 1.25, width_ns=10),  # no whole unit
+        requests.cfg_read(1, 0, 0),
     ):
         ask(dead)
     assert given[0, 0, 0] == 0
@@ -238,7 +239,7 @@ def test_crosstalk_of_table_driven_resets_can_be_switched_on():
     quiet, loud = EmulatedBoard(EmulatorConfig()), EmulatedBoard(EmulatorConfig(reset_disturb_ua=0.2))
     for board, moved in ((quiet, 1), (loud, 100)):
         before = board.chips.cells.state_ua.copy()
-        board.answer(packet.parse(commands.reset_pulse(1, 9, 3, 1.95, 2.55).encode()))
+        board.answer(packet.parse(requests.reset_pulse(1, 9, 3, 1.95, 2.55).encode()))
         changed = np.flatnonzero(board.chips.cells.state_ua != before)
         assert len(changed) >= moved if moved > 1 else len(changed) == 1
         assert (changed % 32 == 3).all() and (changed < 4096).all()
@@ -251,7 +252,7 @@ def test_conditional_resets_spare_cells_below_the_target():
         request = TargetPulses.build(True, Block(1, 0, 1, column, 1), [0.4], (2.55, 0.05, 5), (1.95, 0.05, 4)).request()
         board.answer(packet.parse(request.encode()))
     assert board.pulses_given[:2].tolist() == [0, 1]
-    log = packet.parse(board.answer(packet.parse(commands.op_result(0, 2).encode()))).payload
+    log = packet.parse(board.answer(packet.parse(requests.op_result(0, 2).encode()))).payload
     pulses, reading = commands.word_values(log)
     assert pulses == 1 and abs(scaling.code_current(int(reading)) - 3.0) < 1.0
 
@@ -264,9 +265,9 @@ def test_map_array_programs_tolerates_surplus_targets_and_ends_at_ffff(serve):
     read = scaling.code_currents(scaling.to_matrix(commands.half_values(client.request(commands.read_all(3)).payload)))
     inside = read[10:50, 4:24]
     assert abs(inside.mean() - 2.0) < 0.15 and inside.std() < 0.4
-    result = commands.word_values(client.request(commands.map_result()).payload)
+    result = commands.word_values(client.request(requests.map_result()).payload)
     assert (scaling.to_matrix(result)[10:50, 4:24] > 0).all() and (result > 0).sum() == 800
-    record = commands.word_values(client.request(commands.cell_para(0, 1)).payload)
+    record = commands.word_values(client.request(requests.cell_para(0, 1)).payload)
     assert record[:3].tolist() == [10, 4, 408]
 
 
@@ -313,17 +314,17 @@ def test_one_client_at_a_time(serve):
 def test_dialect_p_speaks_without_checks_and_without_new_commands(serve):
     server = serve(dialect="P")
     assert talk(server, bytes.fromhex("3a0f0100000034"), 7) == bytes.fromhex("3bff8f02000000")
-    broken = bytearray(commands.set_pulse(1, 5, 7, 2.0, 1.25).encode())
+    broken = bytearray(requests.set_pulse(1, 5, 7, 2.0, 1.25).encode())
     broken[6] ^= 0xFF
     broken[-1] ^= 0xFF
     assert talk(server, bytes(broken), 7) == bytes.fromhex("3b010000000000"), "checks are ignored"
     assert server.board.pulses_given[5 * 32 + 7] == 1
-    talk(server, commands.cfg_read(3, 0, 0).encode(), 128 + 9)
+    talk(server, requests.cfg_read(3, 0, 0).encode(), 128 + 9)
     old = TargetPulses.build(False, Block(None, 4, 1, 6, 1), [4.0], (1.25, 0.1, 3), (2.0, 0.1, 3)).request()
     answer = talk(server, old.encode(False), 16384 + 9)
     assert answer[-2:] == b"\0\0"
     assert server.board.pulses_given[2 * 4096 + 4 * 32 + 6] == 1, "the chip selected last"
-    answer = talk(server, commands.seq_read_reg(registers.register_address(11), 1).encode(False), 13)
+    answer = talk(server, requests.seq_read_reg(registers.register_address(11), 1).encode(False), 13)
     assert answer[7:11] == b"\0\0\0\x03", "big-endian, unlike READ_REG"
 
 
@@ -363,7 +364,7 @@ def test_a_recorded_session_is_replayed_byte_for_byte(serve, tmp_path):
     def session(server, recorder=None):
         client = Client(ClientConfig(host=server.host, port=server.port, retries=1, backoff_s=0.001), recorder)
         chip = client.request(commands.read_all(2)).payload
-        client.request(commands.set_pulse(2, 1, 1, 2.0, 1.25))
+        client.request(requests.set_pulse(2, 1, 1, 2.0, 1.25))
         return chip, client.request(commands.read_all(2)).payload, client
 
     recorder = Recorder(path)

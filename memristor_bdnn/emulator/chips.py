@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from memristor_bdnn.accelerator.escim.wire import scaling
-from memristor_bdnn.accelerator.escim.wire.registers import TIA_OF_BL, TIA_OF_SL, Lines, Switch
+from memristor_bdnn.accelerator.escim.wire.adc import TIA_OF_BL, TIA_OF_SL
+from memristor_bdnn.accelerator.escim.wire.registers import Lines, Switch
 from memristor_bdnn.accelerator.escim.wire.scaling import ADC_MAX, CELLS, COLUMNS, ROWS
 from memristor_bdnn.crossbar import programming
 from memristor_bdnn.crossbar.cells import STUCK_HIGH, STUCK_LOW, CellArray

@@ -17,7 +17,7 @@ from memristor_bdnn.accelerator.escim.attempts import PASSING, BoardError, attem
 from memristor_bdnn.accelerator.escim.client import Client, ClientConfig
 from memristor_bdnn.accelerator.escim.safety import Guard, SafetyError, SafetyLimits
 from memristor_bdnn.accelerator.escim.watch import MapWatcher
-from memristor_bdnn.accelerator.escim.wire import commands, packet, registers, scaling
+from memristor_bdnn.accelerator.escim.wire import adc, commands, packet, registers, scaling
 from memristor_bdnn.accelerator.escim.wire.commands import PROGRESS_DONE, Command, Dialect, ErrorCode, Request
 from memristor_bdnn.accelerator.escim.wire.layouts import Block, MapArray, MapFlow, MapParameters, TargetPulses, Volts
 from memristor_bdnn.accelerator.escim.wire.recording import Recorder
@@ -195,11 +195,11 @@ class Board:
         for column in range(COLUMNS):
             for start in (0, half):
                 channels = self.read_table(registers.read_table(chip, start, column, n_bl=half))
-                codes[start : start + half, column] = registers.bl_currents(channels)[start : start + half]
+                codes[start : start + half, column] = adc.bl_currents(channels)[start : start + half]
         return codes
 
     def read_table(self, table: bytes) -> Codes:
-        """The 64 ADC channels of a CFG_REG read; see :func:`.registers.bl_currents`."""
+        """The 64 ADC channels of a CFG_REG read; see :func:`.adc.bl_currents`."""
         request = commands.cfg_reg(table)
         if request.pulses:
             raise ConfigError("read_table needs a register table in read mode")
@@ -212,7 +212,7 @@ class Board:
             frame = self.client.request(commands.map_read(chip, bl, sl, v_read=volts))
             return scaling.code_current(int(commands.word_values(frame.payload)[0]))
         channels = self.read_table(registers.read_table(chip, bl, sl, v_read=volts))
-        return scaling.code_current(int(registers.bl_currents(channels)[bl]))
+        return scaling.code_current(int(adc.bl_currents(channels)[bl]))
 
     def pulse(self, pulse: Pulse) -> None:
         """Give one pulse by CFG_REG to the cells of one row or one column.

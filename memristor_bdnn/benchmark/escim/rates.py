@@ -13,6 +13,7 @@ import numpy as np
 from memristor_bdnn import accelerator
 from memristor_bdnn.accelerator.escim.wire import commands
 from memristor_bdnn.benchmark.escim.process import EchoProcess, EmulatorProcess, receive
+from memristor_bdnn.emulator import requests
 
 NETWORK_CELLS = 9756
 UPDATE_SHARE = 0.05
@@ -25,7 +26,7 @@ def measure(rounds: int) -> dict[str, Any]:
         board: Any = accelerator.create("escim", reset_by="cfg_reg", **emulator.address)
         try:
             board.allocate(NETWORK_CELLS)
-            read, pulse = commands.read_all(1), commands.set_pulse(3, 127, 31, 2.0, 1.25)
+            read, pulse = commands.read_all(1), requests.set_pulse(3, 127, 31, 2.0, 1.25)
             client = board.board.client
             for key, request, answer in (("chip_reads_per_s", read, 8201), ("pulses_per_s", pulse, 7)):
                 bare = echo.connect(len(request.encode()), answer)

@@ -1,4 +1,4 @@
-"""Every command of the board: request builders in physical units and decoders of their answers.
+"""Every command of the board: the requests that a driver sends, in physical units, and decoders of their answers.
 
 Two dialects exist: C, spoken by the host software that ran the published experiment, and P, the
 published firmware. Their layouts differ in a few commands; a layout sent to the wrong dialect acts
@@ -20,7 +20,6 @@ from memristor_bdnn.accelerator.escim.wire import packet, registers
 from memristor_bdnn.accelerator.escim.wire.scaling import (
     CELLS,
     DEFAULT_FEEDBACK,
-    GENERATOR_UNIT_US,
     SUPPLY_V,
     check_block,
     volt_code,
@@ -164,7 +163,8 @@ def words(values: Sequence[int] | npt.NDArray[np.integer]) -> bytes:
         raise ConfigError(f"register values must fit 32 unsigned bits: {error}") from error
 
 
-def _byte(name: str, value: int, low: int, high: int) -> int:
+def byte(name: str, value: int, low: int, high: int) -> int:
+    """A value that fits a field of one byte; raises ConfigError naming the field otherwise."""
     if not low <= value <= high:
         raise ConfigError(f"{name} {value!r}: allowed {low} to {high}")
     return value
@@ -175,99 +175,6 @@ def cfg_reg(table: bytes) -> Request:
     if len(table) != registers.TABLE_BYTES:
         raise ConfigError(f"register table of {len(table)} bytes: expected {registers.TABLE_BYTES}")
     return Request(Command.CFG_REG, payload=table)
-
-
-def form_pulse(
-    chip: int,
-    bl: int,
-    wl: int,
-    v_bl: float,
-    v_wl: float,
-    *,
-    n_bl: int = 1,
-    n_wl: int = 1,
-    width_ns: float = 100,
-    gap_ns: float = 0,
-    count: int = 1,
-) -> Request:
-    """FORM a block of cells by CFG_REG."""
-    return cfg_reg(
-        registers.program_table(
-            registers.Mode.FORM,
-            chip,
-            bl,
-            wl,
-            v_bl,
-            v_wl,
-            n_bl=n_bl,
-            n_wl=n_wl,
-            width_ns=width_ns,
-            gap_ns=gap_ns,
-            count=count,
-        )
-    )
-
-
-def set_pulse(
-    chip: int,
-    bl: int,
-    wl: int,
-    v_bl: float,
-    v_wl: float,
-    *,
-    n_bl: int = 1,
-    n_wl: int = 1,
-    width_ns: float = 100,
-    gap_ns: float = 0,
-    count: int = 1,
-) -> Request:
-    """SET a block of cells by CFG_REG."""
-    return cfg_reg(
-        registers.program_table(
-            registers.Mode.SET,
-            chip,
-            bl,
-            wl,
-            v_bl,
-            v_wl,
-            n_bl=n_bl,
-            n_wl=n_wl,
-            width_ns=width_ns,
-            gap_ns=gap_ns,
-            count=count,
-        )
-    )
-
-
-def reset_pulse(
-    chip: int,
-    bl: int,
-    wl: int,
-    v_sl: float,
-    v_wl: float,
-    *,
-    n_bl: int = 1,
-    n_wl: int = 1,
-    width_ns: float = 100,
-    gap_ns: float = 0,
-    count: int = 1,
-) -> Request:
-    """RESET a block of cells by CFG_REG; inactive BLs float."""
-    return cfg_reg(
-        registers.program_table(
-            registers.Mode.RESET,
-            chip,
-            bl,
-            wl,
-            v_sl,
-            v_wl,
-            n_bl=n_bl,
-            n_wl=n_wl,
-            width_ns=width_ns,
-            gap_ns=gap_ns,
-            count=count,
-        )
-    )
 
 
 @lru_cache(maxsize=32768)
@@ -284,31 +191,9 @@ def single_pulse(
     return cfg_reg(registers.pulse_table(mode, chip, rows, columns, v_line, v_wl, width_ns))
 
 
-def cfg_read(
-    chip: int,
-    bl: int,
-    wl: int,
-    *,
-    n_bl: int = 1,
-    n_wl: int = 1,
-    v_read: float = 0.2,
-    v_wl: float = SUPPLY_V,
-    negative: bool = True,
-) -> Request:
-    """Read a block of cells by CFG_REG."""
-    return cfg_reg(
-        registers.read_table(chip, bl, wl, n_bl=n_bl, n_wl=n_wl, v_read=v_read, v_wl=v_wl, negative=negative)
-    )
-
-
-def parallel_read(bl: int, n_bl: int, sl_volts: dict[int, float], *, chip: int = 1) -> Request:
-    """Vector-matrix read: a voltage per column, a summed current per row."""
-    return cfg_reg(registers.parallel_read_table(bl, n_bl, sl_volts, chip=chip))
-
-
 def read_all(chip: int) -> Request:
     """READ_ALL of one chip (field 1..8; boards have 1..3)."""
-    return Request(Command.READ_ALL, _byte("chip", chip, 1, 8))
+    return Request(Command.READ_ALL, byte("chip", chip, 1, 8))
 
 
 def map_progress() -> Request:
@@ -319,19 +204,6 @@ def map_progress() -> Request:
 def map_abort() -> Request:
     """Ask a running map job to stop."""
     return Request(Command.MAP_ABORT)
-
-
-def map_result() -> Request:
-    """Last verify readings of the map job."""
-    return Request(Command.MAP_RESULT)
-
-
-def seq_read(bl: int, sl: int, volts: Sequence[float]) -> Request:
-    """Read one cell of the chip selected last at several voltages."""
-    check_block(1, bl, 1, sl, 1)
-    if not volts:
-        raise ConfigError("SEQ_READ needs at least one voltage")
-    return Request(Command.SEQ_READ, bl, sl, words([volt_code(v) for v in volts]))
 
 
 def map_read(
@@ -346,67 +218,10 @@ def map_read(
 ) -> Request:
     """Read one cell in the map mode."""
     check_block(chip, bl, 1, sl, 1)
-    _byte("feedback", feedback, 0, 3)
+    byte("feedback", feedback, 0, 3)
     return Request(
         Command.MAP_READ, payload=words([chip, bl, sl, int(negative), volt_code(v_read), volt_code(v_wl), feedback])
     )
-
-
-def op_result(offset: int = 0, count: int = OP_RESULT_MAX) -> Request:
-    """Words of the operation log."""
-    return Request(Command.OP_RESULT, payload=words([offset, _byte("count", count, 1, OP_RESULT_MAX)]))
-
-
-def cell_para(offset: int = 0, count: int = CELL_PARA_MAX) -> Request:
-    """Raw per-cell records of the last map job, 11 words each."""
-    return Request(Command.CELL_PARA, payload=words([offset, _byte("count", count, 1, CELL_PARA_MAX)]))
-
-
-def pulse_generator(wl_volts: Sequence[Sequence[float]], *, width_us: float, gap_us: float = 0) -> Request:
-    """PULSE_GENERATOR: blocks of 32 gate voltages, applied one after another.
-
-    The board adds a fixed 1.08 ms between pulses; width and gap are in units of 20 us.
-    """
-    codes = np.array([[volt_code(v) for v in block] for block in wl_volts], dtype="<u2")
-    if codes.ndim != 2 or codes.shape[1] != 32:
-        raise ConfigError(f"pulse generator blocks of shape {codes.shape}: expected (n, 32) gate voltages")
-    width, gap = (
-        _byte(name, int(value // GENERATOR_UNIT_US), 0, 255)
-        for name, value in (("width in 20 us", width_us), ("gap in 20 us", gap_us))
-    )
-    return Request(Command.PULSE_GENERATOR, width, gap, codes.tobytes())
-
-
-def debug(on: bool) -> Request:
-    """Switch the board's debug prints (parameter 0 is on, 1 is off)."""
-    return Request(Command.DEBUG, 0 if on else 1)
-
-
-def write_reg(pairs: Sequence[tuple[int, int]]) -> Request:
-    """Write (address, value) pairs."""
-    if not pairs:
-        raise ConfigError("WRITE_REG needs at least one (address, value) pair")
-    return Request(Command.WRITE_REG, payload=words([v for pair in pairs for v in pair]))
-
-
-def read_reg(addresses: Sequence[int]) -> Request:
-    """Read registers by address."""
-    if not addresses:
-        raise ConfigError("READ_REG needs at least one address")
-    return Request(Command.READ_REG, payload=words(addresses))
-
-
-def seq_write_reg(start: int, values: Sequence[int]) -> Request:
-    """Write consecutive registers."""
-    if not len(values):
-        raise ConfigError("SEQ_WRITE_REG needs at least one value")
-    return Request(Command.SEQ_WRITE_REG, payload=words([start, *values]))
-
-
-def seq_read_reg(start: int, count: int) -> Request:
-    """Read consecutive registers (byte order of the answer differs between firmwares: prefer READ_REG)."""
-    _byte("count", count, 1, 0xFFFF)
-    return Request(Command.SEQ_READ_REG, count & 0xFF, count >> 8, words([start]))
 
 
 def word_values(payload: bytes) -> npt.NDArray[np.uint32]:

@@ -1,4 +1,4 @@
-"""Payloads of the write-verify commands, both dialects: MAP_ARRAY, MAP_FLOW, SET/RESET_TARGET, APPLY_OP.
+"""Payloads of the write-verify commands, both dialects: MAP_ARRAY, MAP_FLOW, SET/RESET_TARGET.
 
 The dataclasses hold the integers of the wire, so that parsing and packing are exact inverses; the
 class methods and functions take physical units.
@@ -6,7 +6,6 @@ class methods and functions take physical units.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
@@ -17,7 +16,6 @@ import numpy.typing as npt
 
 from memristor_bdnn.accelerator.escim.wire.commands import Command, Dialect, Request, word_values, words
 from memristor_bdnn.accelerator.escim.wire.scaling import (
-    APPLY_OP_UNIT_NS,
     check_block,
     current_code,
     current_codes,
@@ -98,7 +96,8 @@ def _split(payload: bytes, head: int, block_at: int, with_chip: bool) -> tuple[l
     return values[:head], block, tuple(values[head:])
 
 
-def _need_targets(block: Block, targets: Sequence[int]) -> None:
+def need_targets(block: Block, targets: Sequence[int]) -> None:
+    """Refuse fewer targets than the block has cells; raises ConfigError."""
     if len(targets) < block.cells:
         raise ConfigError(f"{len(targets)} targets for a block of {block.cells} cells: one each is needed")
 
@@ -157,7 +156,7 @@ class MapArray:
         """From physical units; targets in BL-major order."""
         p = MapParameters() if parameters is None else parameters
         targets = target_codes(targets_ua)
-        _need_targets(block, targets)
+        need_targets(block, targets)
         if block.chip is None:
             raise ConfigError("MAP_ARRAY needs the chip number; dialect P has MAP_FLOW instead")
         return cls(
@@ -258,7 +257,7 @@ class MapFlow:
     ) -> MapFlow:
         """From physical units; targets in BL-major order."""
         targets = target_codes(targets_ua)
-        _need_targets(block, targets)
+        need_targets(block, targets)
         return cls(
             Ladder.volts(form_wl),
             Ladder.volts(form_bl),
@@ -349,7 +348,7 @@ class TargetPulses:
     ) -> TargetPulses:
         """From physical units."""
         targets = target_codes(targets_ua)
-        _need_targets(block, targets)
+        need_targets(block, targets)
         return cls(
             reset, Ladder.volts(wl), Ladder.volts(line), max_pulses, int(negative), int(wl_first), block, targets
         )
@@ -388,124 +387,3 @@ class Operation(IntEnum):
     SET = 2
     RESET = 3
     MAP = 4
-
-
-@dataclass(frozen=True)
-class ApplyOptions:
-    """What the APPLY_OP layouts share, in physical units.
-
-    Attributes:
-        width_ns: pulse width; rounded down to 100 ns.
-        max_pulses: programming pulses per cell at most.
-        read_v, access_v: read voltage and gate voltage while reading (access: dialect C).
-        log_level: 2 logs every pulse, 0 only final readings (dialect C).
-        feedback: feedback code (dialect C).
-        negative: read direction (dialect C).
-        wl_first: increment order (dialect C).
-        extra_reads: readings after a map (dialect C).
-    """
-
-    width_ns: float = 100
-    max_pulses: int = 1
-    read_v: float = 0.2
-    access_v: float = 5.0
-    log_level: int = 2
-    feedback: int = 3
-    negative: bool = True
-    wl_first: bool = False
-    extra_reads: int = 0
-
-    def timing(self) -> list[int]:
-        """Words 5..7."""
-        return [width_units(self.width_ns, APPLY_OP_UNIT_NS), self.max_pulses, volt_code(self.read_v)]
-
-    def modes(self) -> list[int]:
-        """Log level, feedback, direction, increment order."""
-        return [self.log_level, self.feedback, int(self.negative), int(self.wl_first)]
-
-
-def apply_op(values: Sequence[int]) -> Request:
-    """APPLY_OP from raw words; refuses operation 5, which crashes the published firmware.
-
-    Raises:
-        ConfigError: no words, or operation 5.
-    """
-    if not len(values) or values[0] not in tuple(Operation):
-        raise ConfigError(f"APPLY_OP operation {list(values[:1])}: choose one of {[int(o) for o in Operation]}")
-    return Request(Command.APPLY_OP, payload=words(values))
-
-
-def _cells(block: Block) -> list[int]:
-    return dataclasses.replace(block, chip=None).words()
-
-
-def apply_read(
-    block: Block, reads: int, *, read_v: float = 0.2, negative: bool = True, dialect: Dialect = Dialect.C
-) -> Request:
-    """APPLY_OP 0: reads of a block on the chip selected last."""
-    tail = [volt_code(read_v), int(negative)] if dialect is Dialect.C else []
-    return apply_op([Operation.READ, *_cells(block), reads, *tail])
-
-
-def apply_pulses(
-    operation: Operation,
-    block: Block,
-    wl: Volts,
-    line: Volts,
-    target_ua: float,
-    options: ApplyOptions | None = None,
-    dialect: Dialect = Dialect.C,
-) -> Request:
-    """APPLY_OP 1..3: form, set or reset a block towards one target; P knows only form.
-
-    Args:
-        operation: FORM, SET or RESET.
-        block: BL and WL ranges; in dialect C the WL range doubles as the SL range.
-        wl: gate ladder.
-        line: BL ladder (form, set) or SL ladder (reset).
-        target_ua: target current.
-        options: the rest.
-        dialect: layout.
-    """
-    o = ApplyOptions() if options is None else options
-    head = [operation, *_cells(block), *o.timing()]
-    ladders = [*Ladder.volts(wl).words(), *Ladder.volts(line).words(), current_code(target_ua)]
-    if dialect is Dialect.C:
-        return apply_op([*head, volt_code(o.access_v), *ladders, *o.modes()])
-    if operation != Operation.FORM:
-        raise ConfigError(f"APPLY_OP {operation.name} does nothing in dialect P: use SET_TARGET or RESET_TARGET")
-    return apply_op([*head, *ladders])
-
-
-def apply_map(
-    block: Block,
-    targets_ua: Currents,
-    *,
-    form_wl: Volts,
-    form_bl: Volts,
-    set_wl: Volts,
-    set_bl: Volts,
-    reset_wl: Volts,
-    reset_sl: Volts,
-    tolerance_high_ua: float = 0.3,
-    tolerance_low_ua: float = 0.3,
-    options: ApplyOptions | None = None,
-    dialect: Dialect = Dialect.C,
-) -> Request:
-    """APPLY_OP 4: write-verify of a block on the chip selected last; targets in BL-major order.
-
-    In dialect P the tolerance is symmetric: ``tolerance_high_ua``.
-    """
-    o = ApplyOptions() if options is None else options
-    targets = target_codes(targets_ua)
-    _need_targets(block, targets)
-    ladders = [
-        word
-        for ladder in (form_wl, form_bl, set_wl, set_bl, reset_wl, reset_sl)
-        for word in Ladder.volts(ladder).words()
-    ]
-    head = [Operation.MAP, *_cells(block), *o.timing()]
-    if dialect is Dialect.P:
-        return apply_op([*head, *ladders, current_code(tolerance_high_ua), *targets])
-    tolerances = [current_code(tolerance_high_ua), current_code(tolerance_low_ua)]
-    return apply_op([*head, volt_code(o.access_v), *ladders, *tolerances, *o.modes(), o.extra_reads, *targets])
