@@ -9,7 +9,7 @@ import pytest
 
 from memristor_bdnn import accelerator, learners
 from memristor_bdnn.errors import ConfigError
-from memristor_bdnn.learners.base import LearnerConfig, Watch, softened
+from memristor_bdnn.learners.base import BaseLearner, LearnerConfig, Watch, softened
 from memristor_bdnn.network.features import MOVED, current_name, feature_map
 from memristor_bdnn.skills.pouring import recipes
 from memristor_bdnn.state import pack_json, unpack_json
@@ -151,6 +151,13 @@ class Bare:
     config_type = NoWidth
 
 
+class Unfinished(BaseLearner):
+    """A learner that cannot be saved."""
+
+    config_type = LearnerConfig
+    _fit = _learn = _samples = None
+
+
 @pytest.fixture
 def packages(monkeypatch):
     """Entry points of the learners' group, to be filled by the test."""
@@ -178,16 +185,20 @@ def test_two_packages_with_one_name_are_both_named(packages):
         learners.learner_class("mine")
 
 
-def test_what_is_no_learner_is_refused_with_what_it_lacks(packages):
-    packages += [
-        Point("bare", f"{__name__}:Bare", "p"),
-        Point("number", "math:pi", "p"),
-        Point("gone", "no.such:X", "p"),
-    ]
-    for name, reason in (("bare", "NoWidth has no option n_inputs"), ("number", "no config_type"), ("gone", "no.such")):
-        with pytest.raises(ConfigError, match=reason):
-            learners.learner_class(name)
-        assert learners.available()[name].startswith("not available: ")
+@pytest.mark.parametrize(
+    ("target", "reason"),
+    [
+        (f"{__name__}:Bare", "NoWidth has no option n_inputs"),
+        (f"{__name__}:Unfinished", "Unfinished lacks _restore, _state"),
+        ("math:pi", "no config_type"),
+        ("no.such:X", r"no\.such"),
+    ],
+)
+def test_what_is_no_learner_is_refused_with_what_it_lacks(packages, target, reason):
+    packages.append(Point("mine", target, "package"))
+    with pytest.raises(ConfigError, match=reason):
+        learners.learner_class("mine")
+    assert learners.available()["mine"].startswith("not available: ")
 
 
 def test_common_options_are_checked_in_every_configuration():

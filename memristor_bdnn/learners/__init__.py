@@ -28,6 +28,9 @@ def _check(name: str, cls: Any) -> None:
         raise ConfigError(
             f"learner {name!r}: {options.__name__} has no option n_inputs; inherit learners.base.LearnerConfig"
         )
+    missing = sorted(getattr(cls, "__abstractmethods__", ()))
+    if missing:
+        raise ConfigError(f"learner {name!r}: {cls.__name__} lacks {', '.join(missing)}")
 
 
 REGISTRY = Registry("learner", BUILT_IN, _check)

@@ -6,6 +6,7 @@ its posterior samples say, and which arrays a checkpoint needs besides the commo
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,7 +69,7 @@ class Watch:
         return lambda epoch, loss, accuracy, pulses: self(epoch + 1, epochs, loss, accuracy, pulses)
 
 
-class BaseLearner:
+class BaseLearner(ABC):
     """Everything of the learner protocol that is not the method itself.
 
     A subclass sets ``name``, ``config_type`` and ``checkpoint``, allocates its cells in ``__init__`` after calling
@@ -178,25 +179,25 @@ class BaseLearner:
         self._restore(arrays)
         return file.sha256
 
+    @abstractmethod
     def _fit(self, x: FloatArray, y: FloatArray, watch: Watch) -> LearnReport:
         """Train from scratch on checked x (n, n_inputs), y (n,) and write the result into the devices."""
-        raise NotImplementedError(f"{type(self).__name__}._fit")
 
+    @abstractmethod
     def _learn(self, x: FloatArray, y: FloatArray, watch: Watch) -> LearnReport:
         """Train on from the present device states."""
-        raise NotImplementedError(f"{type(self).__name__}._learn")
 
+    @abstractmethod
     def _samples(self, x: FloatArray, samples: int) -> FloatArray:
         """Success probabilities (at least ``samples``, n) of checked x (n, n_inputs), a row per posterior sample."""
-        raise NotImplementedError(f"{type(self).__name__}._samples")
 
+    @abstractmethod
     def _state(self) -> Arrays:
         """The learner's arrays for a checkpoint, besides generator, scaler, options and accelerator."""
-        raise NotImplementedError(f"{type(self).__name__}._state")
 
+    @abstractmethod
     def _restore(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
         """Take over :meth:`_state` from a checkpoint; all of it is there, finite and of the right shape."""
-        raise NotImplementedError(f"{type(self).__name__}._restore")
 
     def _ready(self) -> bool:
         """Whether there is something to predict from."""
