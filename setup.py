@@ -163,7 +163,7 @@ setup(
             "catkin_pkg",
         ],
         "baselines": ["scikit-learn>=1.4", "gymnasium>=0.29"],
-        "test": ["pytest>=8", "pytest-xdist", "hypothesis>=6", "ruff", "mypy", "types-PyYAML"],
+        "test": ["pytest>=8", "pytest-xdist", "hypothesis>=6", "ruff", "mypy", "import-linter", "types-PyYAML"],
         "cluster": ["distributed"],
         "record": ["mcap>=1.1"],
         "planning": ["ompl>=1.7", "toppra>=0.6"],

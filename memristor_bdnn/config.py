@@ -11,7 +11,7 @@ import difflib
 import math
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,7 +28,7 @@ def option(
     *,
     low: float | None = None,
     high: float | None = None,
-    choices: Sequence[Any] | None = None,
+    choices: Sequence[Any] | Callable[[], Sequence[Any]] | None = None,
     unit: str = "",
     source: str = "",
 ) -> Any:
@@ -39,7 +39,7 @@ def option(
         doc: one sentence for a person; becomes the ROS parameter's description.
         low: smallest allowed value, included.
         high: largest allowed value, included.
-        choices: the allowed values, for names.
+        choices: the allowed values, for names; or a function that lists them when a value is checked (plugins).
         unit: SI or the unit in the field's name; empty for pure numbers.
         source: paper and section, or "assumption".
     """
@@ -47,6 +47,14 @@ def option(
         default=default,
         metadata={"doc": doc, "low": low, "high": high, "choices": choices, "unit": unit, "source": source},
     )
+
+
+def choices_of(meta: Mapping[str, Any]) -> tuple[Any, ...] | None:
+    """The allowed values in a field's metadata as they are now, or None for any."""
+    choices = meta.get("choices")
+    if choices is None:
+        return None
+    return tuple(choices() if callable(choices) else choices)
 
 
 def check(config: Any) -> None:
@@ -152,7 +160,7 @@ def _coerce(value: Any, hint: Any, name: str) -> Any:
 
 
 def _check_bounds(name: str, value: Any, meta: Mapping[str, Any]) -> None:
-    choices, low, high, unit = meta.get("choices"), meta.get("low"), meta.get("high"), meta.get("unit", "")
+    choices, low, high, unit = choices_of(meta), meta.get("low"), meta.get("high"), meta.get("unit", "")
     if choices is not None and value not in choices:
         raise ConfigError(f"{name} = {value!r}: choose one of {', '.join(map(str, choices))}")
     items = value if isinstance(value, tuple) else (value,)

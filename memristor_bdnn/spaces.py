@@ -133,3 +133,11 @@ class Space:
     def named(self, values: FloatArray) -> dict[str, float]:
         """One row of values by name."""
         return {name: float(v) for name, v in zip(self.names, np.asarray(values), strict=True)}
+
+
+def check_features(x: FloatArray, names: Sequence[str]) -> None:
+    """Raise ConfigError naming row, feature, value and range unless every value of x (n, d) is in [-1, 1]."""
+    bad = ~(np.abs(x) <= 1.0 + SLACK)
+    if bad.any():
+        row, column = np.argwhere(bad)[0]
+        raise ConfigError(f"features: row {row}, {names[column]} = {x[row, column]}: allowed [-1, 1]")

@@ -219,7 +219,7 @@ def test_a_blocked_simulated_arm_deviates_and_stops(simulated):
 # ---- descriptions --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", arms.NAMES)
+@pytest.mark.parametrize("name", arms.BUILT_IN)
 def test_builtin_arms_load_and_hold_the_cup_upright_at_home(name):
     from memristor_bdnn.motion.kinematics import chain
     from memristor_bdnn.motion.upright import tilt_of

@@ -14,9 +14,10 @@ from memristor_bdnn.active.loop import LoopConfig
 from memristor_bdnn.nodes import graph
 from memristor_bdnn.nodes.accelerator import AcceleratorNodeConfig
 from memristor_bdnn.nodes.coordinator import LOOP_DEFAULTS, CoordinatorNodeConfig
-from memristor_bdnn.nodes.planner import PLANNER_DEFAULTS, PlannerNodeConfig
+from memristor_bdnn.nodes.planner import PlannerNodeConfig
 from memristor_bdnn.nodes.world import WorldNodeConfig
 from memristor_bdnn.skills.pouring.motion import PlannerConfig
+from memristor_bdnn.skills.pouring.skill import PouringSkill
 from memristor_bdnn.skills.pouring.world import WorldConfig
 
 FILE = Path(__file__).parent.parent / "config" / "pouring.yaml"
@@ -26,8 +27,9 @@ SECTIONS = {
     "accelerator": {"": AcceleratorNodeConfig},
     "coordinator": {"": CoordinatorNodeConfig, "loop": LoopConfig},
 }
-LAB_ONLY = {"arm_output", "enable_hardware", "controller", "joint_prefix", "bowl", "cup"}
-OVERRIDES = {("coordinator", "loop"): LOOP_DEFAULTS, ("pour_planner", "planner"): PLANNER_DEFAULTS}
+LAB_ONLY = {"arm_output", "enable_hardware", "controller", "joint_prefix"}
+OF_THE_BOARD = {"host", "port"}
+OVERRIDES = {("coordinator", "loop"): LOOP_DEFAULTS, ("pour_planner", "planner"): PouringSkill.motion_defaults}
 
 
 def default(node: str, key: str) -> object:
@@ -47,9 +49,20 @@ def test_every_key_is_a_parameter_with_its_default(node: str) -> None:
 
 def test_defaults_of_the_arguments_are_those_of_the_nodes_they_go_to() -> None:
     skip = {"use_sim_time", "autostart"}
+    named = {n.role: n.name for n in graph.nodes_of(PouringSkill())}
     for argument in graph.ARGUMENTS:
         for target in argument.targets:
-            node, _, key = target.partition(".")
-            if argument.name in skip or node not in SECTIONS or (node == "pouring_world" and argument.name in LAB_ONLY):
+            role, _, key = target.partition(".")
+            node = named[role]
+            lab = role == "world" and argument.name in LAB_ONLY
+            if argument.name in skip or node not in SECTIONS or lab or argument.name in OF_THE_BOARD:
                 continue
             assert default(node, key) == argument.parse(argument.default), target
+
+
+def test_defaults_of_the_boards_arguments_are_those_of_the_driver() -> None:
+    from memristor_bdnn.accelerator.escim.settings import EscimConfig
+
+    for argument in graph.ARGUMENTS:
+        if argument.name in OF_THE_BOARD:
+            assert getattr(EscimConfig(), argument.option_of) == argument.parse(argument.default)

@@ -317,7 +317,7 @@ def test_states_that_do_not_fit_are_refused_and_change_nothing():
 
 
 def test_unknown_accelerators_and_options_list_the_choices():
-    with pytest.raises(ConfigError, match="'fpga'; choose simulated, escim"):
+    with pytest.raises(ConfigError, match="'fpga': choose one of simulated, escim"):
         accelerator.create("fpga")
     with pytest.raises(ConfigError, match="did you mean adc"):
         accelerator.create("simulated", adcc=True)

@@ -7,16 +7,20 @@ from pathlib import Path
 
 import pytest
 
+from memristor_bdnn import skills
 from memristor_bdnn.errors import ConfigError
 from memristor_bdnn.nodes import graph
 
 LAUNCH = Path(__file__).parent.parent / "launch"
 
 
-def test_every_target_is_a_node_of_the_graph() -> None:
-    names = {node.name for node in graph.NODES}
-    for argument in graph.ARGUMENTS:
-        assert all(target.split(".")[0] in names for target in argument.targets), argument.name
+def test_every_target_is_a_node_of_every_graph() -> None:
+    for name in skills.names():
+        skill = skills.load(name)
+        roles = {node.role for node in graph.nodes_of(skill)}
+        assert {node.name for node in graph.nodes_of(skill)} >= set(skill.node_names)
+        for argument in graph.all_arguments():
+            assert all(target.split(".")[0] in roles for target in argument.targets), argument.name
 
 
 def test_defaults_are_not_passed_so_that_a_parameter_file_decides() -> None:
@@ -27,6 +31,7 @@ def test_values_reach_their_nodes_with_their_types() -> None:
     commands = {c.name: c for c in graph.resolve({"learner": "eapu", "seed": "7", "gui": "true", "namespace": "lab"})}
     assert commands["accelerator"].parameters == {"learner": "eapu", "seed": 7}
     assert commands["pouring_world"].parameters == {"gui": True, "seed": 7}
+    assert {c.name: c.parameters for c in graph.resolve({"arm": "kuka_iiwa"})}["coordinator"] == {"arm": "kuka_iiwa"}
     words = commands["accelerator"].ros_arguments()
     assert "__ns:=/lab" in words and "learner:=eapu" in words and "seed:=7" in words
 
@@ -48,6 +53,27 @@ def test_bad_arguments_name_the_value_and_the_choices(word: str, expected: list[
         graph.parse_arguments([word])
     for text in expected:
         assert text in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"skill": "juggling"}, ["skill", "juggling", "pouring"]),
+        ({"host": "10.0.0.1"}, ["host:=10.0.0.1", "simulated", "adc"]),
+        ({"bowl": "green"}, ["bowl:=green", "physical arm", "arm_output:="]),
+    ],
+)
+def test_what_would_be_ignored_is_refused(values: dict[str, str], expected: list[str]) -> None:
+    with pytest.raises(ConfigError) as error:
+        graph.resolve(values)
+    for text in expected:
+        assert text in str(error.value)
+
+
+def test_a_skills_own_arguments_reach_its_world() -> None:
+    commands = {c.name: c for c in graph.resolve({"bowl": "green", "arm_output": "topic"})}
+    assert commands["pouring_world"].parameters == {"bowl": "green", "arm_output": "topic"}
+    assert commands["pouring_world"].executable == "physical_world_node"
 
 
 def test_missing_params_file_is_named() -> None:
@@ -75,9 +101,9 @@ def test_launch_and_supervisor_start_the_same_nodes() -> None:
 
     description = get_launch_description_from_python_launch_file(str(LAUNCH / "pouring.launch.py"))
     declared = {a.name: a for a in description.get_launch_arguments()}
-    assert set(declared) == {a.name for a in graph.ARGUMENTS}
+    assert set(declared) == {a.name for a in graph.all_arguments()}
     context = launch.LaunchContext()
-    for argument in graph.ARGUMENTS:
+    for argument in graph.all_arguments():
         context.launch_configurations[argument.name] = argument.default
     nodes = description.entities[-1].execute(context)
     assert [n.node_executable for n in nodes] == [c.executable for c in graph.resolve({})]

@@ -9,13 +9,16 @@ import textwrap
 import numpy as np
 import pytest
 
-from memristor_bdnn import accelerator, learners
-from memristor_bdnn.acquisitions.scores import STRATEGIES, confident, strategy
+from memristor_bdnn import accelerator, acquisitions, learners
+from memristor_bdnn.acquisitions.scores import confident
+from memristor_bdnn.active import recipes
 from memristor_bdnn.active.loop import ActiveLoop, LoopConfig
 from memristor_bdnn.active.store import Trial, TrialStore
 from memristor_bdnn.errors import ConfigError, MemristorError, PlanningError, StoreError
 from memristor_bdnn.learners.protocol import LearnReport, Prediction
+from memristor_bdnn.skills import Skill
 from memristor_bdnn.skills.protocol import TrialOutcome
+from memristor_bdnn.spaces import Dimension, Space
 
 
 def prediction(samples):
@@ -37,29 +40,36 @@ def trial(**changes):
     return Trial(**{**values, **changes})
 
 
-class Toy:
+class Toy(Skill):
     """Succeeds when the parameters add up to more than minus the context."""
 
     name = "toy"
-    feature_names = ("a", "b", "c")
-
-    def __init__(self, feasible=lambda p: True):
-        self.feasible = feasible
-        self.trials = []
-
-    def sample_context(self, rng):
-        return rng.uniform(-1, 1, 1)
-
-    def sample_candidates(self, context, n, rng):
-        return rng.uniform(-1, 1, (n, 2))
+    context_space = Space([Dimension("a", "", -1, 1)], "context")
+    parameter_space = Space([Dimension("b", "", -1, 1), Dimension("c", "", -1, 1)], "parameters")
+    measure_space = Space([Dimension("score", "", -1, 1)], "measures")
 
     def encode(self, context, parameters):
         return np.concatenate([np.repeat(context[None], len(parameters), 0), parameters], axis=1)
 
-    def run_trial(self, context, parameters, seed):
+    def score(self, measures):
+        return float(measures[0])
+
+    def world(self, arm="", options=None, gui=False):
+        raise NotImplementedError
+
+
+class ToyTrials:
+    """Toy trials by a formula; some cannot be planned."""
+
+    def __init__(self, feasible=lambda p: True, arm=""):
+        self.feasible, self.arm = feasible, arm
+
+    def sample_context(self, rng):
+        return Toy().sample_context(rng)
+
+    def run(self, context, parameters, seed):
         if not self.feasible(parameters):
             raise PlanningError("no_ik", "out of reach")
-        self.trials.append(seed)
         score = float(np.tanh(parameters.sum() + context[0]))
         return TrialOutcome(True, score, (score + 1) / 2, {"odd": np.float32(1.5), "nan": float("nan")})
 
@@ -93,21 +103,21 @@ CONFIG = LoopConfig(initial_trials=5, queries=4, candidates=30, evaluations=3, e
 
 def test_closed_forms():
     p = prediction([[0.5, 0.9, 0.1, 0.0], [0.5, 0.9, 0.9, 1.0]])
-    assert np.allclose(STRATEGIES["straddle"](p), [0.0, -0.8, 1.96 * 0.8, 1.96 * 1.0])
-    assert np.allclose(STRATEGIES["margin"](p), [0.0, -0.8, 0.0, 0.0])
-    assert np.allclose(STRATEGIES["variance"](p), [0, 0, 0.16, 0.25])
-    assert np.allclose(STRATEGIES["entropy"](p)[[0, 2]], np.log(2))
-    assert np.allclose(STRATEGIES["bald"](p), [0, 0, np.log(2) - 0.325083, np.log(2)], atol=1e-5)
+    assert np.allclose(acquisitions.load("straddle")(p), [0.0, -0.8, 1.96 * 0.8, 1.96 * 1.0])
+    assert np.allclose(acquisitions.load("margin")(p), [0.0, -0.8, 0.0, 0.0])
+    assert np.allclose(acquisitions.load("variance")(p), [0, 0, 0.16, 0.25])
+    assert np.allclose(acquisitions.load("entropy")(p)[[0, 2]], np.log(2))
+    assert np.allclose(acquisitions.load("bald")(p), [0, 0, np.log(2) - 0.325083, np.log(2)], atol=1e-5)
     assert np.argmax(confident(prediction([[0.7, 0.9], [0.7, 0.6]]))) == 0
 
 
 def test_random_needs_a_generator_and_unknown_names_are_refused():
     p = prediction([[0.5, 0.9]])
-    assert STRATEGIES["random"](p, np.random.default_rng(0)).shape == (2,)
+    assert acquisitions.load("random")(p, np.random.default_rng(0)).shape == (2,)
     with pytest.raises(ConfigError, match="generator"):
-        STRATEGIES["random"](p)
+        acquisitions.load("random")(p)
     with pytest.raises(ConfigError, match="straddle, random"):
-        strategy("best")
+        acquisitions.load("best")
 
 
 def test_store_gives_back_what_was_committed(tmp_path):
@@ -193,9 +203,10 @@ def test_store_survives_kill(tmp_path):
         assert [t.seed for t in store.trials][: len(heard)] == heard
 
 
-def run_loop(tmp_path, learner, config=CONFIG, skill=None, cancelled=None, **options):
+def run_loop(tmp_path, learner, config=CONFIG, skill=None, trials=None, cancelled=None, **options):
     with TrialStore(tmp_path / "t.jsonl") as store:
-        loop = ActiveLoop(skill or Toy(), learner, store, config, np.random.default_rng(0), **options)
+        trials = trials or ToyTrials()
+        loop = ActiveLoop(skill or Toy(), learner, store, config, np.random.default_rng(0), trials=trials, **options)
         report = loop.run(None, cancelled)
         return report, list(store.trials)
 
@@ -221,13 +232,13 @@ def test_queries_are_the_best_by_the_strategy_and_evaluations_the_surest(tmp_pat
     skill = Toy()
     context = skill.sample_context(rng)
     candidates = skill.sample_candidates(context, 30, rng)
-    scores = STRATEGIES["straddle"](Counting().predict(skill.encode(context, candidates)))
+    scores = acquisitions.load("straddle")(Counting().predict(skill.encode(context, candidates)))
     assert query.acquisition == pytest.approx(scores.max())
     assert query.parameters == pytest.approx(tuple(candidates[np.argmax(scores)]))
 
 
 def test_infeasible_trials_are_kept_but_are_no_labels(tmp_path):
-    report, stored = run_loop(tmp_path, Counting(), skill=Toy(lambda p: p[0] > 0))
+    report, stored = run_loop(tmp_path, Counting(), trials=ToyTrials(lambda p: p[0] > 0))
     assert report.infeasible > 0 and report.labels == 9
     assert all(t.details["reason"] == "no_ik" for t in stored if not t.feasible)
 
@@ -235,7 +246,7 @@ def test_infeasible_trials_are_kept_but_are_no_labels(tmp_path):
 def test_a_skill_that_is_never_feasible_ends_with_an_error(tmp_path):
     config = LoopConfig(initial_trials=5, max_infeasible=7)
     with pytest.raises(MemristorError, match="7 trials in a row"):
-        run_loop(tmp_path, Counting(), config, Toy(lambda p: False))
+        run_loop(tmp_path, Counting(), config, trials=ToyTrials(lambda p: False))
 
 
 @pytest.mark.parametrize("after", [2, 7, 13])
@@ -266,7 +277,28 @@ def test_an_interrupted_run_resumes_bit_exactly(tmp_path, after):
 
 def test_a_store_of_another_skill_is_refused(tmp_path):
     run_loop(tmp_path, Counting())
-    other = Toy()
-    other.name = "stirring"
+
+    class Stirring(Toy):
+        name = "stirring"
+
     with pytest.raises(StoreError, match="'toy', not 'stirring'"):
-        run_loop(tmp_path, Counting(), skill=other)
+        run_loop(tmp_path, Counting(), skill=Stirring())
+
+
+class Limp(Toy):
+    """A skill whose candidates depend on the arm."""
+
+    def valid(self, context, parameters, arm=""):
+        return parameters[:, 0] > (0.5 if arm else -1.0)
+
+
+def test_candidates_are_those_of_the_arm_that_carries_them_out(tmp_path):
+    _, stored = run_loop(tmp_path, Counting(), skill=Limp(), trials=ToyTrials(arm="panda"))
+    assert all(t.parameters[0] > 0.5 for t in stored)
+
+
+def test_a_learner_of_another_width_is_refused_before_any_trial():
+    options = {"n_inputs": 4, "hidden": [4]}
+    learner = learners.create("msgld", accelerator.create("simulated"), options, 0)
+    with pytest.raises(ConfigError, match="takes 4 inputs, skill toy has 3"):
+        recipes.check_width(Toy(), learner)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from memristor_bdnn import cli
+from memristor_bdnn import acquisitions, cli, learners
 from memristor_bdnn.benchmark.dbal import methods as dbal_methods
 from memristor_bdnn.benchmark.dbal import report as dbal_report
 from memristor_bdnn.benchmark.dbal import sizes as dbal_sizes
@@ -234,6 +234,16 @@ def test_unknown_contender_and_impossible_prior_are_refused(tmp_path, capsys):
     assert "choose from msgld" in capsys.readouterr().err
     assert cli.main(["benchmark", "dbal", "--dataset", data, "--learner", "gp", "--prior", "simulator"]) == 1
     assert "cannot use --prior" in capsys.readouterr().err
+
+
+def test_every_registered_learner_and_strategy_can_be_chosen(tmp_path, capsys):
+    assert cli.main(["benchmark", "dbal", "--dataset", "shipped", "--learner", "list"]) == 0
+    said = capsys.readouterr().out
+    assert all(name in said for name in (*learners.names(), *dbal_methods.METHODS))
+    with pytest.raises(SystemExit):
+        cli.main(["benchmark", "dbal", "--dataset", "shipped", "--strategy", "guess"])
+    error = capsys.readouterr().err
+    assert all(name in error for name in acquisitions.names())
 
 
 def test_decode_of_the_published_chips(tmp_path):

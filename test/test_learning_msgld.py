@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from memristor_bdnn import accelerator, learners
+from memristor_bdnn.active import recipes
 from memristor_bdnn.errors import CapacityError, ConfigError
 from memristor_bdnn.learners.msgld.update import GradientScale, choose_pulses, mark
 from memristor_bdnn.learners.protocol import Learner, Prediction
-from memristor_bdnn.skills.pouring.recipes import RECIPES, recipe
+from memristor_bdnn.skills.pouring.skill import PouringSkill
 
 SMALL = {
     "n_inputs": 3,
@@ -236,7 +237,7 @@ def test_registry_lists_and_refuses():
         make(reads=7)
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", PouringSkill.recipes)
 def test_recipes_are_valid(name):
-    learner = learners.create("msgld", accelerator.create("simulated"), recipe(name))
+    learner = recipes.make(PouringSkill(), "msgld", accelerator.create("simulated"), name)
     assert dataclasses.is_dataclass(learner.config) and learner.n_inputs == 11

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import RunningGraph, fresh_environment, run_command
+from conftest import RunningGraph, fresh_environment, run_command, until
 
 pytest.importorskip("rclpy")
 
@@ -37,16 +37,15 @@ def teach(graph: RunningGraph, on_feedback: Any = None) -> Any:
     from memristor_bdnn.action import Learn
 
     x = features(24, seed=5)
-    y = [float(v > 0) for v in np.array(x.data).reshape(24, 11)[:, 0]]
+    y = [float(v > 0) for v in np.array(x.values).reshape(24, 11)[:, 0]]
     return graph.client.act("accelerator", Learn, "learn", Learn.Goal(x=x, y=y, from_scratch=True), 120.0, on_feedback)
 
 
 def features(rows: int = N, seed: int = 0) -> Any:
-    from memristor_bdnn.nodes.convert import features_to_message
+    from memristor_bdnn.nodes.convert import table
     from memristor_bdnn.skills.pouring.context import FEATURE_NAMES
 
-    x = np.random.default_rng(seed).uniform(-1, 1, (rows, len(FEATURE_NAMES)))
-    return features_to_message(x, FEATURE_NAMES)
+    return table(FEATURE_NAMES, np.random.default_rng(seed).uniform(-1, 1, (rows, len(FEATURE_NAMES))))
 
 
 def predict(graph: RunningGraph, message: Any, samples: int = 5) -> Any:
@@ -71,12 +70,14 @@ def test_predict_returns_mean_and_spread_of_the_samples(graph: RunningGraph) -> 
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
-        (lambda m: m.data.__setitem__(3, math.nan), ["row 0", "axis_in_cup_z", "nan", "[-1, 1]"]),
-        (lambda m: m.data.__setitem__(12, 7.5), ["row 1", "axis_in_bowl_z", "7.5", "[-1, 1]"]),
-        (lambda m: setattr(m, "cols", 10), ["does not fit"]),
-        (lambda m: (setattr(m, "cols", 12), setattr(m, "rows", 11)), ["12 columns", "expected 11"]),
-        (lambda m: setattr(m, "names", ["pitch", *m.names[1:]]), ["column 0", "'pitch'", "'axis_in_bowl_x'"]),
-        (lambda m: (setattr(m, "rows", 0), setattr(m, "data", [])), ["0 rows"]),
+        (lambda m: m.values.__setitem__(3, math.nan), ["row 0", "axis_in_cup_z", "nan", "[-1, 1]"]),
+        (lambda m: m.values.__setitem__(12, 7.5), ["row 1", "axis_in_bowl_z", "7.5", "[-1, 1]"]),
+        (lambda m: m.values.append(0.0), ["133 values", "whole rows of 11"]),
+        (lambda m: m.names.append("extra"), ["extra", "expected axis_in_bowl_x"]),
+        (lambda m: m.names.pop(), ["columns", "expected", "cup_height"]),
+        (lambda m: setattr(m, "names", []), ["columns none", "expected axis_in_bowl_x"]),
+        (lambda m: setattr(m, "names", ["pitch", *m.names[1:]]), ["columns pitch", "expected axis_in_bowl_x"]),
+        (lambda m: setattr(m, "values", []), ["0 rows"]),
     ],
 )
 def test_bad_features_are_refused_by_name_value_and_range(
@@ -148,60 +149,94 @@ def test_world_draws_the_same_scene_for_the_same_seed(graph: RunningGraph) -> No
     from memristor_bdnn.srv import ResetWorld
 
     def reset(seed: int) -> Any:
-        return graph.client.call(
-            "pouring_world", ResetWorld, "reset", ResetWorld.Request(seed=seed, scene="random"), 30.0
-        )
+        return graph.client.call("pouring_world", ResetWorld, "reset", ResetWorld.Request(seed=seed), 30.0)
 
     assert reset(4).context == reset(4).context
     assert reset(4).context != reset(5).context
-    bad = ResetWorld.Request(seed=1, scene="given", requested=reset(4).context)
-    bad.requested.cup_height = 3.0
+    bad = ResetWorld.Request(seed=1, given=True, context=reset(4).context)
+    bad.context.values[5] = 3.0
     response = graph.client.call("pouring_world", ResetWorld, "reset", bad, 30.0)
     assert not response.success and "cup_height" in response.message and "0.1188" in response.message
 
 
 def test_plan_refuses_parameters_out_of_range(graph: RunningGraph) -> None:
-    from memristor_bdnn.action import PlanPour
+    from memristor_bdnn.action import PlanMotion
     from memristor_bdnn.srv import ResetWorld
 
+    from memristor_bdnn.nodes.convert import table
+    from memristor_bdnn.skills.pouring.context import PARAMETER_SPACE
+
     context = graph.client.call("pouring_world", ResetWorld, "reset", ResetWorld.Request(seed=1), 30.0).context
-    goal = PlanPour.Goal(context=context, seed=1)
-    goal.parameters.pitch = 1.0
-    result = graph.client.act("pour_planner", PlanPour, "plan_pour", goal, 60.0)
-    assert result.error_code == PlanPour.Result.BAD_INPUT
+    goal = PlanMotion.Goal(context=context, parameters=table(PARAMETER_SPACE.names, [0.1, 0.05, 0, 0, 1.0]), seed=1)
+    result = graph.client.act("pour_planner", PlanMotion, "plan_motion", goal, 60.0)
+    assert result.error_code == PlanMotion.Result.BAD_INPUT
     assert "pitch" in result.error_msg and "-3.14159" in result.error_msg
 
 
-def test_pour_of_another_context_is_refused(graph: RunningGraph) -> None:
-    from memristor_bdnn.action import PlanPour, Pour
+def test_trial_of_another_context_or_without_a_plan_is_refused(graph: RunningGraph) -> None:
+    from memristor_bdnn.action import ExecuteTrial, PlanMotion
+    from memristor_bdnn.msg import MotionPlan
     from memristor_bdnn.srv import ResetWorld
 
+    from memristor_bdnn.nodes.convert import table
     from memristor_bdnn.skills.pouring.skill import PouringSkill
 
     def reset(seed: int) -> Any:
         return graph.client.call("pouring_world", ResetWorld, "reset", ResetWorld.Request(seed=seed), 30.0).context
 
-    from memristor_bdnn.nodes import convert
-    from memristor_bdnn.skills.pouring.context import PourParameters
-
-    skill, plan, seed = PouringSkill(), None, 0
-    while plan is None or plan.error_code:
+    skill, planned, seed = PouringSkill(), None, 0
+    while planned is None or planned.error_code:
         seed += 1
         context = reset(seed)
-        physical = convert.context_from_message(context).array()
-        chosen = PourParameters.from_array(skill.sample_candidates(physical, 1, np.random.default_rng(seed))[0])
-        request = PlanPour.Goal(context=context, parameters=convert.parameters_to_message(chosen), seed=seed)
-        plan = graph.client.act("pour_planner", PlanPour, "plan_pour", request, 60.0)
-    goal = convert.copy_plan(plan, Pour.Goal(context=context, parameters=request.parameters, seed=seed))
+        chosen = skill.sample_candidates(np.array(context.values), 1, np.random.default_rng(seed), "panda")[0]
+        parameters = table(skill.parameter_space.names, chosen)
+        request = PlanMotion.Goal(context=context, parameters=parameters, seed=seed)
+        planned = graph.client.act("pour_planner", PlanMotion, "plan_motion", request, 60.0)
+    goal = ExecuteTrial.Goal(context=context, parameters=parameters, plan=planned.plan, seed=seed)
+
+    def execute(on_feedback: Any = None) -> Any:
+        return graph.client.act("pouring_world", ExecuteTrial, "execute_trial", goal, 120.0, on_feedback)
+
     phases: set[str] = set()
-    poured = graph.client.act("pouring_world", Pour, "pour", goal, 120.0, lambda f: phases.add(f.phase))
-    assert poured.error_code == 0, poured.error_msg
-    o = poured.outcome
-    assert math.isclose(o.fraction_in_bowl + o.fraction_in_cup + o.fraction_spilled, 1.0, abs_tol=1e-6)
+    done = execute(lambda f: phases.add(f.phase))
+    assert done.error_code == 0, done.error_msg
+    assert done.outcome.skill == "pouring" and tuple(done.outcome.measures.names) == skill.measure_space.names
+    assert math.isclose(sum(done.outcome.measures.values), 1.0, abs_tol=1e-6)
+    assert done.outcome.score == skill.score(np.array(done.outcome.measures.values))
     assert {"approach", "pour"} <= phases
     reset(seed + 100)
-    refused = graph.client.act("pouring_world", Pour, "pour", goal, 60.0)
-    assert refused.error_code == Pour.Result.CONTEXT_MISMATCH
+    assert execute().error_code == ExecuteTrial.Result.CONTEXT_MISMATCH
+    goal.plan = MotionPlan()
+    refused = execute()
+    assert refused.error_code == ExecuteTrial.Result.BAD_INPUT and "approach, pour, retreat" in refused.error_msg
+
+
+def test_every_node_says_what_the_skill_consists_of(graph: RunningGraph) -> None:
+    from memristor_bdnn.msg import SkillDescription
+    from rclpy.qos import DurabilityPolicy, QoSProfile
+
+    from memristor_bdnn.skills.pouring.skill import PouringSkill
+
+    heard: dict[str, SkillDescription] = {}
+    latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    names = ("pouring_world", "pour_planner", "accelerator", "coordinator")
+    for name in names:
+        graph.client.node.create_subscription(
+            SkillDescription, f"{name}/skill", lambda m, name=name: heard.__setitem__(name, m), latched
+        )
+    until(lambda: set(heard) == set(names))
+    skill = PouringSkill()
+    for description in heard.values():
+        assert description.name == "pouring" and tuple(description.features) == skill.feature_names
+        assert tuple(description.phases) == skill.phases
+        for given, space in (
+            (description.context, skill.context_space),
+            (description.parameters, skill.parameter_space),
+            (description.measures, skill.measure_space),
+        ):
+            assert [(d.name, d.unit, d.low, d.high) for d in given] == [
+                (d.name, d.unit, d.low, d.high) for d in space.dimensions
+            ]
 
 
 def test_a_label_nobody_waits_for_is_refused(graph: RunningGraph) -> None:
@@ -271,8 +306,6 @@ def test_a_killed_node_is_named_and_the_others_are_stopped(start_graph: Callable
 
 
 def test_nodes_die_with_a_killed_supervisor(start_graph: Callable[..., RunningGraph]) -> None:
-    from conftest import until
-
     graph = start_graph()
     graph.wait_ready()
     children = [graph.node_process(n) for n in ("world_node", "accelerator_node", "coordinator_node", "planner_node")]
@@ -289,9 +322,9 @@ def test_info_names_versions_plugins_and_what_is_missing() -> None:
 
 def test_show_args_lists_choices_and_unknown_words_exit_with_1() -> None:
     done = run_command("up", "--show-args")
-    assert done.returncode == 0 and "'learner'" in done.stdout and "Choices: eapu, mcmc, msgld" in done.stdout
+    assert done.returncode == 0 and "'learner'" in done.stdout and "Choices: msgld, eapu, mcmc" in done.stdout
     wrong = run_command("up", "learner:=nonsense")
-    assert wrong.returncode == 1 and "choose one of eapu, mcmc, msgld" in wrong.stderr
+    assert wrong.returncode == 1 and "choose one of msgld, eapu, mcmc" in wrong.stderr
 
 
 def test_a_node_that_comes_back_at_once_does_not_leave_its_callers_waiting(

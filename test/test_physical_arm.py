@@ -150,7 +150,7 @@ def test_unknown_output_lists_the_choices(mock: Callable[..., Mock]) -> None:
         ControllerPort(mock().client.node, ARM, PortConfig(), "c", "wire")
 
 
-def test_an_operator_labels_a_pour_of_the_physical_graph(
+def test_an_operator_labels_a_trial_of_the_physical_graph(
     start_graph: Callable[..., RunningGraph], tmp_path: Path
 ) -> None:
     """The whole loop with the mock as the arm: plan from the measured state, move, label, commit."""
@@ -177,6 +177,7 @@ def test_an_operator_labels_a_pour_of_the_physical_graph(
     try:
         graph.wait_ready()
         done: list[Any] = []
+        refused: list[Any] = []
         goal = ActiveLearn.Goal(queries=0, strategy="straddle")
         thread = threading.Thread(
             target=lambda: done.append(graph.client.act("coordinator", ActiveLearn, "active_learn", goal, 300.0))
@@ -185,27 +186,31 @@ def test_an_operator_labels_a_pour_of_the_physical_graph(
         for number in range(200):
             if done:
                 break
-            waiting = [line for line in graph.log.read_text().splitlines() if "was poured: waiting" in line]
+            waiting = [line for line in graph.log.read_text().splitlines() if "was executed: waiting" in line]
             if waiting and number % 4 == 0:
                 trial = waiting[-1].split("trial ")[1].split()[0]
+                if trial == "0" and len(waiting) == 1 and not refused:
+                    refused.append(run_command_in_domain("label", trial, "1.5"))
                 run_command_in_domain("label", trial, "0.95" if len(waiting) % 2 else "0.1")
             time.sleep(0.5)
         thread.join(60.0)
         assert done and done[0].error_code == 0, graph.log.read_text()
         assert done[0].labels == 2
+        assert refused[0].returncode == 1 and "fraction_in_bowl = 1.5: allowed [0, 1]" in refused[0].stderr
         assert "operator" in (tmp_path / "results" / "trials.jsonl").read_text()
     finally:
         mock.send_signal(signal.SIGINT)
         mock.wait(10.0)
 
 
-def run_command_in_domain(*words: str) -> None:
+def run_command_in_domain(*words: str) -> subprocess.CompletedProcess[str]:
     """The label command in the domain of the running graph."""
     from conftest import COMMAND
 
-    subprocess.run([str(COMMAND), *words], env=dict(os.environ), capture_output=True, timeout=60)
+    return subprocess.run([str(COMMAND), *words], env=dict(os.environ), capture_output=True, text=True, timeout=60)
 
 
-def test_label_refuses_impossible_fractions() -> None:
-    done = run_command("label", "3", "1.5")
-    assert done.returncode == 1 and "1.5" in done.stderr and "[0, 1]" in done.stderr
+def test_label_refuses_what_is_no_number() -> None:
+    for word in ("nan", "inf"):
+        done = run_command("label", "3", word)
+        assert done.returncode == 1 and word in done.stderr and "finite" in done.stderr

@@ -15,9 +15,9 @@ from memristor_bdnn.motion.ik import check as ik_check
 from memristor_bdnn.motion.ik import solvers as ik
 from memristor_bdnn.motion.kinematics import chain, invert
 
-ARMS = {name: arms.load(name) for name in arms.NAMES}
+ARMS = {name: arms.load(name) for name in arms.BUILT_IN}
 SOLVERS = {name: ik.create(arm) for name, arm in ARMS.items()}
-both = pytest.mark.parametrize("name", arms.NAMES)
+both = pytest.mark.parametrize("name", arms.BUILT_IN)
 
 
 def random_configurations(name, n, seed):

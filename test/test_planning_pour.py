@@ -38,9 +38,9 @@ def test_the_whole_is_one_motion_from_home_to_home(plan):
     whole = plan.whole()
     np.testing.assert_array_equal(whole.start, PANDA.home)
     np.testing.assert_allclose(whole.end, PANDA.home, atol=1e-9)
-    assert whole.duration == pytest.approx(sum(p.duration for p in (plan.approach, plan.pour, plan.retreat)))
+    assert whole.duration == pytest.approx(sum(p.duration for p in plan.trajectories))
     assert np.abs(np.diff(whole.positions, axis=0)).max() < 0.1
-    for part in (plan.approach, plan.pour, plan.retreat):
+    for part in plan.trajectories:
         np.testing.assert_allclose(part.velocities[[0, -1]], 0.0, atol=1e-9)
 
 
@@ -52,38 +52,38 @@ def test_velocities_and_accelerations_stay_within_the_limits(plan):
 
 
 def test_the_cup_follows_its_path_exactly_and_rests_at_the_final_pitch(planner, plan):
-    tilt = plan.pour.part(0.0, plan.tilt_time)
-    poses = planner.solver.chain.fk(tilt.fine(0.02)) @ plan.grasp
+    tilt = plan.part("pour").part(0.0, plan.details["tilt_time"])
+    poses = planner.solver.chain.fk(tilt.fine(0.02)) @ plan.object_in_tool
     ups = poses[:, :3, 2]
     # pitch about the horizontal axis across the pour's plane
-    plane = np.array([np.cos(plan.yaw), np.sin(plan.yaw), 0.0])
+    plane = np.array([np.cos(plan.details["yaw"]), np.sin(plan.details["yaw"]), 0.0])
     pitch = np.unwrap(np.arctan2(ups @ plane, ups[:, 2]))
     for pose, angle in zip(poses, pitch, strict=True):
-        wanted = cup_pose(CONTEXT, POUR, float(angle), BOWL_POSITION, plan.yaw)
+        wanted = cup_pose(CONTEXT, POUR, float(angle), BOWL_POSITION, plan.details["yaw"])
         assert np.abs(pose[:3, 3] - wanted[:3, 3]).max() < 1e-3
         assert np.abs(pose[:3, 2] - wanted[:3, 2]).max() < 2e-3
     assert pitch[0] == pytest.approx(0.0, abs=1e-6)
     assert pitch[-1] == pytest.approx(POUR.pitch, abs=1e-6)
-    rest = plan.pour.part(plan.tilt_time, plan.tilt_time + CONFIG.wait)
+    rest = plan.part("pour").part(plan.details["tilt_time"], plan.details["tilt_time"] + CONFIG.wait)
     assert np.ptp(rest.positions, axis=0).max() < 1e-9
     assert rest.duration == pytest.approx(CONFIG.wait, abs=0.03)
 
 
 def test_the_tilt_has_a_constant_rate_but_for_its_ramps(planner, plan):
-    times = np.linspace(0.4, plan.tilt_time - 0.4, 40)
-    ups = (planner.solver.chain.fk(plan.pour.sample(times)[0]) @ plan.grasp)[:, :3, 2]
-    plane = np.array([np.cos(plan.yaw), np.sin(plan.yaw), 0.0])
+    times = np.linspace(0.4, plan.details["tilt_time"] - 0.4, 40)
+    ups = (planner.solver.chain.fk(plan.part("pour").sample(times)[0]) @ plan.object_in_tool)[:, :3, 2]
+    plane = np.array([np.cos(plan.details["yaw"]), np.sin(plan.details["yaw"]), 0.0])
     pitch = np.unwrap(np.arctan2(ups @ plane, ups[:, 2]))
-    np.testing.assert_allclose(np.diff(pitch) / np.diff(times), -plan.tilt_rate, rtol=0.02)
-    assert plan.tilt_rate >= CONFIG.slowest_tilt * CONFIG.tilt_rate
+    np.testing.assert_allclose(np.diff(pitch) / np.diff(times), -plan.details["tilt_rate"], rtol=0.02)
+    assert plan.details["tilt_rate"] >= CONFIG.slowest_tilt * CONFIG.tilt_rate
 
 
 def test_the_full_cup_travels_upright_and_gently(planner, plan):
-    for part in (plan.approach, plan.retreat):
+    for part in (plan.part("approach"), plan.part("retreat")):
         fine = part.fine(0.01)
         assert tilt_of(planner.solver.chain, PANDA.cup_axis, fine).max() < 0.03
         dense = part.sample(np.linspace(0, part.duration, 400))[0]
-        cup = (planner.solver.chain.fk(dense) @ plan.grasp)[:, :3, 3]
+        cup = (planner.solver.chain.fk(dense) @ plan.object_in_tool)[:, :3, 3]
         speed = np.abs(np.diff(cup, axis=0)) / (part.duration / 399)
         assert speed.max() < 1.05 * CONFIG.cup_speed
 
@@ -92,7 +92,7 @@ def test_nothing_touches_along_the_way_measured_by_another_model(plan):
     model = CollisionModel(PANDA)
     model.add_obstacle("bowl", slats(bowl_of(CONTEXT)), BOWL_POSITION)
     model.open_fingers(plan.grip_width)
-    model.hold(slats(cup_of(CONTEXT)), plan.grasp)
+    model.hold(slats(cup_of(CONTEXT)), plan.object_in_tool)
     whole = plan.whole().fine(0.02)
     assert not [contact for q in whole for contact in model.near(q, 0.0)]
     # the padding is kept by all but the cup over the bowl, whose distance the control parameters give
@@ -105,12 +105,12 @@ def test_the_same_seed_gives_the_same_plan(planner, plan):
     again = planner.plan(CONTEXT, POUR, seed=1)
     np.testing.assert_array_equal(again.whole().positions, plan.whole().positions)
     other = planner.plan(CONTEXT, POUR, seed=2)
-    assert other.yaw != plan.yaw
+    assert other.details["yaw"] != plan.details["yaw"]
 
 
 def test_a_plan_starts_where_the_arm_is(planner, plan):
-    start = plan.approach.sample(0.5 * plan.approach.duration)[0]
-    np.testing.assert_array_equal(planner.plan(CONTEXT, POUR, start=start, seed=3).approach.start, start)
+    start = plan.part("approach").sample(0.5 * plan.part("approach").duration)[0]
+    np.testing.assert_array_equal(planner.plan(CONTEXT, POUR, start=start, seed=3).part("approach").start, start)
 
 
 @pytest.mark.parametrize(
@@ -170,10 +170,10 @@ def test_the_second_arm_pours_through_the_same_description():
     arm = arms.load("kuka_iiwa")
     other = PourPlanner(arm, CONFIG)
     plan = other.plan(CONTEXT, POUR)
-    assert plan.weld
+    assert plan.attached
     assert timing.excess(plan.whole(), arm.velocity, arm.acceleration) <= 1.0
-    final = other.solver.chain.fk(plan.pour.sample(plan.tilt_time)[0]) @ plan.grasp
-    wanted = cup_pose(CONTEXT, POUR, POUR.pitch, BOWL_POSITION, plan.yaw)
+    final = other.solver.chain.fk(plan.part("pour").sample(plan.details["tilt_time"])[0]) @ plan.object_in_tool
+    wanted = cup_pose(CONTEXT, POUR, POUR.pitch, BOWL_POSITION, plan.details["yaw"])
     np.testing.assert_allclose(final[:3, [2, 3]], wanted[:3, [2, 3]], atol=1e-6)
     other.close()
 

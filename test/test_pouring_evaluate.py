@@ -13,12 +13,13 @@ from memristor_bdnn import cli
 from memristor_bdnn.active import evaluate as ev
 from memristor_bdnn.errors import ConfigError
 from memristor_bdnn.learners.protocol import Prediction
+from memristor_bdnn.report.skill_figures import skill_bars
 from memristor_bdnn.skills.pouring import figures
-from memristor_bdnn.skills.pouring.context import PourContext, PourParameters
+from memristor_bdnn.skills.pouring.context import PourContext, PourParameters, score_of
 from memristor_bdnn.skills.pouring.pool import ROW, Pool
 from memristor_bdnn.skills.pouring.render import Stage
 from memristor_bdnn.skills.pouring.setup import draw
-from memristor_bdnn.skills.pouring.skill import PouringSkill
+from memristor_bdnn.skills.pouring.skill import DESIGNED, PouringSkill
 from memristor_bdnn.skills.pouring.vessels import context_of
 from memristor_bdnn.skills.protocol import TrialOutcome
 
@@ -40,25 +41,30 @@ class KnowingLearner:
         return Prediction(mean, np.full(len(x), 0.1), np.tile(mean, (2, 1)))
 
 
-class SteepSkill(PouringSkill):
-    """Pours the better, the further the cup is tilted; the last pair cannot be planned."""
+SKILL = PouringSkill()
 
-    trials = 0
 
-    def run_trial(self, context: Any, parameters: Any, seed: int) -> TrialOutcome:
-        self.trials += 1
+class SteepTrials:
+    """Pours the better, the further the cup is tilted; every fifth seed cannot be planned."""
+
+    arm = ""
+
+    def sample_context(self, rng: np.random.Generator) -> Any:
+        return SKILL.sample_context(rng)
+
+    def run(self, context: Any, parameters: Any, seed: int) -> TrialOutcome:
         fraction = float((-np.pi / 2 - parameters[4]) / (np.pi / 2))
-        return TrialOutcome(seed % 5 > 0, 0.0, fraction, {})
+        return TrialOutcome(seed % 5 > 0, score_of(fraction), fraction, {})
 
 
 def test_the_learned_policy_executes_the_surest_candidate() -> None:
-    policies = {"learned": ev.learned_policy(KnowingLearner()), "random": ev.random_policy}
-    scores = ev.evaluate(SteepSkill(), policies, pairs=8, candidates=60, seed=1)
+    policies = {"learned": ev.learned_policy(SKILL, KnowingLearner()), "random": ev.random_policy}
+    scores = ev.evaluate(SKILL, SteepTrials(), policies, pairs=8, candidates=60, seed=1)
     assert scores["learned"].fraction > 0.95 > scores["random"].fraction
     assert scores["learned"].success > scores["random"].success
     assert scores["learned"].infeasible == scores["random"].infeasible
     assert len(scores["learned"].fractions) + scores["learned"].infeasible == 8
-    again = ev.evaluate(SteepSkill(), policies, pairs=8, candidates=60, seed=1)
+    again = ev.evaluate(SKILL, SteepTrials(), policies, pairs=8, candidates=60, seed=1)
     assert np.array_equal(again["random"].fractions, scores["random"].fractions)
 
 
@@ -76,11 +82,10 @@ def test_active_learning_from_a_pool_asks_near_the_boundary() -> None:
 
 
 def test_the_designed_pour_keeps_its_shape_and_rises_where_needed() -> None:
-    skill, rng = PouringSkill(), np.random.default_rng(0)
-    context = skill.sample_context(rng)
-    chosen = ev.designed_policy(context, np.empty((0, 5)), rng)
-    assert chosen[[0, 2, 3, 4]] == pytest.approx(np.array(ev.DESIGNED)[[0, 2, 3, 4]])
-    assert ev.DESIGNED[1] <= chosen[1] <= 0.15
+    rng = np.random.default_rng(0)
+    chosen = ev.designed_policy(SKILL)(SKILL.sample_context(rng), np.empty((0, 5)), rng)
+    assert chosen[[0, 2, 3, 4]] == pytest.approx(np.array(DESIGNED)[[0, 2, 3, 4]])
+    assert DESIGNED[1] <= chosen[1] <= 0.15
 
 
 def test_figures_and_films_are_written(tmp_path: Path) -> None:
@@ -88,9 +93,13 @@ def test_figures_and_films_are_written(tmp_path: Path) -> None:
 
     pair = context_of("blue", "red")
     rows = PouringSkill().sample_candidates(pair.array(), 20, np.random.default_rng(0))
-    figures.final_poses(pair, rows, np.linspace(1, 3, 20), tmp_path / "poses.png")
-    scores = {"learned": ev.SkillScore(np.array([0.9, 1.0])), "random": ev.SkillScore(np.array([0.2, 0.8]), 1)}
-    figures.skill_bars(scores, 128, tmp_path / "skill.png")
+    SKILL.confident_picture(pair.array(), rows, np.linspace(1, 3, 20), tmp_path / "poses.png")
+    scores = {
+        "learned": ev.SkillScore(np.array([0.9, 1.0]), np.array([0.0, 1.0])),
+        "random": ev.SkillScore(np.array([0.2, 0.8]), np.array([-0.8, -0.1]), 1),
+    }
+    assert scores["learned"].success == 0.5 and scores["random"].success == 0.0
+    skill_bars(scores, 128, tmp_path / "skill.png", SKILL.fraction_label)
     for name in ("poses.png", "skill.png"):
         picture = np.asarray(Image.open(tmp_path / name).convert("RGB"))
         assert min(picture.shape[:2]) > 300 and picture.std() > 15

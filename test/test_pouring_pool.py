@@ -15,15 +15,18 @@ import pytest
 
 from memristor_bdnn import cli
 from memristor_bdnn.errors import ConfigError, StoreError
+from memristor_bdnn.skills.collect import collect
 from memristor_bdnn.skills.pouring import pool
-from memristor_bdnn.skills.pouring.collect import collect, summary
+from memristor_bdnn.skills.pouring.skill import PouringSkill
 from memristor_bdnn.skills.pouring.world import PouringWorld, WorldConfig
+
+POURS = PouringSkill().collector()
 
 
 @pytest.fixture(scope="module")
 def collected(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("pool") / "six.pool"
-    collect(path, 6, show=False)
+    collect(path, 6, POURS, show=False)
     return path
 
 
@@ -39,10 +42,10 @@ def test_collection_goes_on_where_a_kill_left_it(collected: Path, tmp_path: Path
     torn = tmp_path / "torn.pool"
     torn.write_bytes(whole[: -pool.ROW.itemsize * 2 - 17])
     assert len(pool.load(torn).x) == 3
-    resumed = collect(torn, 6, show=False)
+    resumed = collect(torn, 6, POURS, show=False)
     assert torn.read_bytes() == whole and len(resumed.x) == 6
     stamp = torn.stat().st_mtime_ns
-    collect(torn, 6, show=False)
+    collect(torn, 6, POURS, show=False)
     assert torn.read_bytes() == whole and torn.stat().st_mtime_ns >= stamp
 
 
@@ -76,7 +79,7 @@ def test_foreign_files_are_refused_unchanged(tmp_path: Path, content: bytes, mes
     path = tmp_path / "foreign"
     path.write_bytes(content)
     with pytest.raises(StoreError, match=message):
-        collect(path, 5, show=False)
+        collect(path, 5, POURS, show=False)
     assert path.read_bytes() == content
 
 
@@ -92,11 +95,11 @@ def test_a_damaged_row_is_named_and_kept(collected: Path, tmp_path: Path) -> Non
 
 def test_other_settings_are_not_mixed_into_a_file(collected: Path) -> None:
     with pytest.raises(StoreError, match=r"tilt_speed: 1.6 in the file, 0.5 asked"):
-        collect(collected, 8, WorldConfig(tilt_speed=0.5), show=False)
+        collect(collected, 8, PouringSkill().collector({"tilt_speed": 0.5}), show=False)
     with pytest.raises(ConfigError, match="leave out arm = 'panda'"):
-        collect(collected, 8, WorldConfig(arm="panda"), show=False)
+        collect(collected, 8, PouringSkill().collector(WorldConfig(arm="panda")), show=False)
     with pytest.raises(ConfigError, match="trials = 0"):
-        collect(collected, 0, show=False)
+        collect(collected, 0, POURS, show=False)
 
 
 def test_an_export_holds_the_same_trials(collected: Path, tmp_path: Path) -> None:
@@ -112,7 +115,7 @@ def test_an_export_holds_the_same_trials(collected: Path, tmp_path: Path) -> Non
         pool.load(path)
     with pytest.raises(ConfigError, match="no such pool; make one: memristor-bdnn collect"):
         pool.load(tmp_path / "absent")
-    assert "6 trials" in summary(first.rows)
+    assert "6 trials" in POURS.summary(first.rows)
 
 
 def test_balanced_halves_are_equal() -> None:
@@ -124,7 +127,7 @@ def test_balanced_halves_are_equal() -> None:
 
 def test_two_processes_collect_what_one_does(collected: Path, tmp_path: Path) -> None:
     path = tmp_path / "two.pool"
-    collect(path, 6, workers=2, show=False)
+    collect(path, 6, POURS, workers=2, show=False)
     rows, single = pool.load(path).rows, pool.load(collected).rows
     assert np.array_equal(rows[np.argsort(rows["seed"])], single)
 
@@ -133,7 +136,7 @@ def test_a_dask_cluster_collects_what_one_process_does(collected: Path, tmp_path
     distributed = pytest.importorskip("distributed")
     path = tmp_path / "dask.pool"
     with distributed.LocalCluster(n_workers=1, threads_per_worker=2, processes=True, dashboard_address=None) as cluster:
-        collect(path, 6, dask=cluster.scheduler_address, show=False)
+        collect(path, 6, POURS, dask=cluster.scheduler_address, show=False)
     rows, single = pool.load(path).rows, pool.load(collected).rows
     assert np.array_equal(rows[np.argsort(rows["seed"])], single)
 
@@ -141,7 +144,7 @@ def test_a_dask_cluster_collects_what_one_process_does(collected: Path, tmp_path
 def test_a_missing_scheduler_is_named(tmp_path: Path) -> None:
     pytest.importorskip("distributed")
     with pytest.raises(ConfigError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:9"):
-        collect(tmp_path / "none", 2, dask="tcp://127.0.0.1:9", show=False)
+        collect(tmp_path / "none", 2, POURS, dask="tcp://127.0.0.1:9", show=False)
 
 
 def test_the_shipped_pool_is_whole_and_small() -> None:

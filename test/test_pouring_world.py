@@ -9,12 +9,15 @@ import numpy as np
 import pytest
 
 from memristor_bdnn.active.evaluate import designed_policy
-from memristor_bdnn.errors import ArmError, Cancelled, ConfigError
+from memristor_bdnn.active.trials import LocalTrials
+from memristor_bdnn.benchmark.escim.sessions import RememberingTrials
+from memristor_bdnn.errors import ArmError, Cancelled, ConfigError, PlanningError
 from memristor_bdnn.skills.pouring.context import PourParameters
 from memristor_bdnn.skills.pouring.pool import trial_of
 from memristor_bdnn.skills.pouring.skill import PouringSkill
 from memristor_bdnn.skills.pouring.vessels import context_of
 from memristor_bdnn.skills.pouring.world import PouringWorld, WorldConfig
+from memristor_bdnn.skills.protocol import TrialOutcome
 
 PAIR = context_of("blue", "red")
 POUR = PourParameters(0.05, 0.05, -0.5, 0.5, -2.4)
@@ -140,10 +143,10 @@ def test_with_an_arm_candidates_keep_the_room_that_the_planner_asks_for() -> Non
     from memristor_bdnn.skills.pouring.geometry import arm_clearance, is_valid
 
     pair = context_of("large_red", "purple")
-    alone, arm = PouringSkill(), PouringSkill(WorldConfig(arm="panda"))
+    skill = PouringSkill()
     near = [
-        is_valid(pair, skill.sample_candidates(pair.array(), 400, np.random.default_rng(1)), arm_clearance(pair))
-        for skill in (alone, arm)
+        is_valid(pair, skill.sample_candidates(pair.array(), 400, np.random.default_rng(1), arm), arm_clearance(pair))
+        for arm in ("", "panda")
     ]
     assert not near[0].all() and near[1].all()
 
@@ -156,9 +159,36 @@ def test_the_skill_runs_trials_and_draws_valid_candidates() -> None:
     candidates = skill.sample_candidates(context, 40, rng)
     assert candidates.shape == (40, 5) and is_valid(context, candidates).all()
     assert skill.encode(context, candidates).shape == (40, 11)
-    outcome = skill.run_trial(context, candidates[0], seed=4)
-    assert outcome.feasible and outcome == skill.run_trial(context, candidates[0], seed=4)
-    skill.close()
+    trials = LocalTrials(skill)
+    outcome = trials.run(context, candidates[0], seed=4)
+    assert outcome.feasible and outcome == trials.run(context, candidates[0], seed=4)
+    outcomes: dict[bytes, TrialOutcome] = {}
+    for _ in range(2):  # two sessions share what one of them has simulated
+        remembering = RememberingTrials(trials, outcomes)
+        assert remembering.run(context, candidates[0], seed=4) == outcome
+        assert remembering.run(context, candidates[0], seed=4) is outcomes[next(iter(outcomes))]
+        assert remembering.executed == 2 and len(outcomes) == 1
+    remembering.run(context, candidates[0], seed=5)
+    assert len(outcomes) == 2
+    trials.close()
+
+
+def test_with_an_arm_every_trial_is_planned_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    skill, rng = PouringSkill(), np.random.default_rng(1)
+    trials = LocalTrials(skill, "panda")
+    context = trials.sample_context(rng)
+    parameters = skill.sample_candidates(context, 1, rng, trials.arm)[0]
+    outcome = trials.run(context, parameters, seed=3)
+    assert outcome.feasible and outcome.details["mode"] == "arm" and outcome.details["planning_time_s"] > 0
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PlanningError("no_ik", "out of reach")
+
+    monkeypatch.setattr(trials.motion, "plan", refuse)
+    refused = trials.run(context, parameters, seed=3)
+    assert not refused.feasible and refused.score == refused.fraction == 0.0
+    assert refused.details == {"seed": 3, "reason": "no_ik", "text": "out of reach"}
+    trials.close()
 
 
 def test_the_arm_pours_as_the_cup_alone_does(arm_world: PouringWorld) -> None:
@@ -173,7 +203,7 @@ def test_the_arm_pours_as_the_cup_alone_does(arm_world: PouringWorld) -> None:
     assert list(dict.fromkeys(phases)) == ["settle", "approach", "pour", "retreat", "wait"]
     assert outcome.details["grasp"] == "hand" and outcome.details["tracking_error_rad"] < 0.02
     state = arm_world.joint_state()
-    assert state["positions"] == pytest.approx(plan.retreat.end, abs=0.02)
+    assert state["positions"] == pytest.approx(plan.part("retreat").end, abs=0.02)
     arm_world.reset(5, PAIR)
     alone = arm_world.pour_cup_alone(parameters)
     assert outcome.success == alone.success and abs(outcome.fraction_in_bowl - alone.fraction_in_bowl) < 0.3
@@ -181,7 +211,8 @@ def test_the_arm_pours_as_the_cup_alone_does(arm_world: PouringWorld) -> None:
         hasty.reset(5, PAIR)
         early = hasty.pour_with_arm(plan)
     assert early.success == outcome.success and early.details["steps"] < outcome.details["steps"]
-    broken = replace(plan, pour=replace(plan.pour, positions=plan.pour.positions + 0.3))
+    approach, pour, retreat = plan.trajectories
+    broken = replace(plan, trajectories=(approach, replace(pour, positions=pour.positions + 0.3), retreat))
     arm_world.reset(5, PAIR)
     with pytest.raises(ArmError, match="away from where the trajectory starts"):
         arm_world.pour_with_arm(broken)
@@ -220,5 +251,5 @@ def test_the_designed_policy_is_valid_for_drawn_pairs() -> None:
     valid = []
     for _ in range(10):
         context = skill.sample_context(rng)
-        valid.append(bool(is_valid(context, designed_policy(context, np.empty((0, 5)), rng)[None])[0]))
+        valid.append(bool(is_valid(context, designed_policy(skill)(context, np.empty((0, 5)), rng)[None])[0]))
     assert np.mean(valid) >= 0.9

@@ -40,6 +40,6 @@ def test_a_session_is_recorded_and_decodes(start_graph: Callable[..., RunningGra
 def test_definitions_contain_every_nested_type() -> None:
     from memristor_bdnn.nodes.recorder import message_definition
 
-    text = message_definition("memristor_bdnn/msg/PourOutcome")
-    for name in ("MSG: memristor_bdnn/PourContext", "MSG: std_msgs/Header", "MSG: builtin_interfaces/Time"):
+    text = message_definition("memristor_bdnn/msg/TrialOutcome")
+    for name in ("MSG: memristor_bdnn/ValueTable", "MSG: std_msgs/Header", "MSG: builtin_interfaces/Time"):
         assert name in text

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from memristor_bdnn.motion import arms
+from memristor_bdnn.motion.plan import MotionPlan
 from memristor_bdnn.skills.pouring.context import PourContext, PourParameters
-from memristor_bdnn.skills.pouring.motion import PourPlan, PourPlanner
+from memristor_bdnn.skills.pouring.motion import PourPlanner
 from memristor_bdnn.skills.pouring.vessels import context_of
 
 MOMENTS = (
@@ -29,7 +30,7 @@ def example() -> tuple[PourContext, PourParameters]:
     return context_of("blue_white", "green"), PourParameters(0.1, 0.07, -0.2, 0.3, -2.3)
 
 
-def frames(plan: PourPlan, context: PourContext, arm: str) -> list[Any]:
+def frames(plan: MotionPlan, context: PourContext, arm: str) -> list[Any]:
     """Images (h, w, 3) of the simulated world at MOMENTS of an executed plan."""
     from memristor_bdnn.skills.pouring.world import PouringWorld, WorldConfig
 
@@ -76,7 +77,12 @@ def draw(path: str | Path, arm_name: str = "panda") -> None:
         axes = figure.add_subplot(grid[1, 2 * k : 2 * k + 2])
         lines = axes.plot(whole.times, values / np.asarray(limits), lw=1)
         for at in np.cumsum(
-            [plan.approach.duration, plan.tilt_time, plan.pour.duration - 2 * plan.tilt_time, plan.tilt_time]
+            [
+                plan.part("approach").duration,
+                plan.details["tilt_time"],
+                plan.part("pour").duration - 2 * plan.details["tilt_time"],
+                plan.details["tilt_time"],
+            ]
         ):
             axes.axvline(at, color="0.7", lw=0.8, zorder=0)
         axes.set(xlabel="time (s)", title=title, ylim=(-1.05, 1.05), xlim=(0, whole.duration))

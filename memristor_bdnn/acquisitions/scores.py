@@ -1,29 +1,31 @@
 """Which trial would teach most: one small function per strategy, higher scores are asked first.
 
 Each takes a :class:`~memristor_bdnn.learners.protocol.Prediction` of n candidates (and a random
-generator, used by ``random`` only) and returns scores of shape (n,).
+generator, used by ``random`` only) and returns scores of shape (n,); found by name in
+:mod:`memristor_bdnn.acquisitions`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from memristor_bdnn.acquisitions.protocol import acquisition
 from memristor_bdnn.errors import ConfigError
 from memristor_bdnn.learners.protocol import Prediction
 
 FloatArray = npt.NDArray[np.floating[Any]]
-Acquisition = Callable[[Prediction, np.random.Generator | None], FloatArray]
 
 
+@acquisition(needs_samples=False)
 def straddle(prediction: Prediction, rng: np.random.Generator | None = None) -> FloatArray:
     """-|mu| + 1.96 sigma with mu = 2 p - 1, 0 on the decision boundary (source paper; Bryan et al. 2005)."""
     return -np.abs(2.0 * prediction.mean - 1.0) + 1.96 * 2.0 * prediction.std
 
 
+@acquisition(needs_samples=False)
 def random(prediction: Prediction, rng: np.random.Generator | None = None) -> FloatArray:
     """Uniform scores: passive learning."""
     if rng is None:
@@ -31,41 +33,28 @@ def random(prediction: Prediction, rng: np.random.Generator | None = None) -> Fl
     return rng.random(len(prediction.mean))
 
 
+@acquisition(needs_samples=False)
 def entropy(prediction: Prediction, rng: np.random.Generator | None = None) -> FloatArray:
     """Entropy of the mean prediction, nats: H[E p]."""
     return _entropy(prediction.mean)
 
 
+@acquisition(needs_samples=True)
 def bald(prediction: Prediction, rng: np.random.Generator | None = None) -> FloatArray:
     """Mutual information of label and weights: H[E p] - E H[p] (Houlsby et al. 2011)."""
     return _entropy(prediction.mean) - _entropy(prediction.samples).mean(axis=0)
 
 
+@acquisition(needs_samples=False)
 def variance(prediction: Prediction, rng: np.random.Generator | None = None) -> FloatArray:
     """Variance of the samples' success probabilities."""
     return np.asarray(prediction.std) ** 2
 
 
+@acquisition(needs_samples=False)
 def margin(prediction: Prediction, rng: np.random.Generator | None = None) -> FloatArray:
     """-|mu|: nearest to the decision boundary, whatever the spread."""
     return -np.abs(2.0 * prediction.mean - 1.0)
-
-
-STRATEGIES: dict[str, Acquisition] = {
-    "straddle": straddle,
-    "random": random,
-    "entropy": entropy,
-    "bald": bald,
-    "variance": variance,
-    "margin": margin,
-}
-
-
-def strategy(name: str) -> Acquisition:
-    """The function of a name; raises ConfigError listing the choices."""
-    if name not in STRATEGIES:
-        raise ConfigError(f"strategy = {name!r}: choose one of {', '.join(STRATEGIES)}")
-    return STRATEGIES[name]
 
 
 def confident(prediction: Prediction) -> FloatArray:

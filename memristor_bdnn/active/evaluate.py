@@ -1,4 +1,4 @@
-"""How well a policy pours for bowl/cup pairs it has not seen: learned, random, designed."""
+"""How well a policy does in contexts it has not seen: learned, random, designed."""
 
 from __future__ import annotations
 
@@ -9,20 +9,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from memristor_bdnn.acquisitions.scores import confident, strategy
+from memristor_bdnn import acquisitions
+from memristor_bdnn.acquisitions.scores import confident
+from memristor_bdnn.active.trials import Trials
 from memristor_bdnn.errors import ConfigError
 from memristor_bdnn.learners.protocol import Learner
-from memristor_bdnn.skills.pouring.context import PourContext, PourParameters, encode
-from memristor_bdnn.skills.pouring.geometry import is_valid
-from memristor_bdnn.skills.pouring.pool import Pool
+from memristor_bdnn.skills.pool import Pool
+from memristor_bdnn.skills.protocol import Skill
 
 FloatArray = npt.NDArray[np.floating[Any]]
 Policy = Callable[[FloatArray, FloatArray, np.random.Generator], FloatArray]
-"""From a context (6,) and valid candidates (n, 5) to the control parameters (5,) to execute."""
-
-# A person's guess: tilt about the pouring lip, held over the middle of the bowl, until the cup is well
-# past horizontal. Order: axis_in_bowl_x, axis_in_bowl_z, axis_in_cup_x, axis_in_cup_z, pitch.
-DESIGNED = (0.05, 0.03, -0.5, 0.5, -2.4)
+"""From a context (c,) and valid candidates (n, p) to the parameters (p,) to execute."""
 
 
 @dataclass(frozen=True)
@@ -30,26 +27,28 @@ class SkillScore:
     """What a policy achieved.
 
     Attributes:
-        fractions: of the beads that ended in the bowl, one per bowl/cup pair.
-        infeasible: pairs for which the chosen parameters could not be planned (not among the fractions).
+        fractions: how much of the task was done, one per context.
+        scores: in [-1, 1], one per context; above 0 is a success.
+        infeasible: contexts for which the chosen parameters could not be planned (not among the fractions).
     """
 
     fractions: FloatArray
+    scores: FloatArray
     infeasible: int = 0
 
     @property
     def fraction(self) -> float:
-        """Mean fraction of beads poured into the bowl."""
+        """Mean fraction of the task done."""
         return float(self.fractions.mean()) if len(self.fractions) else 0.0
 
     @property
     def success(self) -> float:
-        """Share of trials with at least nine tenths in the bowl."""
-        return float((self.fractions >= 0.9).mean()) if len(self.fractions) else 0.0
+        """Share of successful trials."""
+        return float((self.scores > 0).mean()) if len(self.scores) else 0.0
 
     @property
     def standard_error(self) -> float:
-        """Of the mean fraction, over pairs."""
+        """Of the mean fraction, over contexts."""
         return float(self.fractions.std() / np.sqrt(max(len(self.fractions), 1)))
 
 
@@ -58,42 +57,50 @@ def random_policy(context: FloatArray, candidates: FloatArray, rng: np.random.Ge
     return np.asarray(candidates[rng.integers(len(candidates))])
 
 
-def designed_policy(context: FloatArray, candidates: FloatArray, rng: np.random.Generator) -> FloatArray:
-    """The same hand-made parameters for every pair, raised above the bowl until they are valid."""
-    parameters = np.array(DESIGNED)
-    for height in np.arange(DESIGNED[1], 0.1501, 0.01):
-        parameters[1] = height
-        if is_valid(PourContext.from_array(context), PourParameters.from_array(parameters)):
-            return parameters
-    return parameters
+def designed_policy(skill: Skill) -> Policy:
+    """What a person would choose; see :meth:`Skill.baseline`.
+
+    Raises:
+        ConfigError: when it is asked, if the skill has none.
+    """
+
+    def choose(context: FloatArray, candidates: FloatArray, rng: np.random.Generator) -> FloatArray:
+        parameters = skill.baseline(context, candidates)
+        if parameters is None:
+            raise ConfigError(f"skill {skill.name} has no baseline: nobody designed parameters for it")
+        return parameters
+
+    return choose
 
 
-def learned_policy(learner: Learner, samples: int = 20) -> Policy:
+def learned_policy(skill: Skill, learner: Learner, samples: int = 20) -> Policy:
     """The candidate with the highest mu / sigma, mu = 0 on the decision boundary (source paper)."""
 
     def choose(context: FloatArray, candidates: FloatArray, rng: np.random.Generator) -> FloatArray:
-        prediction = learner.predict(encode(context, candidates), samples)
+        prediction = learner.predict(skill.encode(context, candidates), samples)
         return np.asarray(candidates[int(np.argmax(confident(prediction)))])
 
     return choose
 
 
 def evaluate(
-    skill: Any,
+    skill: Skill,
+    trials: Trials,
     policies: dict[str, Policy],
     pairs: int = 50,
     candidates: int = 1000,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, SkillScore]:
-    """Let every policy pour for the same unseen pairs, with the same beads.
+    """Let every policy work in the same unseen contexts, with the same randomness.
 
     Args:
-        skill: a pouring skill.
+        skill: the skill.
+        trials: runs them.
         policies: by name.
-        pairs: bowl/cup pairs.
-        candidates: valid control parameters to choose from.
-        seed: of pairs, candidates and beads; shares no draw with pools or stores.
+        pairs: contexts.
+        candidates: valid parameters to choose from.
+        seed: of contexts, candidates and trials; shares no draw with pools or stores.
         progress: called with (trials done, trials in all).
 
     Raises:
@@ -102,22 +109,24 @@ def evaluate(
     if pairs < 1 or candidates < 1:
         raise ConfigError(f"pairs = {pairs}, candidates = {candidates}: at least one of each is needed")
     fractions: dict[str, list[float]] = {name: [] for name in policies}
+    scores: dict[str, list[float]] = {name: [] for name in policies}
     infeasible = dict.fromkeys(policies, 0)
     for pair in range(pairs):
         draws = np.random.default_rng([0xE7A1, seed, pair])
-        context = skill.sample_context(draws)
-        choices = skill.sample_candidates(context, candidates, draws)
+        context = trials.sample_context(draws)
+        choices = skill.sample_candidates(context, candidates, draws, trials.arm)
         trial_seed = int(draws.integers(2**31))
         for k, (name, policy) in enumerate(policies.items()):
             parameters = policy(context, choices, np.random.default_rng([seed, pair, 1]))
-            outcome = skill.run_trial(context, parameters, trial_seed)
+            outcome = trials.run(context, parameters, trial_seed)
             if outcome.feasible:
                 fractions[name].append(outcome.fraction)
+                scores[name].append(outcome.score)
             else:
                 infeasible[name] += 1
             if progress is not None:
                 progress(pair * len(policies) + k + 1, pairs * len(policies))
-    return {name: SkillScore(np.array(fractions[name]), infeasible[name]) for name in policies}
+    return {name: SkillScore(np.array(fractions[name]), np.array(scores[name]), infeasible[name]) for name in policies}
 
 
 def learn_from_pool(
@@ -163,7 +172,7 @@ def learn_from_pool(
     known, rest = list(order[:initial]), list(order[initial:])
     learner.fit(pool.x[known], targets[known])
     learner.learn(pool.x[known], targets[known])
-    score = strategy(chosen_by)
+    score = acquisitions.load(chosen_by)
     while len(known) < labels:
         asked = rest[:candidates]
         prediction = learner.predict(pool.x[asked], samples)

@@ -1,7 +1,7 @@
 """The active-learning loop: ask, execute, commit, learn; then show what was learned.
 
-It knows a skill and a learner only through their protocols, so the command line runs it in one
-process and the coordinator node runs it with proxies that call other nodes. Every random choice is
+It knows a skill, a runner of trials and a learner only through their protocols, so the command line runs
+it in one process and the coordinator node runs it with proxies that call other nodes. Every random choice is
 derived from the store's seed and the number of the trial, so a run that was interrupted goes on as
 if it had not been.
 """
@@ -17,8 +17,10 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from memristor_bdnn.acquisitions.scores import STRATEGIES, confident, strategy
+from memristor_bdnn import acquisitions
+from memristor_bdnn.acquisitions.scores import confident
 from memristor_bdnn.active.store import LABEL_PHASES, Trial, TrialStore
+from memristor_bdnn.active.trials import LocalTrials, Trials
 from memristor_bdnn.config import check, option
 from memristor_bdnn.errors import MemristorError, PlanningError, StoreError
 from memristor_bdnn.learners.protocol import LearnReport, Prediction
@@ -52,7 +54,7 @@ class LoopConfig:
     initial_trials: int = option(64, "random labelled trials before any query", low=2, high=1_000_000, source="P")
     queries: int = option(64, "trials chosen by the strategy", low=0, high=1_000_000, source="P")
     evaluations: int = option(0, "confident trials on unseen contexts; never labels", low=0, high=1_000_000)
-    strategy: str = option("straddle", "acquisition function", choices=tuple(STRATEGIES), source="P")
+    strategy: str = option("straddle", "acquisition function", choices=acquisitions.names, source="P")
     candidates: int = option(10_000, "candidates scored per query", low=1, high=1_000_000, source="P")
     evaluation_candidates: int = option(1_000, "candidates per evaluation", low=1, high=1_000_000, source="P")
     samples: int = option(20, "posterior samples per prediction", low=1, high=10_000, source="C")
@@ -113,6 +115,7 @@ class ActiveLoop:
         store: where every outcome is committed before anything else happens.
         config: see :class:`LoopConfig`.
         rng: gives the run's seed when the store is new; a resumed store keeps its own.
+        trials: what runs the trials; left out, they are simulated in this process without an arm.
         checkpoint: file for the learner's state after every round; None keeps none.
         on_trial: called with (index, trial) after the commit.
         on_round: called with a :class:`Round` after every learning.
@@ -126,11 +129,13 @@ class ActiveLoop:
         config: LoopConfig,
         rng: np.random.Generator,
         *,
+        trials: Trials | None = None,
         checkpoint: str | Path | None = None,
         on_trial: Callable[[int, Trial], None] | None = None,
         on_round: Callable[[Round], None] | None = None,
     ) -> None:
         self.skill, self.learner, self.store, self.config = skill, learner, store, config
+        self.trials: Trials = LocalTrials(skill) if trials is None else trials
         self.checkpoint = None if checkpoint is None else Path(checkpoint)
         self.on_trial, self.on_round = on_trial, on_round
         self.learned: LearnReport | None = None
@@ -156,8 +161,8 @@ class ActiveLoop:
             if self._cancelled():
                 return False
             rng = self._rng()
-            context = self.skill.sample_context(rng)
-            parameters = self.skill.sample_candidates(context, 1, rng)[0]
+            context = self.trials.sample_context(rng)
+            parameters = self.skill.sample_candidates(context, 1, rng, self.trials.arm)[0]
             self._execute("initial", context, parameters, rng, "random")
             self._tell("initial", self._labels(), cfg.initial_trials)
         return True
@@ -178,10 +183,10 @@ class ActiveLoop:
     def _query(self) -> bool:
         """Try the most informative candidates of one context until one can be executed."""
         cfg, rng = self.config, self._rng()
-        context = self.skill.sample_context(rng)
-        candidates = self.skill.sample_candidates(context, cfg.candidates, rng)
+        context = self.trials.sample_context(rng)
+        candidates = self.skill.sample_candidates(context, cfg.candidates, rng, self.trials.arm)
         prediction = self.learner.predict(self.skill.encode(context, candidates), cfg.samples)
-        scores = strategy(cfg.strategy)(prediction, rng)
+        scores = acquisitions.load(cfg.strategy)(prediction, rng)
         for choice in np.argsort(-scores, kind="stable")[: cfg.attempts]:
             trial = self._execute(
                 "query",
@@ -208,8 +213,8 @@ class ActiveLoop:
             if self._cancelled():
                 return False
             rng = self._rng()
-            context = self.skill.sample_context(rng)
-            candidates = self.skill.sample_candidates(context, cfg.evaluation_candidates, rng)
+            context = self.trials.sample_context(rng)
+            candidates = self.skill.sample_candidates(context, cfg.evaluation_candidates, rng, self.trials.arm)
             prediction = self.learner.predict(self.skill.encode(context, candidates), cfg.samples)
             scores = confident(prediction)
             for choice in np.argsort(-scores, kind="stable")[: cfg.attempts]:
@@ -242,7 +247,7 @@ class ActiveLoop:
         seed = int(rng.integers(2**31))
         features = self.skill.encode(context, parameters[None])[0]
         try:
-            outcome = self.skill.run_trial(context, parameters, seed)
+            outcome = self.trials.run(context, parameters, seed)
             feasible, value, fraction, details = outcome.feasible, outcome.score, outcome.fraction, outcome.details
         except PlanningError as error:
             feasible, value, fraction, details = False, 0.0, 0.0, {"reason": error.reason, "error": str(error)}

@@ -252,8 +252,10 @@ def pours(arm: Any, seed: int, rows: int, data: str | None, execute: int) -> dic
         "pour_median_clock_s": float(np.median(wall)),
         "pour_failures": dict(reasons),
         "pour_worst_share_of_limits": over,
-        "pour_full_rate_share": float(np.mean([p.tilt_rate >= planner.config.tilt_rate - 1e-9 for *_, p in plans])),
-        "pour_weld_share": float(np.mean([p.weld for *_, p in plans])),
+        "pour_full_rate_share": float(
+            np.mean([p.details["tilt_rate"] >= planner.config.tilt_rate - 1e-9 for *_, p in plans])
+        ),
+        "pour_weld_share": float(np.mean([p.attached for *_, p in plans])),
     }
     return {**result, **executed(arm, plans[:execute])}
 

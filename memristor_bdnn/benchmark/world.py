@@ -105,17 +105,17 @@ def rate_of_workers(workers: int, batches: int, size: int = 2) -> float:
     import multiprocessing
     from concurrent.futures import ProcessPoolExecutor
 
-    from memristor_bdnn.skills.pouring.collect import run_batch
-    from memristor_bdnn.skills.pouring.world import WorldConfig
+    from memristor_bdnn.skills.collect import run_batch
+    from memristor_bdnn.skills.pouring.skill import PouringSkill
 
-    config = WorldConfig()
+    collector = PouringSkill().collector()
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as executor:
         # Two warm-up batches for each worker, so that every process has its world.
-        for future in [executor.submit(run_batch, config, [0, 1]) for _ in range(2 * workers)]:
+        for future in [executor.submit(run_batch, collector, [0, 1]) for _ in range(2 * workers)]:
             future.result()
         begin = time.perf_counter()
         seeds = [list(range(100 + size * b, 100 + size * (b + 1))) for b in range(batches)]
-        for future in [executor.submit(run_batch, config, s) for s in seeds]:
+        for future in [executor.submit(run_batch, collector, s) for s in seeds]:
             future.result()
         return batches * size / (time.perf_counter() - begin)
 

@@ -8,11 +8,11 @@ from typing import Any
 
 # name -> (module below memristor_bdnn.benchmark, help)
 BENCHMARKS: dict[str, tuple[str, str]] = {
-    "dbal": ("dbal.main", "active against passive learning on labelled pouring trials"),
+    "dbal": ("dbal.main", "active against passive learning on labelled trials of a skill"),
     "decode": ("decode", "classify trials with a network read out of published chip states"),
     "device": ("device", "rates of reads and pulses against plain loops"),
     "world": ("world", "simulated trials per second against a naive PyBullet set-up"),
-    "planning": ("planning", "inverse kinematics, RRT-Connect and whole pour plans"),
+    "planning": ("planning", "inverse kinematics, RRT-Connect and whole plans"),
     "escim": ("escim.main", "the board protocol against the emulator: throughput and faults"),
     "eapu": ("eapu.main", "error-aware probabilistic update against Adam with writing error"),
     "mcmc": ("mcmc.main", "Metropolis-Hastings on RRAM rows: breast cancer and cart-pole"),

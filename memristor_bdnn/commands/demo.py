@@ -1,39 +1,47 @@
 """Run a short active-learning session through the four ROS 2 nodes and report on it.
 
-A simulated arm pours random trials, then the trials the network would learn most from; after every
-trial the network learns in situ. The results folder holds the trials, summary.json, plots and an
-animation of the learned pour. --resume goes on from the trials already in the folder.
+A simulated arm carries out random trials, then the trials the network would learn most from; after every
+trial the network learns in situ. The results folder holds the trials, summary.json, plots and a film of the
+learned skill, where the skill makes one. --resume goes on from the trials already in the folder.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 import signal
 import time
 from pathlib import Path
 from typing import Any
 
-from memristor_bdnn.errors import Cancelled, ConfigError, MemristorError
+from memristor_bdnn.commands import shared
+from memristor_bdnn.errors import Cancelled, ConfigError, MemristorError, StoreError
 
 STAGES = 3
-"""Confident pours are made at so many label counts, so that skill against labels can be drawn."""
+"""Confident trials are made at so many label counts, so that skill against labels can be drawn."""
+
+
+BOARD = {"host": "127.0.0.1", "port": "7"}
+"""Where the demo looks for an ESCIM board unless told otherwise: at the emulator on this machine."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Sizes of the session, the parts to use, and where the results go."""
+    shared.add_skill(parser)
     parser.add_argument(
         "--out", default="results/demo", metavar="FOLDER", help="results folder (default: results/demo)"
     )
     parser.add_argument("--initial", type=int, default=32, help="random trials before the first query")
     parser.add_argument("--queries", type=int, default=12, help="trials chosen by the strategy")
-    parser.add_argument("--evaluations", type=int, default=12, help="confident pours of unseen vessels")
+    parser.add_argument("--evaluations", type=int, default=12, help="confident trials in unseen contexts")
     parser.add_argument("--candidates", type=int, default=2000, help="candidates scored per query")
     parser.add_argument("--strategy", default="straddle", help="acquisition function")
     parser.add_argument("--learner", default="msgld", help="learner plugin")
+    parser.add_argument("--recipe", default="", metavar="NAME", help="the skill's options for the learner, by name")
     parser.add_argument("--accelerator", default="simulated", help="accelerator")
-    parser.add_argument("--host", default="127.0.0.1", help="address of the board, for --accelerator escim")
-    parser.add_argument("--port", type=int, default=7, help="port of the board, for --accelerator escim")
+    parser.add_argument("--host", help=f"address, for an accelerator that has one (default {BOARD['host']})")
+    parser.add_argument("--port", type=int, help=f"port, for an accelerator that has one (default {BOARD['port']})")
     parser.add_argument("--accelerator-options", default="", help="more accelerator options as a YAML mapping")
     parser.add_argument("--arm", default="panda", help="arm: a name or a YAML file")
     parser.add_argument("--seed", type=int, default=0, help="seed of everything random")
@@ -49,13 +57,14 @@ def run(args: argparse.Namespace) -> int:
     for name, low in (("initial", 2), ("queries", 0), ("evaluations", 0), ("candidates", 1), ("seed", 0)):
         if getattr(args, name) < low:
             raise ConfigError(f"--{name} {getattr(args, name)}: allowed {low} and above")
-    from memristor_bdnn.acquisitions.scores import strategy
+    from memristor_bdnn import acquisitions, skills
 
-    strategy(args.strategy)
-    commands = _commands(args)
+    acquisitions.load(args.strategy)
+    skill = skills.load(args.skill)
+    commands = _commands(args, skill)
     folder = prepare_folder(Path(args.out), args.resume)
     clock = {"start": time.monotonic()}
-    _session(args, commands, folder, clock)
+    _session(args, skill, commands, folder, clock)
     clock["learned"] = time.monotonic()
     from memristor_bdnn.report.session import write_report
 
@@ -68,16 +77,31 @@ def run(args: argparse.Namespace) -> int:
         },
         animate=not args.no_animation,
     )
-    _print_summary(summary, folder)
+    _print_summary(skill, summary, folder)
     return 0
 
 
-def _commands(args: argparse.Namespace) -> list[Any]:
+def _commands(args: argparse.Namespace, skill: Any) -> list[Any]:
     from memristor_bdnn.nodes import graph
-    from memristor_bdnn.skills.pouring import pool
 
+    return graph.resolve(graph_values(args, skill))
+
+
+def graph_values(args: argparse.Namespace, skill: Any) -> dict[str, str]:
+    """Arguments of the graph as texts.
+
+    Raises:
+        ConfigError: a recipe that the skill does not have for the learner, or a board's address without a board.
+    """
+    from memristor_bdnn import accelerator, learners
+    from memristor_bdnn.active import recipes
+
+    learners.learner_class(args.learner)
+    recipes.recipe(skill, args.learner, args.recipe)
     values = {
+        "skill": skill.name,
         "learner": args.learner,
+        "recipe": args.recipe,
         "accelerator": args.accelerator,
         "arm": args.arm,
         "seed": str(args.seed),
@@ -88,11 +112,23 @@ def _commands(args: argparse.Namespace) -> list[Any]:
         "log_level": "info",
         "record": str(args.record).lower(),
         "accelerator_options": args.accelerator_options,
-        "test_data": "shipped" if pool.SHIPPED.is_file() else "",
+        "test_data": _test_data(skill),
     }
-    if args.accelerator == "escim":
-        values |= {"host": args.host, "port": str(args.port)}
-    return graph.resolve(values)
+    given = {name: str(value) for name in BOARD if (value := getattr(args, name)) is not None}
+    options = {f.name for f in dataclasses.fields(accelerator.load(args.accelerator).config_type)}
+    for name, value in given.items():
+        if name not in options:
+            raise ConfigError(f"--{name} {value}: accelerator {args.accelerator} has no such option; leave it out")
+    return values | {name: value for name, value in BOARD.items() if name in options} | given
+
+
+def _test_data(skill: Any) -> str:
+    """What accuracy is reported on: the pool that ships with the skill, if one does."""
+    try:
+        skill.pool()
+    except (ConfigError, StoreError):
+        return ""
+    return "shipped"
 
 
 def prepare_folder(folder: Path, resume: bool) -> Path:
@@ -117,7 +153,7 @@ def prepare_folder(folder: Path, resume: bool) -> Path:
     return folder
 
 
-def _session(args: argparse.Namespace, commands: list[Any], folder: Path, clock: dict[str, float]) -> None:
+def _session(args: argparse.Namespace, skill: Any, commands: list[Any], folder: Path, clock: dict[str, float]) -> None:
     """Start the graph, send the goals stage by stage, stop the graph whatever happens."""
     from memristor_bdnn.nodes.client import GraphClient
     from memristor_bdnn.nodes.supervisor import NodeDied, Supervisor
@@ -132,7 +168,7 @@ def _session(args: argparse.Namespace, commands: list[Any], folder: Path, clock:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, on_signal)
-    with SessionProgress(args.initial, args.queries, args.evaluations) as progress:
+    with SessionProgress(skill, args.initial, args.queries, args.evaluations) as progress:
         (folder / "log").mkdir(exist_ok=True)
         log = progress.print if args.verbose else progress.only_problems
         supervisor = Supervisor(commands, log=log, log_folder=folder / "log")
@@ -193,15 +229,15 @@ def _choose_domain() -> None:
         os.environ["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 100)
 
 
-def _print_summary(summary: dict[str, Any], folder: Path) -> None:
+def _print_summary(skill: Any, summary: dict[str, Any], folder: Path) -> None:
     from memristor_bdnn.report.record import print_table
 
     keys = (
         "labels",
         "train_accuracy",
         "test_accuracy",
-        "fraction_poured_random",
-        "fraction_poured",
+        f"{skill.fraction_name}_random",
+        skill.fraction_name,
         "success_rate",
         "pulses",
         "reads",

@@ -162,7 +162,7 @@ def measure_task(preset: DevicePreset, x: FloatArray, y: FloatArray, queries: in
         seed: of devices and learner.
     """
     from memristor_bdnn import accelerator, learners
-    from memristor_bdnn.acquisitions.scores import STRATEGIES
+    from memristor_bdnn.acquisitions.scores import straddle
 
     chips = TimedAccelerator(accelerator.create("simulated", preset=preset, seed=seed))
     learner = learners.create("msgld", chips, None, seed)
@@ -177,7 +177,7 @@ def measure_task(preset: DevicePreset, x: FloatArray, y: FloatArray, queries: in
     for query in range(queries):
         before, left = chips.ledger.snapshot(), np.setdiff1d(np.arange(len(x)), chosen)
         prediction = learner.predict(x[left])
-        best = left[int(np.argmax(STRATEGIES["straddle"](prediction, rng)))]
+        best = left[int(np.argmax(straddle(prediction, rng)))]
         chosen = np.append(chosen, best)
         report = learner.learn(x[chosen], y[chosen])
         steps += report.epochs

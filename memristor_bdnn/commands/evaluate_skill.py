@@ -1,68 +1,140 @@
-"""Measure how well the learned policy pours for bowl/cup pairs it has not seen.
+"""Measure how well the learned policy does in contexts it has not seen.
 
 The policy: among 1,000 valid candidates execute the one with the highest mu/sigma. It is compared with random
-valid parameters, with one designed parameter set, and with passive learning on as many labels. The learner comes
-from a trial store (--store, as written by `learn`), or learns here from a pool (--pool, default the shipped one).
+valid parameters, with the skill's designed parameters where it has any, and with passive learning on as many labels.
+The learner comes from a trial store (--store, as written by `learn`), or learns here from a pool (--pool, default the
+one that ships with the skill).
 """
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any
+
+from memristor_bdnn.commands import shared
+from memristor_bdnn.errors import ConfigError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``memristor-bdnn evaluate-skill``."""
+    shared.add_skill(parser)
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--store", metavar="FILE", help="trial store: learn from its labels")
     source.add_argument("--pool", metavar="FILE", help="pool to learn from, actively and passively (default: shipped)")
     parser.add_argument("--checkpoint", metavar="FILE", help="learner state to load (default STORE.npz if there)")
     parser.add_argument("--learner", default="msgld", help="learner plugin (default msgld)")
-    parser.add_argument(
-        "--recipe",
-        default="pouring",
-        help="options of the msgld learner, as for `learn` (default "
-        "pouring); --config's section learner changes single options",
-    )
+    shared.add_recipe(parser)
+    parser.add_argument("--arm", help="arm that carries the trials out (default: the object moves alone)")
     parser.add_argument("--accelerator", default="simulated", help="accelerator (default simulated)")
     parser.add_argument("--preset", default="tsinghua_taox_hfox", help="device preset or YAML file")
-    parser.add_argument("--config", metavar="YAML", help="file with sections learner and skill, as for `learn`")
+    parser.add_argument("--config", metavar="YAML", help="sections learner, skill, accelerator, as for `learn`")
     parser.add_argument("--labels", type=int, default=128, help="labels from a pool (default 128)")
     parser.add_argument("--initial", type=int, default=64, help="of them at random, before the first query")
     parser.add_argument("--per-round", type=int, default=1, help="queries between in situ learnings (default 1)")
-    parser.add_argument("--pairs", type=int, default=50, help="unseen bowl/cup pairs (default 50)")
-    parser.add_argument("--candidates", type=int, default=1000, help="valid candidates per pair (default 1000)")
-    parser.add_argument("--seed", type=int, default=0, help="of learner, devices and pairs")
-    parser.add_argument("--figure", metavar="PNG", help="bars of the fractions poured")
-    parser.add_argument("--poses", metavar="PNG", help="final cup poses of 500 confident candidates for one pair")
+    parser.add_argument("--pairs", type=int, default=50, help="unseen contexts (default 50)")
+    parser.add_argument("--candidates", type=int, default=1000, help="valid candidates per context (default 1000)")
+    parser.add_argument("--seed", type=int, default=0, help="of learner, devices and contexts")
+    parser.add_argument("--seeds", type=int, default=1, metavar="N", help="repeat with N seeds: medians and spread")
+    parser.add_argument("--figure", metavar="PNG", help="bars of how much of the task was done")
+    parser.add_argument("--poses", metavar="PNG", help="picture of 500 confident candidates for one context")
     parser.add_argument("--out", metavar="FILE", help="write the figures as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Learn or load, pour, compare."""
+    """Learn or load, execute, compare; once, or with several seeds."""
+    from memristor_bdnn import skills
+    from memristor_bdnn.report import record as common
+
+    for flag in ("out", "figure", "poses"):
+        common.check_out(getattr(args, flag), f"--{flag}")
+    if args.seeds < 1:
+        raise ConfigError(f"--seeds {args.seeds}: allowed 1 and above")
+    if args.seeds > 1 and (args.store or args.figure or args.poses):
+        raise ConfigError(f"--seeds {args.seeds} learns anew each time: it goes without --store, --figure and --poses")
+    skill = skills.load(args.skill)
+    if args.poses and type(skill).confident_picture is skills.Skill.confident_picture:
+        raise ConfigError(f"--poses {args.poses}: skill {skill.name} draws no such picture; leave it out")
+    sections = shared.sections(args.config)
+    if "loop" in sections:
+        print(f"section loop of {args.config} is left out: it is for `learn`")
+    seeds = list(range(args.seed, args.seed + args.seeds))
+    trials = shared.trials_of(skill, sections.get("skill"), args.arm)
+    runs: list[dict[str, Any]] = []
+    try:
+        for args.seed in seeds:
+            runs.append(_once(args, skill, trials, sections))
+    finally:
+        trials.close()
+    figures = runs[0] if len(runs) == 1 else _over_seeds(runs)
+    common.write_record(args.out, common.record(figures, seeds))
+    return 0
+
+
+def _once(args: argparse.Namespace, skill: Any, trials: Any, sections: dict[str, Any]) -> dict[str, Any]:
+    """Figures of one seed."""
+    learners: dict[str, Any] = {}
+    try:
+        labels, scores = _evaluated(args, skill, trials, sections, learners)
+        _show(args, skill, labels, scores)
+        if args.poses:
+            _draw(args, skill, learners["learned"], trials.arm)
+    finally:
+        for item in learners.values():
+            item.accelerator.close()
+    return _figures(args, labels, scores)
+
+
+def _over_seeds(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Medians over seeds of every figure, with the runs beside them; prints success rates with their spread."""
+    import numpy as np
+
+    from memristor_bdnn.report.record import print_table
+
+    figures: dict[str, Any] = {key: float(np.median([run[key] for run in runs])) for key in runs[0]}
+    rows = []
+    for key in runs[0]:
+        if key.endswith("_success"):
+            values = [run[key] for run in runs]
+            rows.append((key.removesuffix("_success"), figures[key], min(values), max(values)))
+    print_table(f"success rate over {len(runs)} seeds", ("policy", "median", "lowest", "highest"), rows)
+    return {**figures, "runs": runs}
+
+
+def _evaluated(
+    args: argparse.Namespace, skill: Any, trials: Any, sections: dict[str, Any], learners: dict[str, Any]
+) -> tuple[int, dict[str, Any]]:
+    """Number of labels, and scores by policy; the learners are put into the given mapping as they are made."""
     from rich.progress import Progress
 
     from memristor_bdnn.active import evaluate as ev
-    from memristor_bdnn.config import build
-    from memristor_bdnn.report import record as common
-    from memristor_bdnn.skills.pouring.skill import PouringSkill, SkillConfig
 
-    common.check_out(args.out)
-    sections = _sections(args.config)
-    skill = PouringSkill(build(SkillConfig, sections.get("skill")))
     with Progress(transient=True) as progress:
-        learners, labels = _learned(args, sections.get("learner"), progress)
-        policies: dict[str, ev.Policy] = {name: ev.learned_policy(item) for name, item in learners.items()}
-        policies |= {"designed": ev.designed_policy, "random": ev.random_policy}
-        task = progress.add_task("pouring", total=args.pairs * len(policies))
-        scores = ev.evaluate(
-            skill,
-            policies,
-            args.pairs,
-            args.candidates,
-            args.seed,
-            lambda done, total: progress.update(task, completed=done),
-        )
+        labels = _learn(args, skill, sections, learners, progress)
+        policies: dict[str, ev.Policy] = {name: ev.learned_policy(skill, item) for name, item in learners.items()}
+        if _has_baseline(skill, trials.arm):
+            policies["designed"] = ev.designed_policy(skill)
+        else:
+            print(f"no row `designed`: skill {skill.name} has no baseline that a person designed")
+        policies["random"] = ev.random_policy
+        task = progress.add_task("trials", total=args.pairs * len(policies))
+
+        def show(done: int, total: int) -> None:
+            progress.update(task, completed=done)
+
+        return labels, ev.evaluate(skill, trials, policies, args.pairs, args.candidates, args.seed, show)
+
+
+def _has_baseline(skill: Any, arm: str) -> bool:
+    """Whether the skill gives designed parameters for a context of its own."""
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    context = skill.sample_context(rng)
+    return skill.baseline(context, skill.sample_candidates(context, 1, rng, arm)) is not None
+
+
+def _figures(args: argparse.Namespace, labels: int, scores: dict[str, Any]) -> dict[str, Any]:
     figures: dict[str, Any] = {"labels": labels, "pairs": args.pairs, "candidates": args.candidates}
     for name, score in scores.items():
         figures |= {
@@ -72,95 +144,76 @@ def run(args: argparse.Namespace) -> int:
             f"{name}_infeasible": score.infeasible,
         }
     figures["gain_over_random"] = scores["learned"].fraction - scores["random"].fraction
-    common.print_table(
-        f"{args.pairs} unseen bowl/cup pairs, {labels} labels",
-        ("policy", "fraction poured", "standard error", "success rate"),
+    return figures
+
+
+def _show(args: argparse.Namespace, skill: Any, labels: int, scores: dict[str, Any]) -> None:
+    """The table, and the bars if asked for."""
+    from memristor_bdnn.report.record import print_table
+    from memristor_bdnn.report.skill_figures import skill_bars
+
+    print_table(
+        f"{skill.name}: {args.pairs} unseen contexts, {labels} labels, seed {args.seed}",
+        ("policy", skill.fraction_label, "standard error", "success rate"),
         [(n, s.fraction, s.standard_error, s.success) for n, s in scores.items()],
     )
     if args.figure:
-        from memristor_bdnn.skills.pouring.figures import skill_bars
-
-        skill_bars(scores, labels, args.figure)
+        skill_bars(scores, labels, args.figure, skill.fraction_label)
         print(f"wrote {args.figure}")
-    if args.poses:
-        _draw_poses(args, skill, learners["learned"])
-    common.write_record(args.out, common.record(figures, [args.seed]))
-    for item in learners.values():
-        item.accelerator.close()
-    skill.close()
-    return 0
 
 
-def _sections(path: str | None) -> dict[str, Any]:
-    from pathlib import Path
-
-    import yaml
-
-    from memristor_bdnn.errors import ConfigError
-
-    if path is None:
-        return {}
-    try:
-        content = yaml.safe_load(Path(path).read_text()) or {}
-    except (OSError, yaml.YAMLError) as error:
-        raise ConfigError(f"cannot read --config {path}: {error}") from error
-    if not isinstance(content, dict):
-        raise ConfigError(f"--config {path}: expected sections learner, skill, not {type(content).__name__}")
-    return content
-
-
-def _learned(args: argparse.Namespace, options: Any, progress: Any) -> tuple[dict[str, Any], int]:
-    """Learners by policy name, and the number of labels they have seen."""
+def _learn(
+    args: argparse.Namespace, skill: Any, sections: dict[str, Any], learners: dict[str, Any], progress: Any
+) -> int:
+    """Make learners by policy name and let them learn; returns the number of labels they have seen."""
     import numpy as np
 
-    from memristor_bdnn import accelerator, learners
+    from memristor_bdnn import accelerator
     from memristor_bdnn.active import evaluate as ev
-    from memristor_bdnn.skills.pouring.pool import load
+    from memristor_bdnn.active import recipes
 
-    if args.learner == "msgld":
-        from memristor_bdnn.skills.pouring.recipes import recipe
+    hardware = sections.get("accelerator", {})
+    checkpoint = Path(args.checkpoint or f"{args.store}.npz")
+    if recipes.recipe(skill, args.learner, args.recipe).prior and not (args.store and checkpoint.exists()):
+        print("the recipe's prior is left out: here the learner knows the labels alone (`learn` fits the prior)")
 
-        options = recipe(args.recipe, options)
-
-    def fresh(seed: int) -> Any:
-        chips = accelerator.create(args.accelerator, preset=args.preset, seed=seed)
-        return learners.create(args.learner, chips, options, seed)
+    def fresh(name: str) -> Any:
+        chips = accelerator.create(args.accelerator, preset=args.preset, seed=args.seed, **hardware)
+        try:
+            learners[name] = recipes.make(skill, args.learner, chips, args.recipe, sections.get("learner"), args.seed)
+        except BaseException:
+            chips.close()
+            raise
+        return learners[name]
 
     if args.store:
-        learner = fresh(args.seed)
-        return {"learned": learner}, _from_store(args, learner)
-    pool = load(args.pool)
-    made = {}
+        return _from_store(args, skill, fresh("learned"))
+    pool = skill.pool(args.pool)
     for name, chosen_by in (("learned", "straddle"), ("passive", "random")):
         task = progress.add_task(f"learning ({chosen_by})", total=args.labels)
-        made[name] = fresh(args.seed)
 
         def show(done: int, total: int, task: Any = task) -> None:
             progress.update(task, completed=done)
 
-        ev.learn_from_pool(
-            made[name],
-            pool,
-            args.labels,
-            args.initial,
-            chosen_by,
-            np.random.default_rng(args.seed),
-            args.per_round,
-            progress=show,
-        )
-    return made, args.labels
+        rng = np.random.default_rng(args.seed)
+        ev.learn_from_pool(fresh(name), pool, args.labels, args.initial, chosen_by, rng, args.per_round, progress=show)
+    return int(args.labels)
 
 
-def _from_store(args: argparse.Namespace, learner: Any) -> int:
+def _from_store(args: argparse.Namespace, skill: Any, learner: Any) -> int:
     """Bring a learner to a store's labels: from its checkpoint, or by learning them again."""
-    from pathlib import Path
-
     from memristor_bdnn.active.store import TrialStore
-    from memristor_bdnn.errors import ConfigError
 
     if not Path(args.store).exists():
-        raise ConfigError(f"--store {args.store}: no such file; make one with memristor-bdnn learn")
+        raise ConfigError(
+            f"--store {args.store}: no such file; make one with memristor-bdnn learn --skill {skill.name}"
+        )
     with TrialStore(args.store) as store:
+        if store.metadata.get("skill", skill.name) != skill.name:
+            raise ConfigError(
+                f"--store {args.store}: its trials are of skill {store.metadata['skill']!r}, not {skill.name!r}; "
+                f"give --skill {store.metadata['skill']}"
+            )
         x, _, scores = store.labels()
     checkpoint = Path(args.checkpoint or f"{args.store}.npz")
     if checkpoint.exists():
@@ -175,21 +228,20 @@ def _from_store(args: argparse.Namespace, learner: Any) -> int:
     return len(x)
 
 
-def _draw_poses(args: argparse.Namespace, skill: Any, learner: Any) -> None:
+def _draw(args: argparse.Namespace, skill: Any, learner: Any, arm: str) -> None:
+    """The skill's own picture of candidates that the learner is sure of, for one context."""
     import numpy as np
 
     from memristor_bdnn.acquisitions.scores import confident
-    from memristor_bdnn.skills.pouring.context import PourContext, encode
-    from memristor_bdnn.skills.pouring.figures import final_poses
 
     rng = np.random.default_rng([0xF164, args.seed])
     context = skill.sample_context(rng)
-    candidates = skill.sample_candidates(context, 10 * args.candidates, rng)
-    sure = confident(learner.predict(encode(context, candidates)))
+    candidates = skill.sample_candidates(context, 10 * args.candidates, rng, arm)
+    sure = confident(learner.predict(skill.encode(context, candidates)))
     # Confident: success is at least one standard deviation away from the decision boundary.
     chosen = np.flatnonzero(sure > 1.0)
     if len(chosen) < 2:
         chosen = np.argsort(-sure, kind="stable")[:500]
     chosen = rng.permutation(chosen)[:500]
-    final_poses(PourContext.from_array(context), candidates[chosen], sure[chosen], args.poses)
+    skill.confident_picture(context, candidates[chosen], sure[chosen], args.poses)
     print(f"wrote {args.poses}")

@@ -1,4 +1,4 @@
-"""Print versions, plugins and presets, and name what is missing and for what it would be needed."""
+"""Print versions, the plugins of all five kinds and presets, and name what is missing and for what."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from memristor_bdnn import __version__
 REQUIRED = (
     ("numpy", "numpy", "devices, crossbars, kinematics"),
     ("torch", "torch", "ex situ training, EaPU"),
-    ("pybullet", "pybullet", "the pouring world, collision checks"),
+    ("pybullet", "pybullet", "simulated worlds, collision checks"),
     ("transforms3d", "transforms3d", "rotations"),
     ("PyYAML", "yaml", "configuration files"),
     ("matplotlib", "matplotlib", "figures"),
@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
 
 def collect() -> dict[str, object]:
     """Versions, plugins and missing packages as JSON-able values."""
-    from memristor_bdnn import accelerator, learners
+    from memristor_bdnn import accelerator, acquisitions, learners, skills
     from memristor_bdnn.device import presets
     from memristor_bdnn.motion import arms
 
@@ -71,10 +71,12 @@ def collect() -> dict[str, object]:
         "optional": optional,
         "missing": missing,
         "missing_optional": {name: use for name, _, use in OPTIONAL if optional[name] is None},
+        "skills": skills.available(),
         "learners": learners.available(),
-        "accelerators": list(accelerator.NAMES),
+        "accelerators": accelerator.available(),
+        "acquisitions": acquisitions.available(),
+        "arms": arms.available(),
         "presets": list(presets.NAMES),
-        "arms": list(arms.NAMES),
     }
 
 
@@ -95,7 +97,7 @@ def _print(report: dict[str, object]) -> None:
         print(f"\n{kind}:")
         for name, version in found.items():
             print(f"  {name:<16}{version or 'missing'}")
-    for kind in ("learners", "accelerators", "presets", "arms"):
+    for kind in ("skills", "learners", "accelerators", "acquisitions", "arms", "presets"):
         values = report[kind]
         print(f"\n{kind}:")
         rows = values.items() if isinstance(values, dict) else [(v, "") for v in values]  # type: ignore[attr-defined]

@@ -1,20 +1,27 @@
-"""Give the outcome of a trial that an arm has executed: the fraction poured into the bowl.
+"""Give the outcome of a trial that an arm has executed: what the skill measures.
 
-The coordinator waits for it (service coordinator/label_trial) and commits the trial with it.
+The coordinator waits for it (service coordinator/label_trial), checks it against the skill's ranges, and commits the
+trial with it.
 """
 
 from __future__ import annotations
 
 import argparse
 import math
+from collections.abc import Sequence
 
 from memristor_bdnn.errors import ConfigError, MemristorError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Trial, fraction, source, namespace."""
+    """Trial, measures, source, namespace."""
     parser.add_argument("trial", type=int, help="number of the trial, as the coordinator names it")
-    parser.add_argument("fraction", type=float, help="fraction of the cup's content now in the bowl, 0 to 1")
+    parser.add_argument(
+        "measures",
+        nargs="+",
+        metavar="VALUE",
+        help="the skill's first measure, such as a fraction; or NAME=VALUE for each measure that was taken",
+    )
     parser.add_argument("--source", choices=("operator", "scale"), default="operator", help="who measured it")
     parser.add_argument("--namespace", default="", help="namespace of the graph")
 
@@ -23,15 +30,46 @@ def run(args: argparse.Namespace) -> int:
     """Send the label and print the coordinator's answer."""
     if args.trial < 0:
         raise ConfigError(f"trial = {args.trial}: allowed 0 and above")
-    if not (math.isfinite(args.fraction) and 0.0 <= args.fraction <= 1.0):
-        raise ConfigError(f"fraction = {args.fraction}: allowed [0, 1]")
+    names, values = measures(args.measures)
+    from memristor_bdnn.msg import ValueTable
     from memristor_bdnn.nodes.client import GraphClient
     from memristor_bdnn.srv import LabelTrial
 
     with GraphClient("label_client", args.namespace) as client:
-        request = LabelTrial.Request(trial_id=args.trial, fraction_in_bowl=args.fraction, source=args.source)
+        table = ValueTable(names=names, values=values)
+        request = LabelTrial.Request(trial_id=args.trial, measures=table, source=args.source)
         response = client.call("coordinator", LabelTrial, "label_trial", request, timeout_s=15.0)
     if not response.success:
         raise MemristorError(f"coordinator: {response.message}")
-    print(f"trial {args.trial}: {args.fraction:.3f} in the bowl, recorded")
+    print(f"trial {args.trial}: {', '.join(args.measures)} recorded")
     return 0
+
+
+def measures(words: Sequence[str]) -> tuple[list[str], list[float]]:
+    """Names and values of measures as typed; no name for a single value, which is the skill's first measure.
+
+    Raises:
+        ConfigError: no finite number, a name twice, or several values that are not all named.
+    """
+    if len(words) == 1 and "=" not in words[0]:
+        return [], [_number(words[0], "the first measure")]
+    names, values = [], []
+    for word in words:
+        name, separator, text = word.partition("=")
+        if not separator or not name.isidentifier():
+            raise ConfigError(f"{word!r}: expected NAME=VALUE when several measures are given, or one VALUE alone")
+        if name in names:
+            raise ConfigError(f"{word!r}: the measure {name} is given twice")
+        names.append(name)
+        values.append(_number(text, name))
+    return names, values
+
+
+def _number(text: str, name: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        raise ConfigError(f"{name} = {text!r}: expected a number") from None
+    if not math.isfinite(value):
+        raise ConfigError(f"{name} = {text!r}: expected a finite number")
+    return value

@@ -1,6 +1,6 @@
 """Start the ROS 2 graph and supervise it, for machines without `ros2 launch`.
 
-Arguments are those of `ros2 launch memristor_bdnn pouring.launch.py`, as name:=value. Nodes die with
+Arguments are those of `ros2 launch memristor_bdnn skill.launch.py`, as name:=value. Nodes die with
 this process; when a node dies, the others are stopped and the exit code is 1 (use_respawn:=true
 starts it again instead). This is no launch system: no includes, events or conditions.
 """

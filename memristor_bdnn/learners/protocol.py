@@ -74,7 +74,7 @@ class Learner(Protocol):
     config: Any
     accelerator: Accelerator
     n_inputs: int
-    """Width of x, the option of the same name: 11 for pouring."""
+    """Width of x, the option of the same name: as many as the skill has features."""
 
     def fit(
         self,

@@ -116,8 +116,9 @@ class CollisionModel:
         self._filter_own_pairs()
 
     def close(self) -> None:
-        """Free the PyBullet world; the model is unusable afterwards."""
-        self._p.disconnect()
+        """Free the PyBullet world; the model is unusable afterwards. Safe to call twice."""
+        if self._p.isConnected():
+            self._p.disconnect()
 
     def open_fingers(self, width: float) -> None:
         """Set the fingers to an object's width (m)."""

@@ -14,7 +14,8 @@ from rclpy.action.server import ServerGoalHandle
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_msgs.msg import String
 
-from memristor_bdnn.acquisitions.scores import STRATEGIES, straddle, strategy
+from memristor_bdnn import acquisitions, skills
+from memristor_bdnn.acquisitions.scores import straddle
 from memristor_bdnn.action import Learn
 from memristor_bdnn.config import check, option
 from memristor_bdnn.errors import ConfigError, MemristorError
@@ -23,24 +24,21 @@ from memristor_bdnn.msg import LearnerStatus
 from memristor_bdnn.msg import Prediction as PredictionMessage
 from memristor_bdnn.nodes.base import SkillNode
 from memristor_bdnn.nodes.convert import features_from_message, floats, labels_from_message
-from memristor_bdnn.skills.pouring.context import FEATURE_NAMES
 from memristor_bdnn.srv import AddObservations, LoadCheckpoint, Predict, SaveCheckpoint, SelectQueries
 
 
 @dataclass(frozen=True)
 class AcceleratorNodeConfig:
-    """Parameters of the accelerator node; the learner's own are declared as ``<learner>.<field>``."""
+    """Parameters of the accelerator node, beside those of learner and accelerator.
 
+    The learner's own are declared as ``<learner>.<field>``, the accelerator's (such as ``host``) by their names.
+    """
+
+    skill: str = option(skills.DEFAULT, "skill by name", choices=skills.names)
     learner: str = option("msgld", "learner plugin by name")
     accelerator: str = option("simulated", "accelerator by name")
     preset: str = option("tsinghua_taox_hfox", "device preset by name, or a YAML file")
-    host: str = option("192.168.1.10", "address of the board, for accelerator: escim")
-    port: int = option(7, "command port of the board", low=1, high=65535)
-    recipe: str = option(
-        "pouring",
-        "starting values of msgld's options: what our measurements recommend for pouring, or the paper's",
-        choices=("pouring", "paper"),
-    )
+    recipe: str = option("", "recipe of the skill for the learner; empty: what the skill recommends")
     options: str = option(
         "", "more options of the accelerator as a YAML mapping, such as '{adc: true}' or '{reset_by: cfg_reg}'"
     )
@@ -53,7 +51,7 @@ class AcceleratorNodeConfig:
 
 
 class AcceleratorNode(SkillNode):
-    """Predicts, selects queries and learns on noisy memristor reads; knows nothing of pouring but names."""
+    """Predicts, selects queries and learns on noisy memristor reads; of a skill it knows names and recipes."""
 
     config_type = AcceleratorNodeConfig
 
@@ -62,8 +60,9 @@ class AcceleratorNode(SkillNode):
         self._lock = threading.Lock()
         self._learner: Any = None
         self._accelerator: Any = None
+        self._skill: Any = None
         self._version = 0
-        self._x, self._y = _no_labels()
+        self._x, self._y = _no_labels(0)
         self._progress = LearnProgress(0, 0, 0.0, 0.0, 0)
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self._status = self.create_publisher(LearnerStatus, "~/status", latched)
@@ -83,31 +82,39 @@ class AcceleratorNode(SkillNode):
     def setup(self) -> None:
         """Open the accelerator and put the learner on it."""
         from memristor_bdnn import accelerator, learners
-        from memristor_bdnn.skills.pouring.recipes import recipe
+        from memristor_bdnn.active import recipes
 
         config = self.config
-        learner_class = learners.learner_class(config.learner)
-        starting = recipe(config.recipe) if config.learner == "msgld" else {}
-        self.declare_section(learner_class.config_type, config.learner, starting)
-        options: dict[str, Any] = {"host": config.host, "port": config.port} if config.accelerator == "escim" else {}
-        options |= parse_options(config.options)
-        self._accelerator = accelerator.create(config.accelerator, preset=config.preset, seed=config.seed, **options)
-        self._learner = learners.create(
-            config.learner,
-            self._accelerator,
-            {**starting, **self.read_section(config.learner)},
+        skill = self._skill = skills.load(config.skill)
+        if recipes.recipe(skill, config.learner, config.recipe).prior:
+            raise ConfigError(
+                f"recipe {config.recipe!r} fits the learner to simulated trials first, which the nodes do not do: "
+                "use `memristor-bdnn learn`, or another recipe"
+            )
+        starting = recipes.options(skill, config.learner, config.recipe)
+        self.declare_section(learners.learner_class(config.learner).config_type, config.learner, starting)
+        options = accelerator.load(config.accelerator).config_type
+        self.declare_section(options, "", key="accelerator options")
+        self._accelerator = accelerator.create(
+            config.accelerator,
+            preset=config.preset,
             seed=config.seed,
+            **{**self.read_section("accelerator options"), **parse_options(config.options)},
         )
+        changes = {**starting, **self.read_section(config.learner)}
+        self._learner = learners.create(config.learner, self._accelerator, changes, seed=config.seed)
+        recipes.check_width(skill, self._learner)
         self._version = 0
-        self._x, self._y = _no_labels()
+        self._x, self._y = _no_labels(len(skill.feature_names))
         self._schema.publish(
             String(
                 data=json.dumps(
                     {
-                        "features": FEATURE_NAMES,
+                        "skill": skill.name,
+                        "features": skill.feature_names,
                         "range": [-1, 1],
                         "labels": [0, 1],
-                        "strategies": sorted(STRATEGIES),
+                        "strategies": acquisitions.names(),
                         "learner": config.learner,
                         "config": asdict(self._learner.config),
                         "accelerator": config.accelerator,
@@ -116,6 +123,7 @@ class AcceleratorNode(SkillNode):
                 )
             )
         )
+        self.announce(skill)
         self._publish_status()
 
     def teardown(self) -> None:
@@ -128,7 +136,8 @@ class AcceleratorNode(SkillNode):
     def describe(self) -> str:
         """Learner and accelerator by name."""
         return (
-            f"{self.config.learner} on {self.config.accelerator}, preset {self.config.preset}, seed {self.config.seed}"
+            f"skill {self.config.skill}, {self.config.learner} on {self.config.accelerator}, preset "
+            f"{self.config.preset}, seed {self.config.seed}"
         )
 
     def diagnostic_values(self) -> dict[str, Any]:
@@ -158,7 +167,7 @@ class AcceleratorNode(SkillNode):
     def _run_prediction(self, candidates: Any, samples: int) -> tuple[Any, Any]:
         if reason := self.refuse():
             raise ConfigError(reason)
-        x = features_from_message(candidates, FEATURE_NAMES)
+        x = features_from_message(candidates, self._skill.feature_names)
         if len(x) == 0:
             raise ConfigError("candidates: 0 rows, expected at least one")
         samples = samples or self.config.samples
@@ -179,10 +188,11 @@ class AcceleratorNode(SkillNode):
 
     def _select(self, request: Any, response: Any) -> Any:
         try:
-            acquisition = strategy(request.strategy)
-            if not 1 <= request.k <= request.candidates.rows:
-                raise ConfigError(f"k = {request.k}: allowed [1, {request.candidates.rows}], the number of candidates")
+            acquisition = acquisitions.load(request.strategy)
             prediction, _ = self._run_prediction(request.candidates, 0)
+            rows = len(prediction.mean)
+            if not 1 <= request.k <= rows:
+                raise ConfigError(f"k = {request.k}: allowed [1, {rows}], the number of candidates")
             rng = np.random.default_rng(self.config.seed if request.seed < 0 else request.seed)
             scores = acquisition(prediction, rng)
             best = np.argsort(-scores, kind="stable")[: request.k]
@@ -196,7 +206,7 @@ class AcceleratorNode(SkillNode):
         try:
             if reason := self.refuse():
                 raise ConfigError(reason)
-            x = features_from_message(request.x, FEATURE_NAMES)
+            x = features_from_message(request.x, self._skill.feature_names)
             y = labels_from_message(request.y, len(x))
             self._x, self._y = np.concatenate([self._x, x]), np.concatenate([self._y, y])
             response.success = True
@@ -235,8 +245,8 @@ class AcceleratorNode(SkillNode):
         try:
             if reason := self.refuse():
                 raise ConfigError(reason)
-            if request.x.rows:
-                x = features_from_message(request.x, FEATURE_NAMES)
+            if request.x.values:
+                x = features_from_message(request.x, self._skill.feature_names)
                 self._x, self._y = x, labels_from_message(request.y, len(x))
             if len(self._y) == 0:
                 raise ConfigError("no labels: give x and y in the goal, or call add_observations first")
@@ -306,5 +316,5 @@ def parse_options(text: str) -> dict[str, Any]:
     return {str(key): item for key, item in value.items()}
 
 
-def _no_labels() -> tuple[FloatArray, FloatArray]:
-    return np.empty((0, len(FEATURE_NAMES))), np.empty(0)
+def _no_labels(width: int) -> tuple[FloatArray, FloatArray]:
+    return np.empty((0, width)), np.empty(0)

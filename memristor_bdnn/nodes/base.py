@@ -23,10 +23,14 @@ from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
+from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.signals import SignalHandlerOptions
 
 from memristor_bdnn import config as configuration
 from memristor_bdnn.errors import ConfigError, MemristorError
+from memristor_bdnn.msg import SkillDescription
+from memristor_bdnn.nodes.convert import describe_skill
+from memristor_bdnn.skills import Skill
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
@@ -47,7 +51,8 @@ class SkillNode(LifecycleNode):
         self.config: Any = None
         self.active = False
         self._problem = "not configured"
-        self._sections: dict[str, type[Any]] = {}
+        self._sections: dict[str, tuple[type[Any], str]] = {}
+        self._described: Any = None
         self.declare_section(self.config_type, "", defaults)
         self.declare_parameter(
             "autostart", True, ParameterDescriptor(description="configure and activate at start", read_only=True)
@@ -60,9 +65,21 @@ class SkillNode(LifecycleNode):
 
     # -- parameters ---------------------------------------------------------------------------
 
-    def declare_section(self, cls: type[Any], prefix: str, defaults: dict[str, Any] | None = None) -> None:
-        """Declare every field of a configuration as a parameter ``prefix.field`` with its range."""
-        self._sections[prefix] = cls
+    def declare_section(
+        self, cls: type[Any], prefix: str, defaults: dict[str, Any] | None = None, key: str | None = None
+    ) -> None:
+        """Declare every field of a configuration as a parameter ``prefix.field`` with its range.
+
+        Args:
+            cls: the configuration dataclass.
+            prefix: of the parameters' names; empty for none.
+            defaults: values that differ from the fields' defaults.
+            key: name of the section for :meth:`read_section`; the prefix when left out.
+
+        Raises:
+            ConfigError: a field without prefix has the name of a parameter of another section.
+        """
+        key = prefix if key is None else key
         hints = typing.get_type_hints(cls)
         for field in dataclasses.fields(cls):
             default = (defaults or {}).get(field.name, field.default)
@@ -73,30 +90,42 @@ class SkillNode(LifecycleNode):
                 continue
             if not self.has_parameter(full):
                 self.declare_parameter(full, default, descriptor(field, hints[field.name]))
+            elif key not in self._sections and any(full in self._fields_of(other) for other in self._sections):
+                raise ConfigError(f"{cls.__name__}.{field.name}: the node has a parameter {full!r} already; rename it")
+        self._sections[key] = (cls, prefix)
 
-    def read_section(self, prefix: str = "") -> dict[str, Any]:
+    def _fields_of(self, key: str) -> dict[str, str]:
+        """Parameter name -> field of a section."""
+        cls, prefix = self._sections[key]
+        return {f"{prefix}.{f.name}" if prefix else f.name: f.name for f in dataclasses.fields(cls)}
+
+    def read_section(self, key: str = "") -> dict[str, Any]:
         """The parameters of a declared section as plain values."""
         values: dict[str, Any] = {}
-        for field in dataclasses.fields(self._sections[prefix]):
-            full = f"{prefix}.{field.name}" if prefix else field.name
+        for full, field in self._fields_of(key).items():
             if self.has_parameter(full):
-                value = self.get_parameter(full).value
-                values[field.name] = value if isinstance(value, bool | int | float | str) else list(value)
+                values[field] = _plain(self.get_parameter(full).value)
         return values
 
     def _validate(self, parameters: list[Parameter]) -> SetParametersResult:
         """Refuse a value that the configuration would refuse, with the same words."""
-        for prefix, cls in self._sections.items():
-            mine = {p.name.removeprefix(f"{prefix}." if prefix else ""): p for p in parameters}
-            names = {f.name for f in dataclasses.fields(cls)}
-            changes = {n: _plain(p.value) for n, p in mine.items() if n in names}
+        for key, (cls, _) in self._sections.items():
+            names = self._fields_of(key)
+            changes = {names[p.name]: _plain(p.value) for p in parameters if p.name in names}
             try:
                 if changes:
-                    known = {} if self.config is None and not prefix else self.read_section(prefix)
+                    known = {} if self.config is None and not key else self.read_section(key)
                     configuration.build(cls, {**known, **changes})
             except ConfigError as error:
                 return SetParametersResult(successful=False, reason=str(error))
         return SetParametersResult(successful=True)
+
+    def announce(self, skill: Skill) -> None:
+        """Publish what a skill consists of on ~/skill, latched."""
+        if self._described is None:
+            latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+            self._described = self.create_publisher(SkillDescription, "~/skill", latched)
+        self._described.publish(describe_skill(skill))
 
     # -- lifecycle ----------------------------------------------------------------------------
 
@@ -204,8 +233,9 @@ def descriptor(field: Any, hint: Any) -> ParameterDescriptor:
     text = meta.get("doc", "")
     if meta.get("unit"):
         text += f" [{meta['unit']}]"
-    if meta.get("choices"):
-        text += f" Choices: {', '.join(map(str, meta['choices']))}."
+    choices = configuration.choices_of(meta)
+    if choices:
+        text += f" Choices: {', '.join(map(str, choices))}."
     result = ParameterDescriptor(description=text)
     low, high = meta.get("low"), meta.get("high")
     if low is None and high is None:

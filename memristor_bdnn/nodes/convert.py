@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import array
-import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,14 +16,14 @@ from trajectory_msgs.msg import JointTrajectory as TrajectoryMessage
 from trajectory_msgs.msg import JointTrajectoryPoint
 
 from memristor_bdnn.errors import ConfigError
+from memristor_bdnn.motion.plan import MotionPlan
 from memristor_bdnn.motion.trajectory import JointTrajectory
-from memristor_bdnn.msg import FeatureMatrix, PourContext, PourOutcome, PourParameters
-from memristor_bdnn.skills.pouring import context as pouring
-from memristor_bdnn.skills.pouring.motion import PourPlan
+from memristor_bdnn.msg import Dimension, SkillDescription, TrialOutcome, ValueTable
+from memristor_bdnn.msg import MotionPlan as PlanMessage
+from memristor_bdnn.skills.protocol import Measured, Skill
+from memristor_bdnn.spaces import Space, check_features
 
 FloatArray = npt.NDArray[np.floating[Any]]
-
-_PLAN_NUMBERS = ("yaw", "grip_width", "tilt_rate", "tilt_time")
 
 
 def floats(values: npt.ArrayLike) -> array.array[float]:
@@ -31,35 +31,87 @@ def floats(values: npt.ArrayLike) -> array.array[float]:
     return array.array("d", np.ascontiguousarray(values, dtype=np.float64).tobytes())
 
 
-def features_to_message(x: FloatArray, names: tuple[str, ...]) -> FeatureMatrix:
-    """Features of shape (n, d) as a message."""
-    return FeatureMatrix(names=list(names), rows=x.shape[0], cols=x.shape[1], data=floats(x))
+def table(names: Sequence[str], values: npt.ArrayLike) -> ValueTable:
+    """Rows of named values, shape (n, columns) or (columns,), as a message."""
+    return ValueTable(names=list(names), values=floats(values))
 
 
-def features_from_message(message: FeatureMatrix, names: tuple[str, ...]) -> FloatArray:
+def rows_from_table(message: ValueTable, names: Sequence[str], what: str) -> FloatArray:
+    """Values of shape (n, len(names)) from a message; no value gives no row.
+
+    Raises:
+        ConfigError: other column names, or a number of values that is no multiple of their number.
+    """
+    if tuple(message.names) != tuple(names):
+        raise ConfigError(f"{what}: columns {_listed(message.names)}, expected {_listed(names)}")
+    values = np.array(message.values, dtype=np.float64)
+    if len(values) % len(names):
+        raise ConfigError(f"{what}: {len(values)} values are no whole rows of {len(names)} columns")
+    return values.reshape(-1, len(names))
+
+
+def features_from_message(message: ValueTable, names: Sequence[str]) -> FloatArray:
     """Features of shape (n, d) from a message.
 
     Raises:
-        ConfigError: sizes that do not fit, other column names, or a value that is not in [-1, 1].
+        ConfigError: other column names, no whole rows, or a value that is not in [-1, 1].
     """
-    if message.rows * message.cols != len(message.data):
-        raise ConfigError(f"features: {message.rows} x {message.cols} does not fit {len(message.data)} values")
-    if message.cols != len(names):
-        raise ConfigError(f"features: {message.cols} columns, expected {len(names)} ({', '.join(names)})")
-    if message.names and tuple(message.names) != names:
-        wrong = next(i for i, pair in enumerate(zip(message.names, names, strict=False)) if pair[0] != pair[1])
-        raise ConfigError(f"features: column {wrong} is {message.names[wrong]!r}, expected {names[wrong]!r}")
-    x = np.array(message.data, dtype=np.float64).reshape(message.rows, message.cols)
+    x = rows_from_table(message, names, "features")
     check_features(x, names)
     return x
 
 
-def check_features(x: FloatArray, names: tuple[str, ...]) -> None:
-    """Raise ConfigError naming row, feature, value and range unless every value is in [-1, 1]."""
-    bad = ~(np.abs(x) <= 1.0 + 1e-6)
-    if bad.any():
-        row, column = np.argwhere(bad)[0]
-        raise ConfigError(f"features: row {row}, {names[column]} = {x[row, column]}: allowed [-1, 1]")
+def row_from_message(message: ValueTable, space: Space) -> FloatArray:
+    """One row of a space, shape (len(space),). Raises ConfigError naming the value and its range."""
+    rows = rows_from_table(message, space.names, space.what)
+    if len(rows) != 1:
+        raise ConfigError(f"{space.what}: {len(rows)} rows, expected one")
+    return space.check(rows[0])
+
+
+def measures_from_message(message: ValueTable, space: Space) -> FloatArray:
+    """Measures (m,) given by a person or a scale, NaN where nothing was given.
+
+    A value without a name is the first measure, which must be there.
+
+    Raises:
+        ConfigError: unknown or repeated names, values out of their range, or no first measure.
+    """
+    names = list(message.names) or [space.names[0]]
+    unknown = [n for n in names if n not in space.names]
+    if unknown or len(set(names)) != len(names) or len(names) != len(message.values):
+        raise ConfigError(
+            f"measures: {_listed(names)} with {len(message.values)} values; expected one value for each of "
+            f"{_listed(space.names)}, at least {space.names[0]}"
+        )
+    if space.names[0] not in names:
+        raise ConfigError(f"measures: {space.names[0]} is missing; it decides the score")
+    result = np.full(len(space), np.nan)
+    for name, value in zip(names, message.values, strict=True):
+        d = space.dimensions[space.names.index(name)]
+        if not d.low <= value <= d.high:  # NaN is refused too
+            raise ConfigError(f"{name} = {value}: allowed [{d.low:g}, {d.high:g}]{' ' + d.unit if d.unit else ''}")
+        result[space.names.index(name)] = value
+    return result
+
+
+def describe_skill(skill: Skill) -> SkillDescription:
+    """A skill's spaces, inputs and phases as a message."""
+
+    def dimensions(space: Space) -> list[Dimension]:
+        return [
+            Dimension(name=d.name, unit=d.unit, low=d.low, high=d.high, description=d.description)
+            for d in space.dimensions
+        ]
+
+    return SkillDescription(
+        name=skill.name,
+        context=dimensions(skill.context_space),
+        parameters=dimensions(skill.parameter_space),
+        measures=dimensions(skill.measure_space),
+        features=list(skill.feature_names),
+        phases=list(skill.phases),
+    )
 
 
 def labels_from_message(values: Any, rows: int) -> FloatArray:
@@ -78,42 +130,22 @@ def labels_from_message(values: Any, rows: int) -> FloatArray:
     return y
 
 
-def context_to_message(context: pouring.PourContext) -> PourContext:
-    """The vessels as a message."""
-    return PourContext(**dataclasses.asdict(context))
-
-
-def context_from_message(message: PourContext) -> pouring.PourContext:
-    """The vessels of a message. Raises ConfigError naming field, value and range."""
-    return pouring.PourContext(**{f.name: getattr(message, f.name) for f in dataclasses.fields(pouring.PourContext)})
-
-
-def parameters_to_message(parameters: pouring.PourParameters) -> PourParameters:
-    """Control parameters as a message."""
-    return PourParameters(**dataclasses.asdict(parameters))
-
-
-def parameters_from_message(message: PourParameters) -> pouring.PourParameters:
-    """Control parameters of a message. Raises ConfigError naming field, value and range."""
-    names = [f.name for f in dataclasses.fields(pouring.PourParameters)]
-    return pouring.PourParameters(**{name: getattr(message, name) for name in names})
-
-
 def outcome_to_message(
-    outcome: Any, trial_id: int, context: pouring.PourContext, parameters: pouring.PourParameters, header: Header
-) -> PourOutcome:
-    """A pouring outcome as a message."""
-    return PourOutcome(
+    skill: Skill, measured: Measured, trial_id: int, context: FloatArray, parameters: FloatArray, header: Header
+) -> TrialOutcome:
+    """What a world measured of a trial, with its score; no score where nobody has measured it yet."""
+    known = measured.source != ""
+    score = float(skill.score(measured.measures)) if known else 0.0
+    return TrialOutcome(
         header=header,
+        skill=skill.name,
         trial_id=trial_id,
-        context=context_to_message(context),
-        parameters=parameters_to_message(parameters),
-        fraction_in_bowl=float(outcome.fraction_in_bowl),
-        fraction_in_cup=float(outcome.fraction_in_cup),
-        fraction_spilled=float(outcome.fraction_spilled),
-        score=float(outcome.score),
-        success=bool(outcome.success),
-        source=str(outcome.source),
+        context=table(skill.context_space.names, context),
+        parameters=table(skill.parameter_space.names, parameters),
+        measures=table(skill.measure_space.names, measured.measures),
+        score=score,
+        success=known and score > 0.0,
+        source=measured.source,
     )
 
 
@@ -152,44 +184,43 @@ def trajectory_from_message(message: TrajectoryMessage, names: tuple[str, ...]) 
     return JointTrajectory(times, *columns)
 
 
-def plan_to_message(plan: PourPlan, names: tuple[str, ...], message: Any) -> Any:
-    """Fill the plan's fields of a PlanPour result or a Pour goal."""
-    for part in ("approach", "pour", "retreat"):
-        setattr(message, part, trajectory_to_message(getattr(plan, part), names))
-    message.grasp, message.weld = pose_to_message(plan.grasp), bool(plan.weld)
-    for name in _PLAN_NUMBERS:
-        setattr(message, name, float(getattr(plan, name)))
-    return message
+def plan_to_message(plan: MotionPlan, names: tuple[str, ...]) -> PlanMessage:
+    """A motion plan of joints ``names`` as a message."""
+    return PlanMessage(
+        phases=list(plan.phases),
+        trajectories=[trajectory_to_message(t, names) for t in plan.trajectories],
+        object_in_tool=pose_to_message(plan.object_in_tool),
+        attached=bool(plan.attached),
+        grip_width=float(plan.grip_width),
+        details=table(list(plan.details), list(plan.details.values())),
+        planning_time=float(plan.planning_time_s),
+    )
 
 
-def copy_plan(result: Any, goal: Any) -> Any:
-    """Hand the plan of a PlanPour result on to a Pour goal."""
-    for name in ("approach", "pour", "retreat", "grasp", "weld", *_PLAN_NUMBERS):
-        setattr(goal, name, getattr(result, name))
-    return goal
+def plan_from_message(message: PlanMessage, names: tuple[str, ...], phases: Sequence[str]) -> MotionPlan | None:
+    """The plan of a goal, or None for one without phases.
 
-
-def plan_from_message(message: Any, names: tuple[str, ...]) -> PourPlan:
-    """The plan in a Pour goal.
+    Args:
+        message: the plan.
+        names: joints, in the order of the result's columns.
+        phases: of the skill; another order or other names are refused.
 
     Raises:
-        ConfigError: a trajectory or the grasp is not usable, or a number is not finite.
+        ConfigError: other phases, a trajectory or the pose is not usable, or a number is not finite.
     """
-    numbers = {name: float(getattr(message, name)) for name in _PLAN_NUMBERS}
-    for name, value in numbers.items():
-        if not np.isfinite(value):
-            raise ConfigError(f"plan: {name} = {value}, expected a finite number")
-    return PourPlan(
-        approach=trajectory_from_message(message.approach, names),
-        pour=trajectory_from_message(message.pour, names),
-        retreat=trajectory_from_message(message.retreat, names),
-        grasp=pose_from_message(message.grasp).astype(np.float64),
-        weld=bool(message.weld),
-        planning_time_s=0.0,
-        yaw=numbers["yaw"],
-        grip_width=numbers["grip_width"],
-        tilt_rate=numbers["tilt_rate"],
-        tilt_time=numbers["tilt_time"],
+    if not message.phases and not message.trajectories:
+        return None
+    if tuple(message.phases) != tuple(phases):
+        raise ConfigError(f"plan: phases {_listed(message.phases)}, expected {_listed(phases)}")
+    if len(message.details.names) != len(message.details.values):
+        raise ConfigError(f"plan: {len(message.details.values)} details for {_listed(message.details.names)}")
+    return MotionPlan(
+        phases=tuple(message.phases),
+        trajectories=tuple(trajectory_from_message(t, names) for t in message.trajectories),
+        object_in_tool=pose_from_message(message.object_in_tool).astype(np.float64),
+        attached=bool(message.attached),
+        grip_width=float(message.grip_width),
+        details=dict(zip(message.details.names, message.details.values, strict=True)),
     )
 
 
@@ -245,3 +276,7 @@ def joint_positions(state: JointState, names: tuple[str, ...]) -> FloatArray | N
     if not np.isfinite(q).all():
         raise ConfigError(f"joint state has positions that are not finite: {q.tolist()}")
     return q
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names) if len(names) else "none"

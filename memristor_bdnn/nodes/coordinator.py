@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import queue
 import threading
@@ -15,32 +14,39 @@ from typing import Any
 import numpy as np
 from rclpy.action import GoalResponse
 from rclpy.action.server import ServerGoalHandle
+from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import JointState
 
-from memristor_bdnn.acquisitions.scores import STRATEGIES
+from memristor_bdnn import acquisitions, skills
 from memristor_bdnn.action import ActiveLearn
 from memristor_bdnn.active.loop import ActiveLoop, LoopConfig, LoopProgress, Round
 from memristor_bdnn.active.store import TrialStore
+from memristor_bdnn.active.test_data import load_test_data
 from memristor_bdnn.config import build, check, option
 from memristor_bdnn.errors import Cancelled, ConfigError, MemristorError
+from memristor_bdnn.msg import SkillDescription
+from memristor_bdnn.nodes import convert
 from memristor_bdnn.nodes.base import SkillNode
 from memristor_bdnn.nodes.peers import PeerLost, Peers
+from memristor_bdnn.skills import Skill
 from memristor_bdnn.srv import LabelTrial
 
-TEST_ROWS = 500
 LOOP_DEFAULTS = {"candidates": 1000}
 """Where a session through the nodes differs from the paper's sizes."""
-PEERS = ("accelerator", "pouring_world", "pour_planner")
+DESCRIPTION_S = 10.0
+"""How long another node may take to say what its skill consists of."""
 
 
 @dataclass(frozen=True)
 class CoordinatorNodeConfig:
     """Parameters of the coordinator node; the loop's own are declared as ``loop.<field>``."""
 
+    skill: str = option(skills.DEFAULT, "skill by name", choices=skills.names)
+    arm: str = option("panda", "arm that carries trials out: a name or a YAML file")
     results: str = option("results/session", "folder of the trial store, the rounds and the checkpoints")
     seed: int = option(0, "seed of contexts, candidates and trials", low=0)
     test_data: str = option(
-        "", "report accuracy every round on: 'shipped' (the package's pool) or an .npz file with x (n, 11), score (n,)"
+        "", "report accuracy every round on: 'shipped' (the skill's pool) or an .npz file with x (n, d), score (n,)"
     )
     arm_output: str = option(
         "sim",
@@ -71,7 +77,10 @@ class CoordinatorNode(SkillNode):
         self._busy = threading.Lock()
         self._store: TrialStore | None = None
         self._waiting: int | None = None
-        self._outcomes: queue.Queue[tuple[int, float, str]] = queue.Queue()
+        self._outcomes: queue.Queue[tuple[int, Any, str]] = queue.Queue()
+        self._skill: Any = None
+        self._descriptions: dict[str, SkillDescription] = {}
+        self._listening: list[Any] = []
         self._goal: ServerGoalHandle | None = None
         self._joints: dict[str, float] = {}
         self.declare_section(LoopConfig, "loop", LOOP_DEFAULTS)
@@ -93,11 +102,18 @@ class CoordinatorNode(SkillNode):
             ) from error
         if not os.access(folder, os.W_OK):
             raise ConfigError(f"results folder {folder} is not writable; choose another with results:=FOLDER")
-        self._test = load_test_data(self.config.test_data) if self.config.test_data else None
+        skill = self._skill = skills.load(self.config.skill)
+        self._test = load_test_data(self.config.test_data, skill) if self.config.test_data else None
+        self._listen(skill)
+        self.announce(skill)
         self._store = TrialStore(folder / "trials.jsonl")
 
     def teardown(self) -> None:
         """Close the store; every committed trial is already on disk."""
+        for subscription in self._listening:
+            self.destroy_subscription(subscription)
+        self._listening.clear()
+        self._descriptions.clear()
         if self._store is not None:
             self._store.close()
             self._store = None
@@ -105,11 +121,47 @@ class CoordinatorNode(SkillNode):
     def describe(self) -> str:
         """Folder and number of trials already in the store."""
         trials = 0 if self._store is None else len(self._store.trials)
-        return f"results in {self.config.results}, {trials} trials so far"
+        return f"skill {self.config.skill}, results in {self.config.results}, {trials} trials so far"
 
     def diagnostic_values(self) -> dict[str, Any]:
         """Trials in the store."""
         return {} if self._store is None else {"trials": len(self._store.trials)}
+
+    # -- the other nodes ----------------------------------------------------------------------
+
+    def _others(self) -> tuple[str, ...]:
+        return ("accelerator", *self._skill.node_names)
+
+    def _listen(self, skill: Skill) -> None:
+        """Hear what skill the other nodes were started with."""
+        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        for name in ("accelerator", *skill.node_names):
+
+            def heard(message: SkillDescription, name: str = name) -> None:
+                self._descriptions[name] = message
+
+            subscription = self.create_subscription(
+                SkillDescription, f"{name}/skill", heard, latched, callback_group=self.group
+            )
+            self._listening.append(subscription)
+
+    def _check_skills(self) -> None:
+        """Refuse a graph whose nodes were started with different skills, before a trial is paid for."""
+        deadline, mine = time.monotonic() + DESCRIPTION_S, convert.describe_skill(self._skill)
+        for name in self._others():
+            while name not in self._descriptions and time.monotonic() < deadline:
+                if self._cancelled():
+                    raise Cancelled("canceled while waiting for the other nodes")
+                time.sleep(0.05)
+            found = self._descriptions.get(name)
+            if found is None:
+                raise PeerLost(name, f"node {name} did not say what skill it has ({name}/skill)")
+            for part in ("name", "context", "parameters", "measures", "features", "phases"):
+                if getattr(found, part) != getattr(mine, part):
+                    raise ConfigError(
+                        f"node {name} was started with skill {found.name}, the coordinator with {mine.name}: their "
+                        f"{part} differ; start all nodes with the same skill:="
+                    )
 
     # -- active learning ----------------------------------------------------------------------
 
@@ -158,8 +210,7 @@ class CoordinatorNode(SkillNode):
             raise ConfigError(reason)
         request = goal.request
         strategy = request.strategy or "straddle"
-        if strategy not in STRATEGIES:
-            raise ConfigError(f"strategy {strategy!r}: choose one of {', '.join(STRATEGIES)}")
+        acquisitions.load(strategy)
         config = build(
             LoopConfig,
             {
@@ -171,7 +222,8 @@ class CoordinatorNode(SkillNode):
         )
         while True:
             try:
-                self._peers.wait_ready(PEERS, self.config.peer_timeout_s)
+                self._peers.wait_ready(self._others(), self.config.peer_timeout_s)
+                self._check_skills()
                 return self._loop(goal, config)
             except PeerLost as error:
                 if not self.config.recover:
@@ -180,13 +232,18 @@ class CoordinatorNode(SkillNode):
                 time.sleep(2.0)
 
     def _loop(self, goal: ServerGoalHandle, config: LoopConfig) -> Any:
-        from memristor_bdnn.nodes.remote import RemoteLearner, RemoteSkill
+        from memristor_bdnn.nodes.remote import RemoteLearner
+        from memristor_bdnn.nodes.remote_trials import RemoteTrials
 
-        store = self._store
+        store, skill = self._store, self._skill
         assert store is not None
-        learner = RemoteLearner(self._peers, want_samples=config.strategy == "bald")
-        skill = RemoteSkill(
+        learner = RemoteLearner(
+            self._peers, skill.feature_names, want_samples=acquisitions.load(config.strategy).needs_samples
+        )
+        trials = RemoteTrials(
             self._peers,
+            skill,
+            self.config.arm if skill.phases else "",
             self._wait_for_label,
             next_id=lambda: len(store.trials),
             start=self._measured_start if self.config.arm_output != "sim" else None,
@@ -196,15 +253,15 @@ class CoordinatorNode(SkillNode):
         def on_round(done: Round) -> None:
             nonlocal clock
             now = time.monotonic()
-            self._write_round(done, learner, skill, now - clock)
+            self._write_round(done, learner, trials, now - clock)
             clock = now
 
         def progress(p: LoopProgress) -> None:
             feedback = ActiveLearn.Feedback(round=p.done, labels=p.labels, phase=p.phase)
             if learner.status is not None:
                 feedback.accuracy = float(learner.status.train_accuracy)
-            if skill.last_outcome is not None:
-                feedback.last_outcome = skill.last_outcome
+            if trials.last_outcome is not None:
+                feedback.last_outcome = trials.last_outcome
             goal.publish_feedback(feedback)
 
         loop = ActiveLoop(
@@ -213,6 +270,7 @@ class CoordinatorNode(SkillNode):
             store,
             config,
             np.random.default_rng(self.config.seed),
+            trials=trials,
             checkpoint=self._checkpoint(),
             on_round=on_round,
         )
@@ -221,7 +279,7 @@ class CoordinatorNode(SkillNode):
     def _checkpoint(self) -> Path:
         return (Path(self.config.results) / "learner.npz").resolve()
 
-    def _write_round(self, done: Round, learner: Any, skill: Any, wall_s: float) -> None:
+    def _write_round(self, done: Round, learner: Any, trials: Any, wall_s: float) -> None:
         """Append what is known after a round of learning to rounds.jsonl."""
         status = learner.status
         row: dict[str, Any] = {
@@ -236,7 +294,7 @@ class CoordinatorNode(SkillNode):
             "latency_s": status.latency_s,
             "max_wear": status.max_wear,
             "wall_s": round(wall_s, 3),
-            "median_planning_s": float(np.median(skill.planning_times)) if skill.planning_times else 0.0,
+            "median_planning_s": float(np.median(trials.planning_times)) if trials.planning_times else 0.0,
         }
         if self._test is not None:
             x, success = self._test
@@ -258,11 +316,12 @@ class CoordinatorNode(SkillNode):
 
     # -- outcomes from outside ----------------------------------------------------------------
 
-    def _wait_for_label(self, trial_id: int) -> tuple[float, str]:
-        """The outcome of an executed trial, from the LabelTrial service."""
+    def _wait_for_label(self, trial_id: int) -> tuple[Any, str]:
+        """Measures (m,) and source of an executed trial, from the LabelTrial service."""
         self._waiting = trial_id
         self.get_logger().info(
-            f"trial {trial_id} was poured: waiting for its outcome (memristor-bdnn label {trial_id} FRACTION)"
+            f"trial {trial_id} was executed: waiting for its outcome (memristor-bdnn label {trial_id} "
+            f"{self._skill.measure_space.dimensions[0].text()})"
         )
         deadline = time.monotonic() + self.config.label_timeout_s
         try:
@@ -270,11 +329,11 @@ class CoordinatorNode(SkillNode):
                 if self._cancelled():
                     raise Cancelled(f"canceled while waiting for the outcome of trial {trial_id}")
                 try:
-                    number, fraction, source = self._outcomes.get(timeout=0.2)
+                    number, measures, source = self._outcomes.get(timeout=0.2)
                 except queue.Empty:
                     continue
                 if number == trial_id:
-                    return fraction, source
+                    return measures, source
         finally:
             self._waiting = None
         raise MemristorError(f"no outcome for trial {trial_id} within {self.config.label_timeout_s:.0f} s")
@@ -285,39 +344,12 @@ class CoordinatorNode(SkillNode):
                 raise ConfigError("no trial is waiting for an outcome")
             if request.trial_id != self._waiting:
                 raise ConfigError(f"trial_id = {request.trial_id}: the trial waiting for an outcome is {self._waiting}")
-            if not (math.isfinite(request.fraction_in_bowl) and 0.0 <= request.fraction_in_bowl <= 1.0):
-                raise ConfigError(f"fraction_in_bowl = {request.fraction_in_bowl}: allowed [0, 1]")
+            measures = convert.measures_from_message(request.measures, self._skill.measure_space)
             source = request.source or "operator"
             if source not in ("operator", "scale"):
                 raise ConfigError(f"source {source!r}: choose one of operator, scale")
-            self._outcomes.put((request.trial_id, request.fraction_in_bowl, source))
+            self._outcomes.put((request.trial_id, measures, source))
             response.success = True
         except MemristorError as error:
             response.message = str(error)
         return response
-
-
-def load_test_data(path: str | Path) -> tuple[Any, Any]:
-    """Test rows: x of shape (n, 11) and success of shape (n,) as bool; "shipped" takes 500 of the package's pool.
-
-    Raises:
-        ConfigError: not an .npz file, missing arrays, wrong shapes or values out of range.
-    """
-    from memristor_bdnn.nodes.convert import check_features
-    from memristor_bdnn.skills.pouring.context import FEATURE_NAMES
-    from memristor_bdnn.state import load_npz
-
-    if str(path) == "shipped":
-        from memristor_bdnn.skills.pouring import pool
-
-        shipped = pool.load()
-        return shipped.x[-TEST_ROWS:], shipped.score[-TEST_ROWS:] > 0
-    arrays = load_npz(path)
-    for name in ("x", "score"):
-        if name not in arrays:
-            raise ConfigError(f"{path}: no array {name!r}; it has {', '.join(arrays)}")
-    x, score = np.asarray(arrays["x"], float), np.asarray(arrays["score"], float)
-    if x.ndim != 2 or x.shape[1] != len(FEATURE_NAMES) or score.shape != (len(x),) or len(x) == 0:
-        raise ConfigError(f"{path}: x {x.shape} and score {score.shape}, expected (n, {len(FEATURE_NAMES)}) and (n,)")
-    check_features(x, FEATURE_NAMES)
-    return x, score > 0

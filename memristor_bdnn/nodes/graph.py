@@ -6,14 +6,19 @@ that both start the same command lines. No rclpy here.
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
+import importlib
+import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
 
+from memristor_bdnn import skills
 from memristor_bdnn.errors import ConfigError
+from memristor_bdnn.skills import Skill
 
 ParameterValue = bool | int | float | str
 
@@ -29,7 +34,10 @@ class Argument:
         doc: one sentence.
         kind: bool, int, float or str.
         choices: allowed values, or a function that lists them when asked.
-        targets: ``node.parameter`` names that receive the value.
+        targets: ``role.parameter`` names that receive the value; the roles are those of :class:`NodeSpec`.
+        files: suffixes of file names that are allowed beside the choices.
+        skill: the only skill that knows the argument; empty for all.
+        option_of: the option that the chosen accelerator must have.
     """
 
     name: str
@@ -38,6 +46,9 @@ class Argument:
     kind: type = str
     choices: tuple[str, ...] | Callable[[], Sequence[str]] | None = None
     targets: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+    skill: str = ""
+    option_of: str = ""
 
     def allowed(self) -> tuple[str, ...] | None:
         """The allowed values as text, or None for any."""
@@ -50,7 +61,7 @@ class Argument:
     def parse(self, text: str) -> ParameterValue:
         """The typed value. Raises ConfigError naming the argument, the value and the choices."""
         allowed = self.allowed()
-        if allowed is not None and text not in allowed and not (self.name == "arm" and text.endswith(".yaml")):
+        if allowed is not None and text not in allowed and not (self.files and text.endswith(self.files)):
             raise ConfigError(f"{self.name}:={text}: choose one of {', '.join(allowed)}")
         if self.kind is bool:
             return text == "true"
@@ -62,11 +73,12 @@ class Argument:
 
 @dataclass(frozen=True)
 class NodeSpec:
-    """One node of the graph: its name, its executable, fixed parameters.
+    """One node of the graph: its role, its name, its executable, fixed parameters.
 
     ``when`` is the one condition a graph knows: ``argument=value`` or ``argument!=value``.
     """
 
+    role: str
     name: str
     executable: str
     parameters: Mapping[str, ParameterValue] = field(default_factory=dict)
@@ -112,90 +124,95 @@ def parameter_text(value: ParameterValue) -> str:
     return str(value).lower() if isinstance(value, bool) else repr(value)
 
 
-def _learners() -> list[str]:
-    from memristor_bdnn import learners
+def _names(kind: str) -> Callable[[], Sequence[str]]:
+    """A function that lists the plugins of a kind, imported when it is called."""
 
-    return sorted(learners.names())
+    def names() -> Sequence[str]:
+        found: Sequence[str] = importlib.import_module(f"memristor_bdnn.{kind}").names()
+        return found
 
-
-def _accelerators() -> list[str]:
-    from memristor_bdnn import accelerator
-
-    return list(accelerator.NAMES)
+    return names
 
 
-def _arms() -> list[str]:
-    from memristor_bdnn.motion import arms
+def nodes_of(skill: Skill) -> tuple[NodeSpec, ...]:
+    """The nodes of a graph: two are named by the skill; the others are the same for all."""
+    world, planner = skill.node_names
+    return (
+        NodeSpec("world", world, "world_node", when="arm_output=sim"),
+        NodeSpec("world", world, "physical_world_node", when="arm_output!=sim"),
+        NodeSpec("planner", planner, "planner_node"),
+        NodeSpec("accelerator", "accelerator", "accelerator_node"),
+        NodeSpec("coordinator", "coordinator", "coordinator_node"),
+        NodeSpec("recorder", "recorder", "recorder_node", when="record=true"),
+    )
 
-    return list(arms.NAMES)
+
+_SKILLED = ("world", "planner", "accelerator", "coordinator")
+_ALL = (*_SKILLED, "recorder")
 
 
-NODES = (
-    NodeSpec("pouring_world", "world_node", when="arm_output=sim"),
-    NodeSpec("pouring_world", "physical_world_node", when="arm_output!=sim"),
-    NodeSpec("pour_planner", "planner_node"),
-    NodeSpec("accelerator", "accelerator_node"),
-    NodeSpec("coordinator", "coordinator_node"),
-    NodeSpec("recorder", "recorder_node", when="record=true"),
-)
+def _for(roles: Sequence[str], parameter: str) -> tuple[str, ...]:
+    return tuple(f"{role}.{parameter}" for role in roles)
 
-_ALL = tuple(dict.fromkeys(node.name for node in NODES))
-_SEEDED = ("pouring_world", "pour_planner", "accelerator", "coordinator")
 
 ARGUMENTS = (
     Argument("namespace", "", "namespace of all nodes"),
     Argument("params_file", "", "YAML file of node parameters, applied before the arguments"),
-    Argument("use_sim_time", "false", "follow /clock", bool, targets=tuple(f"{n}.use_sim_time" for n in _ALL)),
-    Argument(
-        "autostart", "true", "configure and activate the nodes", bool, targets=tuple(f"{n}.autostart" for n in _ALL)
-    ),
+    Argument("use_sim_time", "false", "follow /clock", bool, targets=_for(_ALL, "use_sim_time")),
+    Argument("autostart", "true", "configure and activate the nodes", bool, targets=_for(_ALL, "autostart")),
     Argument("use_respawn", "false", "start a node again when it dies", bool, targets=("coordinator.recover",)),
     Argument("log_level", "info", "log level of the nodes", choices=("debug", "info", "warn", "error", "fatal")),
-    Argument("learner", "msgld", "learner plugin", choices=_learners, targets=("accelerator.learner",)),
-    Argument("accelerator", "simulated", "accelerator", choices=_accelerators, targets=("accelerator.accelerator",)),
-    Argument("host", "192.168.1.10", "address of the ESCIM board", targets=("accelerator.host",)),
+    Argument("skill", skills.DEFAULT, "what is learned", choices=_names("skills"), targets=_for(_SKILLED, "skill")),
+    Argument("learner", "msgld", "learner plugin", choices=_names("learners"), targets=("accelerator.learner",)),
+    Argument(
+        "recipe",
+        "",
+        "recipe of the skill for the learner; empty: what the skill recommends",
+        targets=("accelerator.recipe",),
+    ),
+    Argument(
+        "accelerator", "simulated", "accelerator", choices=_names("accelerator"), targets=("accelerator.accelerator",)
+    ),
+    Argument("host", "192.168.1.10", "address of the ESCIM board", targets=("accelerator.host",), option_of="host"),
     Argument(
         "accelerator_options",
         "",
         "more accelerator options as a YAML mapping: '{adc: true}'",
         targets=("accelerator.options",),
     ),
-    Argument("port", "7", "port of the ESCIM board", int, targets=("accelerator.port",)),
+    Argument("port", "7", "port of the ESCIM board", int, targets=("accelerator.port",), option_of="port"),
     Argument(
         "arm",
         "panda",
         "arm description: a name or a YAML file",
-        choices=_arms,
-        targets=("pouring_world.arm", "pour_planner.arm"),
+        choices=_names("motion.arms"),
+        targets=_for(("world", "planner", "coordinator"), "arm"),
+        files=(".yaml", ".yml"),
     ),
     Argument(
         "arm_output",
         "sim",
         "who moves: the simulator, or a controller over its action or topic",
         choices=("sim", "action", "topic", "auto"),
-        targets=("pouring_world.arm_output", "coordinator.arm_output"),
+        targets=("world.arm_output", "coordinator.arm_output"),
     ),
-    Argument(
-        "enable_hardware", "false", "really move a physical arm", bool, targets=("pouring_world.enable_hardware",)
-    ),
+    Argument("enable_hardware", "false", "really move a physical arm", bool, targets=("world.enable_hardware",)),
     Argument(
         "controller",
         "joint_trajectory_controller",
         "joint trajectory controller of a physical arm",
-        targets=("pouring_world.controller",),
+        targets=("world.controller",),
     ),
     Argument(
         "joint_prefix",
         "",
         "prefix of a physical arm's joint names",
-        targets=("pouring_world.port.joint_prefix", "coordinator.joint_prefix"),
+        targets=("world.port.joint_prefix", "coordinator.joint_prefix"),
     ),
-    Argument("bowl", "white", "bowl on the table, for a physical arm", targets=("pouring_world.bowl",)),
-    Argument("cup", "teal", "cup in the hand, for a physical arm", targets=("pouring_world.cup",)),
-    Argument("gui", "false", "open the simulator's window", bool, targets=("pouring_world.gui",)),
-    Argument("camera", "false", "publish camera images of a pour", bool, targets=("pouring_world.camera",)),
+    Argument("gui", "false", "open the simulator's window", bool, targets=("world.gui",)),
+    Argument("camera", "false", "publish camera images of a trial", bool, targets=("world.camera",)),
     Argument("record", "false", "record the session as MCAP into the results folder", bool),
-    Argument("seed", "0", "seed of every random choice", int, targets=tuple(f"{n}.seed" for n in _SEEDED)),
+    Argument("seed", "0", "seed of every random choice", int, targets=_for(_SKILLED, "seed")),
     Argument(
         "results",
         "results/session",
@@ -216,13 +233,44 @@ ARGUMENTS = (
 )
 
 
-def parse_arguments(texts: Sequence[str], arguments: Sequence[Argument] = ARGUMENTS) -> dict[str, str]:
+def skill_arguments(skill: Skill) -> tuple[Argument, ...]:
+    """The arguments that a skill declares of its physical set-up; empty text leaves the node's default."""
+    hints = typing.get_type_hints(skill.physical_options)
+    fields = {f.name: f for f in dataclasses.fields(skill.physical_options)}
+    return tuple(
+        Argument(
+            name,
+            "",
+            f"{fields[name].metadata.get('doc', name)}, for a physical arm and skill {skill.name} "
+            f"(default {fields[name].default})",
+            hints[name],
+            targets=(f"world.{name}",),
+            skill=skill.name,
+        )
+        for name in skill.arguments
+    )
+
+
+def all_arguments() -> tuple[Argument, ...]:
+    """Arguments of every graph, and those of all skills that can be loaded."""
+    known = {a.name: a for a in ARGUMENTS}
+    for name in skills.names():
+        try:
+            declared = skill_arguments(skills.load(name))
+        except ConfigError:
+            continue  # said when that skill is asked for
+        for argument in declared:
+            known.setdefault(argument.name, argument)
+    return tuple(known.values())
+
+
+def parse_arguments(texts: Sequence[str]) -> dict[str, str]:
     """Read ``name:=value`` words.
 
     Raises:
         ConfigError: a word without ``:=``, an unknown name, or a value not allowed.
     """
-    known = {a.name: a for a in arguments}
+    known = {a.name: a for a in all_arguments()}
     values: dict[str, str] = {}
     for word in texts:
         name, separator, value = word.partition(":=")
@@ -241,35 +289,38 @@ PHYSICAL_DEFAULTS = {"arm_output": "auto"}
 """What launch/physical_arm.launch.py changes."""
 
 
-def resolve(
-    values: Mapping[str, str], nodes: Sequence[NodeSpec] = NODES, arguments: Sequence[Argument] = ARGUMENTS
-) -> list[NodeCommand]:
+def resolve(values: Mapping[str, str]) -> list[NodeCommand]:
     """Every node with its parameters, for the given argument texts.
 
     Raises:
-        ConfigError: a value that is not allowed, or a params_file that does not exist.
+        ConfigError: a value that is not allowed, an argument that skill or accelerator do not have, or a params_file
+            that does not exist.
     """
+    arguments = all_arguments()
     merged = {a.name: values.get(a.name, a.default) for a in arguments}
-    params_file = merged.get("params_file", "")
+    params_file = merged["params_file"]
     if params_file and not Path(params_file).is_file():
         raise ConfigError(f"params_file:={params_file}: no such file")
-    parameters: dict[str, dict[str, ParameterValue]] = {n.name: dict(n.parameters) for n in nodes}
+    skill = skills.load(merged["skill"])
+    nodes = nodes_of(skill)
+    parameters: dict[str, dict[str, ParameterValue]] = {n.role: dict(n.parameters) for n in nodes}
     for argument in arguments:
         text = merged[argument.name]
-        value = argument.parse(text)
         if text == argument.default:
+            argument.parse(text) if text else None
             continue
+        value = argument.parse(text)
+        _check_fits(argument, text, merged)
         for target in argument.targets:
-            node, _, parameter = target.partition(".")
-            if node in parameters:
-                parameters[node][parameter] = value
+            role, _, parameter = target.partition(".")
+            parameters[role][parameter] = value
     return [
         NodeCommand(
             name=node.name,
             executable=node.executable,
             namespace=merged["namespace"],
             params_file=str(Path(params_file).resolve()) if params_file else "",
-            parameters=parameters[node.name],
+            parameters=parameters[node.role],
             log_level=merged["log_level"],
             respawn=merged["use_respawn"] == "true",
         )
@@ -278,10 +329,27 @@ def resolve(
     ]
 
 
-def show_arguments(arguments: Sequence[Argument] = ARGUMENTS) -> str:
+def _check_fits(argument: Argument, text: str, merged: Mapping[str, str]) -> None:
+    """Refuse an argument that would be ignored."""
+    if argument.skill and argument.skill != merged["skill"]:
+        raise ConfigError(f"{argument.name}:={text} is an argument of skill {argument.skill}, not of {merged['skill']}")
+    if argument.skill and merged["arm_output"] == "sim":
+        raise ConfigError(f"{argument.name}:={text} is for a physical arm: it needs arm_output:=action, topic or auto")
+    if argument.option_of:
+        from memristor_bdnn import accelerator
+
+        fields = [f.name for f in dataclasses.fields(accelerator.load(merged["accelerator"]).config_type)]
+        if argument.option_of not in fields:
+            raise ConfigError(
+                f"{argument.name}:={text}: accelerator {merged['accelerator']} has no such option; it has "
+                f"{', '.join(fields)}"
+            )
+
+
+def show_arguments() -> str:
     """The arguments as text, for --show-args."""
     lines = ["Arguments (pass as name:=value):"]
-    for a in arguments:
+    for a in all_arguments():
         allowed = a.allowed()
         lines.append(f"\n    '{a.name}':\n        {a.doc}{'. Choices: ' + ', '.join(allowed) if allowed else ''}")
         lines.append(f"        (default: '{a.default}')")

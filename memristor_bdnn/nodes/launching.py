@@ -24,16 +24,16 @@ def describe(defaults: Mapping[str, str] | None = None) -> LaunchDescription:
             a.name,
             default_value=defaults.get(a.name, a.default),
             description=a.doc,
-            # An arm may also be the path of a description, so its choices are checked in resolve().
-            choices=None if a.name == "arm" else a.allowed(),
+            # Where a file is allowed too, or text may stay empty, the choices are checked in resolve().
+            choices=None if a.files or not a.default else a.allowed(),
         )
-        for a in graph.ARGUMENTS
+        for a in graph.all_arguments()
     ]
     return LaunchDescription([*declared, OpaqueFunction(function=_start_nodes)])
 
 
 def _start_nodes(context: LaunchContext) -> list[Node]:
-    values = {a.name: LaunchConfiguration(a.name).perform(context) for a in graph.ARGUMENTS}
+    values = {a.name: LaunchConfiguration(a.name).perform(context) for a in graph.all_arguments()}
     return [
         Node(
             package="memristor_bdnn",

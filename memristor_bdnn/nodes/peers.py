@@ -146,7 +146,7 @@ class Peers:
                 raise PeerLost(peer, f"node {peer} did not answer {name} within {timeout_s:.0f} s")
             if now - max(began, self._heard.get(full_name, began)) > SILENCE_S:
                 raise PeerLost(peer, f"node {peer} fell silent during {name}")
-            if instance not in (None, self._instances[full_name]) and not done.is_set():
+            if instance is not None and self._instances[full_name] != instance and not done.is_set():
                 raise PeerLost(peer, f"node {peer} was started anew during {name}, which it knows nothing of")
         return future.result()
 

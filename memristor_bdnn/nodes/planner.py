@@ -1,4 +1,4 @@
-"""The planner node: whole pour motions for the arm, behind one action."""
+"""The planner node: a skill's whole motions for the arm, behind one action."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from rclpy.action.server import ServerGoalHandle
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from visualization_msgs.msg import MarkerArray
 
-from memristor_bdnn.action import PlanPour
+from memristor_bdnn import skills
+from memristor_bdnn.action import PlanMotion
 from memristor_bdnn.config import check, option
 from memristor_bdnn.errors import ConfigError, MemristorError, PlanningError
 from memristor_bdnn.nodes import convert
 from memristor_bdnn.nodes.base import SkillNode
+from memristor_bdnn.nodes.markers import markers
 
 _CODES = {
-    "no_ik": PlanPour.Result.NO_IK,
-    "collision": PlanPour.Result.COLLISION,
-    "joint_limits": PlanPour.Result.JOINT_LIMITS,
-    "timeout": PlanPour.Result.TIMEOUT,
-    "start_mismatch": PlanPour.Result.START_MISMATCH,
+    "no_ik": PlanMotion.Result.NO_IK,
+    "collision": PlanMotion.Result.COLLISION,
+    "joint_limits": PlanMotion.Result.JOINT_LIMITS,
+    "timeout": PlanMotion.Result.TIMEOUT,
+    "start_mismatch": PlanMotion.Result.START_MISMATCH,
 }
-
-# Attempts and iterations, not the clock, end a search here: a busy machine must not change a plan.
-PLANNER_DEFAULTS = {"budget": 30.0, "approach_budget": 30.0}
 
 
 @dataclass(frozen=True)
 class PlannerNodeConfig:
-    """Parameters of the planner node; the planner's own are declared as ``planner.<field>``."""
+    """Parameters of the planner node; those of the skill's motion are declared as ``planner.<field>``."""
 
+    skill: str = option(skills.DEFAULT, "skill by name", choices=skills.names)
     arm: str = option("panda", "arm description: a name or a YAML file")
     seed: int = option(0, "seed of a plan when the goal says -1", low=0)
 
@@ -41,28 +41,32 @@ class PlannerNodeConfig:
 
 
 class PlannerNode(SkillNode):
-    """Plans approach, pour and retreat; publishes the cup's path as markers."""
+    """Plans the motions of one skill; publishes the last plan as markers."""
 
     config_type = PlannerNodeConfig
 
     def __init__(self) -> None:
-        super().__init__("pour_planner")
+        super().__init__(skills.load(skills.DEFAULT).node_names[1])
         self._lock = threading.Lock()
+        self._skill: Any = None
         self._planner: Any = None
         self._arm: Any = None
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self._markers = self.create_publisher(MarkerArray, "~/markers", latched)
-        self._server = self.offer(PlanPour, "~/plan_pour", self._plan, PlanPour.Result.FAILED)
+        self._server = self.offer(PlanMotion, "~/plan_motion", self._plan, PlanMotion.Result.FAILED)
 
     def setup(self) -> None:
         """Load the arm and its collision model."""
         from memristor_bdnn.config import build
         from memristor_bdnn.motion import arms
-        from memristor_bdnn.skills.pouring.motion import PlannerConfig, PourPlanner
 
+        self._skill = skills.load(self.config.skill)
         self._arm = arms.load(self.config.arm)
-        self.declare_section(PlannerConfig, "planner", PLANNER_DEFAULTS)
-        self._planner = PourPlanner(self._arm, build(PlannerConfig, self.read_section("planner")))
+        options = self._skill.motion_options
+        self.declare_section(options, "planner", dict(self._skill.motion_defaults))
+        if self._skill.phases:
+            self._planner = self._skill.motion(self.config.arm, build(options, self.read_section("planner")))
+        self.announce(self._skill)
 
     def teardown(self) -> None:
         """Close the collision world."""
@@ -73,34 +77,37 @@ class PlannerNode(SkillNode):
 
     def describe(self) -> str:
         """The arm by name."""
-        return f"arm {self.config.arm}"
+        plans = "" if self._skill.phases else ", which plans nothing"
+        return f"skill {self.config.skill}{plans}, arm {self.config.arm}"
 
     def _plan(self, goal: ServerGoalHandle) -> Any:
-        result, request = PlanPour.Result(), goal.request
+        result, request = PlanMotion.Result(), goal.request
         try:
             if reason := self.refuse():
                 raise ConfigError(reason)
-            context = convert.context_from_message(request.context)
-            parameters = convert.parameters_from_message(request.parameters)
+            if self._planner is None:
+                raise ConfigError(f"skill {self._skill.name} plans nothing: its trials are executed without a plan")
+            context = convert.row_from_message(request.context, self._skill.context_space)
+            parameters = convert.row_from_message(request.parameters, self._skill.parameter_space)
             start = convert.joint_positions(request.start, self._arm.joint_names)
         except MemristorError as error:
-            return self._abort(goal, result, PlanPour.Result.BAD_INPUT, error)
-        goal.publish_feedback(PlanPour.Feedback(phase="planning"))
+            return self._abort(goal, result, PlanMotion.Result.BAD_INPUT, error)
+        goal.publish_feedback(PlanMotion.Feedback(phase="planning"))
         seed = self.config.seed if request.seed < 0 else request.seed
         try:
             with self._lock:
                 plan = self._planner.plan(context, parameters, start=start, seed=seed)
         except PlanningError as error:
-            return self._abort(goal, result, _CODES.get(error.reason, PlanPour.Result.FAILED), error)
+            return self._abort(goal, result, _CODES.get(error.reason, PlanMotion.Result.FAILED), error)
         except MemristorError as error:
-            return self._abort(goal, result, PlanPour.Result.FAILED, error)
+            return self._abort(goal, result, PlanMotion.Result.FAILED, error)
         if goal.is_cancel_requested:
-            result.error_code, result.error_msg = PlanPour.Result.CANCELED, "canceled"
+            result.error_code, result.error_msg = PlanMotion.Result.CANCELED, "canceled"
             goal.canceled()
             return result
-        convert.plan_to_message(plan, self._arm.joint_names, result)
-        result.planning_time = float(plan.planning_time_s)
-        self._publish_path(context, parameters, plan.yaw)
+        result.plan = convert.plan_to_message(plan, self._arm.joint_names)
+        shapes = self._skill.plan_shapes(context, parameters, plan)
+        self._markers.publish(markers(shapes, self.get_clock().now().to_msg()))
         goal.succeed()
         return result
 
@@ -108,10 +115,3 @@ class PlannerNode(SkillNode):
         result.error_code, result.error_msg = code, str(error)
         goal.abort()
         return result
-
-    def _publish_path(self, context: Any, parameters: Any, yaw: float) -> None:
-        from memristor_bdnn.nodes.markers import path_markers
-        from memristor_bdnn.skills.pouring.geometry import pour_path
-
-        poses = pour_path(context, parameters, yaw, 24)
-        self._markers.publish(path_markers(poses, context, self.get_clock().now().to_msg()))

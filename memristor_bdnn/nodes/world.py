@@ -1,4 +1,4 @@
-"""The world node: the simulated scene and the arm in it; executes pours and measures them."""
+"""The world node: a skill's simulated scene and the arm in it; executes trials and measures them."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
 
-from memristor_bdnn.action import Pour
+from memristor_bdnn import skills
+from memristor_bdnn.action import ExecuteTrial
 from memristor_bdnn.config import check, option
 from memristor_bdnn.errors import ArmError, Cancelled, ConfigError, MemristorError
 from memristor_bdnn.nodes import convert
 from memristor_bdnn.nodes.base import SkillNode
+from memristor_bdnn.nodes.markers import markers
 from memristor_bdnn.srv import ResetWorld
 
 JOINT_STATE_HZ, CAMERA_HZ = 25.0, 5.0
@@ -26,11 +28,12 @@ JOINT_STATE_HZ, CAMERA_HZ = 25.0, 5.0
 
 @dataclass(frozen=True)
 class WorldNodeConfig:
-    """Parameters of the world node; the simulator's own are declared as ``world.<field>``."""
+    """Parameters of the world node; those of the skill's world are declared as ``world.<field>``."""
 
+    skill: str = option(skills.DEFAULT, "skill by name", choices=skills.names)
     arm: str = option("panda", "arm description: a name or a YAML file")
     gui: bool = option(False, "open the simulator's window")
-    camera: bool = option(False, "publish camera images while pouring (about 90 ms each)")
+    camera: bool = option(False, "publish camera images during a trial (about 90 ms each)")
     camera_view: str = option("side", "where the camera stands", choices=("side", "arm"))
     seed: int = option(0, "seed of a scene when the request says -1", low=0)
 
@@ -40,23 +43,24 @@ class WorldNodeConfig:
 
 
 class WorldNode(SkillNode):
-    """One PyBullet scene; a reset draws vessels and beads, a pour executes a plan in it."""
+    """One scene of a skill; a reset draws it, a trial is executed in it."""
 
     config_type = WorldNodeConfig
 
     def __init__(self) -> None:
-        super().__init__("pouring_world")
+        super().__init__(skills.load(skills.DEFAULT).node_names[0])
         self._lock = threading.Lock()
+        self._skill: Any = None
         self._world: Any = None
         self._arm: Any = None
-        self._vessels: Any = None
+        self._found: Any = None
         self._joints: tuple[Any, Any] | None = None
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self._joint_states = self.create_publisher(JointState, "joint_states", 10)
         self._images = self.create_publisher(Image, "camera/image", 2)
         self._markers = self.create_publisher(MarkerArray, "~/markers", latched)
         self.create_service(ResetWorld, "~/reset", self._reset, callback_group=self.group)
-        self._server = self.offer(Pour, "~/pour", self._pour, Pour.Result.FAILED)
+        self._server = self.offer(ExecuteTrial, "~/execute_trial", self._trial, ExecuteTrial.Result.FAILED)
         self.create_timer(1.0 / JOINT_STATE_HZ, self._publish_joints, callback_group=self.group)
 
     # -- lifecycle ----------------------------------------------------------------------------
@@ -65,18 +69,24 @@ class WorldNode(SkillNode):
         """Start the simulator with the arm in it."""
         from memristor_bdnn.config import build
         from memristor_bdnn.motion import arms
-        from memristor_bdnn.skills.pouring.world import PouringWorld, WorldConfig
 
+        self._skill = skills.load(self.config.skill)
         self._arm = arms.load(self.config.arm)
-        self.declare_section(WorldConfig, "world")
-        config = build(WorldConfig, {**self.read_section("world"), "arm": self.config.arm})
+        # Where nothing is planned, no arm takes part.
+        arm = self.config.arm if self._skill.phases else ""
+        options = self._skill.world_options
+        self.declare_section(options, "world")
         with self._lock:
-            self._world = PouringWorld(config, gui=self.config.gui)
-            self._vessels = None
-            self._joints = (np.array(self._arm.home), np.zeros(self._arm.dof))
+            made = build(options, self.read_section("world"))
+            self._world = self._skill.world(arm, made, gui=self.config.gui)
+            if self.config.camera and not hasattr(self._world, "render"):
+                raise ConfigError(f"camera: the world of skill {self._skill.name} draws no pictures; leave it off")
+            self._found = None
+            self._stand_at_home()
+        self.announce(self._skill)
 
     def teardown(self) -> None:
-        """Disconnect from the simulator, after a pour has seen its cancellation."""
+        """Disconnect from the simulator, after a trial has seen its cancellation."""
         with self._lock:
             if self._world is not None:
                 self._world.close()
@@ -84,7 +94,8 @@ class WorldNode(SkillNode):
 
     def describe(self) -> str:
         """The arm by name."""
-        return f"arm {self.config.arm}, simulated"
+        arm = f"arm {self.config.arm}" if self._skill.phases else "no arm"
+        return f"skill {self.config.skill}, {arm}, simulated"
 
     # -- reset --------------------------------------------------------------------------------
 
@@ -92,76 +103,91 @@ class WorldNode(SkillNode):
         try:
             if reason := self.refuse():
                 raise ConfigError(reason)
-            if request.scene not in ("", "random", "given"):
-                raise ConfigError(f"scene {request.scene!r}: choose one of random, given")
-            given = convert.context_from_message(request.requested) if request.scene == "given" else None
+            space = self._skill.context_space
+            given = convert.row_from_message(request.context, space) if request.given else None
             with self._lock:
                 seed = self.config.seed if request.seed < 0 else request.seed
-                self._vessels = self._world.reset(seed, given)
-                self._joints = (np.array(self._arm.home), np.zeros(self._arm.dof))
-            response.context = convert.context_to_message(self._vessels)
+                self._found = self._world.reset(seed, given)
+                self._stand_at_home()
+            response.context = convert.table(space.names, self._found)
             response.success = True
             self._publish_scene()
         except MemristorError as error:
             response.message = str(error)
         return response
 
-    # -- pour ---------------------------------------------------------------------------------
+    def _stand_at_home(self) -> None:
+        """Where the arm is until a trial moves it; without an arm there are no joints."""
+        if self._skill.phases and hasattr(self._world, "joint_state"):
+            self._joints = (np.array(self._arm.home), np.zeros(self._arm.dof))
 
-    def _pour(self, goal: ServerGoalHandle) -> Any:
-        result, request = Pour.Result(), goal.request
+    # -- trials -------------------------------------------------------------------------------
+
+    def _trial(self, goal: ServerGoalHandle) -> Any:
+        result, request = ExecuteTrial.Result(), goal.request
         try:
             if reason := self.refuse():
                 raise ConfigError(reason)
             context, parameters, plan = self._read_goal(request)
         except MemristorError as error:
-            return self._abort(goal, result, Pour.Result.BAD_INPUT, error)
-        if self._vessels is None or not np.allclose(context.array(), self._vessels.array(), atol=1e-9):
+            return self._abort(goal, result, ExecuteTrial.Result.BAD_INPUT, error)
+        if self._found is None or not np.allclose(context, self._found, rtol=0.0, atol=1e-9):
             return self._abort(
                 goal,
                 result,
-                Pour.Result.CONTEXT_MISMATCH,
+                ExecuteTrial.Result.CONTEXT_MISMATCH,
                 ConfigError(
-                    f"the goal's vessels are not those of the scene: reset the world first (goal {context}, "
-                    f"scene {self._vessels})"
+                    f"the goal's context is not that of the scene: reset the world first (goal {context.tolist()}, "
+                    f"scene {None if self._found is None else self._found.tolist()})"
                 ),
             )
         try:
             with self._lock:
-                outcome = self._execute(goal, plan)
+                measured = self._execute(goal, parameters, plan)
         except Cancelled as error:
-            result.error_code, result.error_msg = Pour.Result.CANCELED, str(error)
+            result.error_code, result.error_msg = ExecuteTrial.Result.CANCELED, str(error)
             goal.canceled() if goal.is_cancel_requested else goal.abort()
             return result
         except ArmError as error:
-            return self._abort(goal, result, Pour.Result.ARM_FAILED, error)
+            return self._abort(goal, result, ExecuteTrial.Result.ARM_FAILED, error)
         except MemristorError as error:
-            return self._abort(goal, result, Pour.Result.FAILED, error)
+            return self._abort(goal, result, ExecuteTrial.Result.FAILED, error)
         header = Header(frame_id="world", stamp=self.get_clock().now().to_msg())
-        result.outcome = convert.outcome_to_message(outcome, request.trial_id, context, parameters, header)
+        result.outcome = convert.outcome_to_message(
+            self._skill, measured, request.trial_id, context, parameters, header
+        )
         self._publish_scene()
         goal.succeed()
         return result
 
     def _read_goal(self, request: Any) -> tuple[Any, Any, Any]:
-        plan = convert.plan_from_message(request, self._arm.joint_names)
-        return convert.context_from_message(request.context), convert.parameters_from_message(request.parameters), plan
+        """Context (c,), parameters (p,) and plan of a goal; the plan is there exactly if the skill plans."""
+        context = convert.row_from_message(request.context, self._skill.context_space)
+        parameters = convert.row_from_message(request.parameters, self._skill.parameter_space)
+        plan = convert.plan_from_message(request.plan, self._arm.joint_names, self._skill.phases)
+        if plan is None and self._skill.phases:
+            raise ConfigError(f"plan: no phases, expected {', '.join(self._skill.phases)}")
+        return context, parameters, plan
 
-    def _execute(self, goal: ServerGoalHandle, plan: Any) -> Any:
+    def _execute(self, goal: ServerGoalHandle, parameters: Any, plan: Any) -> Any:
         sent = {"feedback": 0.0, "camera": 0.0}
+        names, measures = self._skill.measure_space.names, getattr(self._world, "progress_measures", None)
 
         def progress(phase: str, fraction: float) -> None:
             now = time.monotonic()
             if now - sent["feedback"] > 1.0 / JOINT_STATE_HZ:
                 sent["feedback"] = now
                 self._remember_joints()
-                in_bowl = float(self._world.fraction_in_bowl())
-                goal.publish_feedback(Pour.Feedback(phase=phase, progress=float(fraction), fraction_in_bowl=in_bowl))
+                feedback = ExecuteTrial.Feedback(phase=phase, progress=float(fraction))
+                if measures is not None:
+                    feedback.measures = convert.table(names, measures())
+                goal.publish_feedback(feedback)
             if self.config.camera and now - sent["camera"] > 1.0 / CAMERA_HZ:
                 sent["camera"] = now
                 self._publish_image()
 
-        return self._world.pour_with_arm(
+        return self._world.execute(
+            parameters,
             plan,
             progress=progress,
             cancelled=lambda: bool(goal.is_cancel_requested) or not self.active,
@@ -176,6 +202,8 @@ class WorldNode(SkillNode):
 
     def _remember_joints(self) -> None:
         """Copy the joint state; only the thread that steps the simulator may ask it."""
+        if self._joints is None:
+            return
         state = self._world.joint_state()
         self._joints = (state["positions"], state["velocities"])
 
@@ -195,6 +223,6 @@ class WorldNode(SkillNode):
         self._images.publish(message)
 
     def _publish_scene(self) -> None:
-        from memristor_bdnn.nodes.markers import scene_markers
-
-        self._markers.publish(scene_markers(self._vessels, self.get_clock().now().to_msg()))
+        shapes = getattr(self._world, "shapes", None)
+        if shapes is not None:
+            self._markers.publish(markers(shapes(), self.get_clock().now().to_msg()))

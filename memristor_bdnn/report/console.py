@@ -5,16 +5,20 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from memristor_bdnn.skills import Skill
 
 _PROBLEMS = ("WARN", "ERROR", "FATAL", "Traceback", "Error:", "[supervisor]")
 
 
 class SessionProgress:
-    """Three bars (random trials, queries, confident pours) fed with ActiveLearn feedback."""
+    """Three bars (random trials, queries, confident trials) fed with ActiveLearn feedback."""
 
-    def __init__(self, initial: int, queries: int, evaluations: int) -> None:
+    def __init__(self, skill: Skill, initial: int, queries: int, evaluations: int) -> None:
+        self._skill = skill
         self._progress = Progress(
             TextColumn("{task.description:<18}"),
             BarColumn(),
@@ -26,7 +30,7 @@ class SessionProgress:
         totals = {
             "initial": ("random trials", initial),
             "query": ("queries", queries),
-            "evaluation": ("confident pours", evaluations),
+            "evaluation": ("confident trials", evaluations),
         }
         self._tasks = {
             phase: self._progress.add_task(text, total=total, note="", start=False)
@@ -43,8 +47,9 @@ class SessionProgress:
         note = f"labels {feedback.labels}"
         if feedback.accuracy > 0:
             note += f", accuracy {feedback.accuracy:.2f}"
-        if feedback.last_outcome.source:
-            note += f", last pour {feedback.last_outcome.fraction_in_bowl:.2f}"
+        last = feedback.last_outcome
+        if last.source:
+            note += f", last trial {self._skill.fraction(np.array(last.measures.values)):.2f}"
         self._progress.start_task(task)
         self._progress.update(task, completed=feedback.round, note=note)
         key = (feedback.phase, int(feedback.round))

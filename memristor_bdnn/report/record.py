@@ -35,13 +35,13 @@ def record(figures: Mapping[str, Any], seeds: Sequence[int]) -> dict[str, Any]:
     }
 
 
-def check_out(path: str | None) -> None:
-    """Refuse an unwritable --out before any work is done."""
+def check_out(path: str | None, flag: str = "--out") -> None:
+    """Refuse a file that cannot be written before any work is done; ``flag`` is what the user gave it with."""
     if path is None:
         return
     parent = Path(path).resolve().parent
     if not parent.is_dir() or not os.access(parent, os.W_OK):
-        raise ConfigError(f"--out {path}: the folder {parent} does not exist or is not writable")
+        raise ConfigError(f"{flag} {path}: the folder {parent} does not exist or is not writable")
 
 
 def write_record(path: str | None, content: Mapping[str, Any]) -> None:

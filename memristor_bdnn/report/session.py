@@ -1,8 +1,7 @@
-"""The report of a session: summary.json, the plot of accuracy and skill, the animation, an HTML page."""
+"""The report of a session of any skill: summary.json, the plot of accuracy and skill, the film, an HTML page."""
 
 from __future__ import annotations
 
-import functools
 import html
 import importlib.metadata
 import json
@@ -14,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from memristor_bdnn import __version__
+from memristor_bdnn import __version__, skills
 from memristor_bdnn.active.store import LABEL_PHASES, Trial, TrialStore
 from memristor_bdnn.errors import MemristorError
 from memristor_bdnn.state import write_atomic
@@ -27,21 +26,22 @@ def write_report(
 
     Args:
         folder: results folder with trials.jsonl and rounds.jsonl.
-        options: what the session was started with.
+        options: what the session was started with; ``skill`` names the skill.
         wall_s: seconds of each phase so far.
-        animate: also simulate the best confident pour again and film it.
+        animate: also simulate the best confident trial again and film it.
     """
     began = time.monotonic()
+    skill = skills.load(options["skill"])
     store = TrialStore(folder / "trials.jsonl")
     trials = list(store.trials)
     store.close()
     rounds = read_rounds(folder / "rounds.jsonl")
-    plot_session(trials, rounds, folder / "learning.png")
+    plot_session(skill, trials, rounds, folder / "learning.png")
     film = None
-    if animate and (best := best_pour(trials)) is not None:
-        film = animate_pour(best, str(options.get("arm", "panda")), folder)
+    if animate and (best := best_trial(trials)) is not None:
+        film = film_trial(skill, best, str(options["arm"]), folder)
     times = {**wall_s, "report": time.monotonic() - began}
-    summary = summarise(trials, rounds, options, times)
+    summary = summarise(skill, trials, rounds, options, times)
     write_atomic(folder / "summary.json", (json.dumps(summary, indent=2) + "\n").encode())
     write_atomic(folder / "index.html", page(summary, film).encode())
     return summary
@@ -60,6 +60,7 @@ def read_rounds(path: Path) -> list[dict[str, Any]]:
 
 
 def summarise(
+    skill: skills.Skill,
     trials: Sequence[Trial],
     rounds: Sequence[Mapping[str, Any]],
     options: Mapping[str, Any],
@@ -69,6 +70,7 @@ def summarise(
     labels = [t for t in trials if t.feasible and t.phase in LABEL_PHASES]
     shown = evaluations_by_labels(trials)
     final = shown[-1][1] if shown else []
+    done = skill.fraction_name
     last = dict(rounds[-1]) if rounds else {}
     random = [t.fraction for t in labels if t.phase == "initial"]
     summary: dict[str, Any] = {
@@ -79,10 +81,10 @@ def summarise(
         "train_accuracy": last.get("train_accuracy"),
         "test_accuracy": last.get("test_accuracy"),
         "test_balanced_accuracy": last.get("test_balanced_accuracy"),
-        "fraction_poured": float(np.mean(final)) if final else None,
-        "success_rate": float(np.mean(np.array(final) > 0.9)) if final else None,
+        done: _mean([t.fraction for t in final]),
+        "success_rate": _mean([t.score > 0 for t in final]),
         "evaluation_trials": len(final),
-        "fraction_poured_random": float(np.mean(random)) if random else None,
+        f"{done}_random": _mean(random),
         "set_pulses": last.get("set_pulses"),
         "reset_pulses": last.get("reset_pulses"),
         "pulses": last["set_pulses"] + last["reset_pulses"] if last else None,
@@ -94,14 +96,18 @@ def summarise(
         "median_planning_s": last.get("median_planning_s"),
         "wall_s": round(sum(wall_s.values()), 3),
         **{f"wall_{phase}_s": round(seconds, 3) for phase, seconds in wall_s.items()},
-        **{name: options.get(name) for name in ("seed", "learner", "accelerator", "arm", "strategy")},
+        **{name: options.get(name) for name in ("skill", "seed", "learner", "accelerator", "arm", "strategy")},
         "label_scores": [round(t.score, 6) for t in labels],
         "train_accuracy_by_labels": {str(r["labels"]): r["train_accuracy"] for r in rounds},
         "test_accuracy_by_labels": {str(r["labels"]): r["test_accuracy"] for r in rounds if "test_accuracy" in r},
-        "fraction_poured_by_labels": {str(n): float(np.mean(f)) for n, f in shown},
+        f"{done}_by_labels": {str(n): _mean([t.fraction for t in group]) for n, group in shown},
         "versions": versions(),
     }
     return summary
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return float(np.mean(values)) if values else None
 
 
 def versions() -> dict[str, str]:
@@ -115,20 +121,20 @@ def versions() -> dict[str, str]:
     return found
 
 
-def evaluations_by_labels(trials: Sequence[Trial]) -> list[tuple[int, list[float]]]:
-    """Fractions poured by the confident trials, grouped by how many labels the network had learned."""
-    groups: dict[int, list[float]] = {}
+def evaluations_by_labels(trials: Sequence[Trial]) -> list[tuple[int, list[Trial]]]:
+    """The confident trials, grouped by how many labels the network had learned."""
+    groups: dict[int, list[Trial]] = {}
     labels = 0
     for trial in trials:
         if trial.feasible and trial.phase in LABEL_PHASES:
             labels += 1
         elif trial.feasible and trial.phase == "evaluation":
-            groups.setdefault(labels, []).append(trial.fraction)
+            groups.setdefault(labels, []).append(trial)
     return sorted(groups.items())
 
 
-def plot_session(trials: Sequence[Trial], rounds: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Accuracy of the network and fraction poured by it, against the number of labels."""
+def plot_session(skill: skills.Skill, trials: Sequence[Trial], rounds: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Accuracy of the network and how much of the task it does, against the number of labels."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -150,13 +156,13 @@ def plot_session(trials: Sequence[Trial], rounds: Sequence[Mapping[str, Any]], p
     random = [t.fraction for t in trials if t.phase == "initial" and t.feasible]
     if random:
         right.axhline(float(np.mean(random)), color="0.5", linestyle=":", label="random trials")
-    groups = evaluations_by_labels(trials)
+    groups = [(n, [t.fraction for t in group]) for n, group in evaluations_by_labels(trials)]
     for labels, fractions in groups:
         right.plot([labels] * len(fractions), fractions, "o", color="#2ca02c", alpha=0.35, markersize=5)
     if groups:
         means = [float(np.mean(f)) for _, f in groups]
-        right.plot([k for k, _ in groups], means, "D-", color="#2ca02c", label="most confident pour")
-    right.set(xlabel="labels", ylabel="fraction poured into the bowl", ylim=(-0.03, 1.05), title="What it pours")
+        right.plot([k for k, _ in groups], means, "D-", color="#2ca02c", label="most confident trial")
+    right.set(xlabel="labels", ylabel=skill.fraction_label, ylim=(-0.03, 1.05), title="What it does")
     right.grid(alpha=0.3)
     right.legend(loc="lower right", frameon=False)
     for axes in (left, right):
@@ -165,48 +171,26 @@ def plot_session(trials: Sequence[Trial], rounds: Sequence[Mapping[str, Any]], p
     plt.close(figure)
 
 
-def best_pour(trials: Sequence[Trial]) -> Trial | None:
-    """The confident trial to film: the last of those that poured most."""
+def best_trial(trials: Sequence[Trial]) -> Trial | None:
+    """The confident trial to film: the last of those that did most."""
     shown = [t for t in trials if t.phase == "evaluation" and t.feasible]
     return max(reversed(shown), key=lambda t: t.fraction, default=None)
 
 
-def animate_pour(trial: Trial, arm: str, folder: Path) -> str | None:
-    """Simulate a trial of the store again (same seed, same outcome) and film it; returns the file's name.
+def film_trial(skill: skills.Skill, trial: Trial, arm: str, folder: Path) -> str | None:
+    """Let the skill simulate a trial of the store again and film it; returns the file's name.
 
-    The plan takes the way through a message, as it did in the session: the rounding of its times is enough to
-    send a bead elsewhere.
-
-    A trial that cannot be repeated is reported and leaves the animation out: the results are
-    complete without it.
+    A trial that cannot be repeated is reported and leaves the film out: the results are complete without it.
     """
-    from memristor_bdnn.action import Pour
-    from memristor_bdnn.config import build
-    from memristor_bdnn.motion import arms
-    from memristor_bdnn.nodes import convert
-    from memristor_bdnn.nodes.planner import PLANNER_DEFAULTS
-    from memristor_bdnn.skills.pouring.context import PourContext, PourParameters
-    from memristor_bdnn.skills.pouring.figures import animation, record_pour
-    from memristor_bdnn.skills.pouring.motion import PlannerConfig, PourPlanner
-    from memristor_bdnn.skills.pouring.world import PouringWorld, WorldConfig
-
-    context, parameters = PourContext.from_array(trial.context), PourParameters.from_array(trial.parameters)
-    description = arms.load(arm)
-    planner = PourPlanner(description, build(PlannerConfig, PLANNER_DEFAULTS))
     try:
-        with PouringWorld(WorldConfig(arm=arm, whole_motion=True)) as world:
-            world.reset(trial.seed, context)
-            plan = planner.plan(context, parameters, seed=trial.seed)
-            names = description.joint_names
-            plan = convert.plan_from_message(convert.plan_to_message(plan, names, Pour.Goal()), names)
-            frames, _, _ = record_pour(world, functools.partial(world.pour_with_arm, plan), every=2)
-            animation(frames, folder / "pour.gif", frames_per_s=10.0)
+        skill.film(trial, arm, folder / skill.film_name)
     except MemristorError as error:
         print(f"no animation: {error}")
         return None
-    finally:
-        planner.close()
-    return "pour.gif"
+    except Exception as error:  # a skill of another package may fail in any way, after the trials are paid for
+        print(f"no animation: {type(error).__name__}: {error}")
+        return None
+    return skill.film_name
 
 
 def page(summary: Mapping[str, Any], film: str | None) -> str:
@@ -216,7 +200,7 @@ def page(summary: Mapping[str, Any], film: str | None) -> str:
         for key, value in summary.items()
         if not isinstance(value, dict | list)
     )
-    picture = f'<img src="{film}" alt="the learned pour">' if film else ""
+    picture = f'<img src="{html.escape(film)}" alt="the learned skill">' if film else ""
     return (
         "<!doctype html><meta charset='utf-8'><title>memristor_bdnn session</title>"
         "<style>body{font-family:sans-serif;max-width:60rem;margin:2rem auto}td{padding:.1rem 1rem .1rem 0}"

@@ -10,6 +10,8 @@ from memristor_bdnn.spaces import Space
 BUILT_IN = {
     "pouring": "memristor_bdnn.skills.pouring.skill:PouringSkill",
 }
+DEFAULT = "pouring"
+"""The skill of a command that names none."""
 
 
 def _check(name: str, cls: object) -> None:
@@ -23,6 +25,8 @@ def _check(name: str, cls: object) -> None:
         raise ConfigError(f"skill {name!r}: its class is named {getattr(cls, 'name', None)!r}; both must be the same")
 
 
+DEFAULT = "pouring"
+"""The skill of a session that names none."""
 REGISTRY = Registry("skill", BUILT_IN, _check)
 names, available = REGISTRY.names, REGISTRY.available
 
@@ -41,4 +45,4 @@ def load(name: str) -> Skill:
     return skill
 
 
-__all__ = ["REGISTRY", "Skill", "available", "load", "names"]
+__all__ = ["DEFAULT", "REGISTRY", "Skill", "available", "load", "names"]

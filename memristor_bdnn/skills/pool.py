@@ -6,7 +6,7 @@ import os
 import struct
 import zlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,8 @@ from memristor_bdnn.errors import ConfigError, StoreError
 from memristor_bdnn.state import load_npz, pack_json, save_npz, unpack_json
 
 if TYPE_CHECKING:
-    from memristor_bdnn.skills.protocol import Skill, World
+    from memristor_bdnn.skills.records import SkillMaths as Skill
+    from memristor_bdnn.skills.records import World
 
 FloatArray = npt.NDArray[np.floating[Any]]
 RowArray = npt.NDArray[np.void]
@@ -45,6 +46,11 @@ class Pool:
     def y(self) -> FloatArray:
         """Success as 0 or 1, (n,)."""
         return (self.score > 0).astype(float)
+
+    def take(self, chosen: npt.NDArray[np.integer[Any]]) -> Pool:
+        """Some of its trials, by index (m,)."""
+        rows = self.rows[chosen] if len(self.rows) else self.rows
+        return replace(self, x=self.x[chosen], score=self.score[chosen], rows=rows)
 
 
 def row_type(skill: Skill) -> np.dtype[np.void]:

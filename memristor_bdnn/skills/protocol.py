@@ -9,128 +9,46 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
+from memristor_bdnn.config import build
 from memristor_bdnn.errors import ConfigError
+from memristor_bdnn.skills.recipes import GENERAL
+from memristor_bdnn.skills.records import (
+    CancelCallback,
+    FloatArray,
+    Measured,
+    Motion,
+    NoOptions,
+    Progress,
+    Recipe,
+    TrialOutcome,
+    World,
+)
 from memristor_bdnn.spaces import Space
 
 if TYPE_CHECKING:
     from memristor_bdnn.motion.plan import MotionPlan
+    from memristor_bdnn.skills.collect import Collector
     from memristor_bdnn.skills.pool import Pool
 
-FloatArray = npt.NDArray[np.floating[Any]]
-Progress = Callable[[str, float], None]
-"""Called with (phase, share of it that is done)."""
-CancelCallback = Callable[[], bool]
-
-
-@dataclass(frozen=True)
-class TrialOutcome:
-    """What one executed (or refused) trial gave.
-
-    Attributes:
-        feasible: False when no motion was found; such a trial is recorded but is no label.
-        score: in [-1, 1]; above 0 is a success. 0.0 when infeasible.
-        fraction: how much of the task was done, in [0, 1]; see :meth:`Skill.fraction`.
-        details: JSON-able extras for the trial store (measures, reasons, times).
-    """
-
-    feasible: bool
-    score: float
-    fraction: float
-    details: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What a world measured of one executed trial.
-
-    Attributes:
-        measures: values of the skill's ``measure_space``, (m,); NaN where nothing measured it.
-        source: ``simulation``, ``operator``, ``scale``; empty when nobody has measured the trial yet.
-        details: JSON-able extras.
-    """
-
-    measures: FloatArray
-    source: str = "simulation"
-    details: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """Options of a learner that a skill recommends.
-
-    Attributes:
-        options: option values by name, for :func:`memristor_bdnn.learners.create`.
-        doc: one sentence.
-        prior: the learner is fitted to the skill's own pool first, then learns in situ.
-    """
-
-    options: Mapping[str, Any] = field(default_factory=dict)
-    doc: str = ""
-    prior: bool = False
-
-
-@dataclass(frozen=True)
-class NoOptions:
-    """A world or a motion without options."""
-
-
-class World(Protocol):
-    """A simulated scene in which trials are executed; used by one thread at a time.
-
-    Optional members, used by the world node where they exist: ``joint_state() -> dict`` (names, positions,
-    velocities), ``shapes() -> list[memristor_bdnn.motion.shapes.Shape]``, ``render(view, width, height)`` and
-    ``progress_measures() -> (m,)`` while a trial runs.
-    """
-
-    def reset(self, seed: int, context: FloatArray | None = None) -> FloatArray:
-        """Draw a scene from one seed; a given context (c,) replaces what would be drawn. Returns the context (c,)."""
-
-    def execute(
-        self,
-        parameters: FloatArray,
-        plan: MotionPlan | None = None,
-        progress: Progress | None = None,
-        cancelled: CancelCallback | None = None,
-    ) -> Measured:
-        """Carry out one trial in the scene of the last reset.
-
-        Args:
-            parameters: (p,), physical values.
-            plan: the arm's motion; None moves the object alone.
-            progress: called a few times a second.
-            cancelled: asked as often; True stops the trial.
-
-        Raises:
-            ConfigError: before a reset, or a plan that does not fit.
-            ArmError: the arm did not follow.
-            Cancelled: the caller stopped the trial.
-        """
-
-    def close(self) -> None:
-        """Free the simulator; safe to call twice."""
-
-
-class Motion(Protocol):
-    """Plans the arm's motion of one trial."""
-
-    def plan(
-        self, context: FloatArray, parameters: FloatArray, start: FloatArray | None = None, seed: int = 0
-    ) -> MotionPlan:
-        """From a context (c,) and parameters (p,) to an executable motion, from ``start`` (dof,) or the arm's home.
-
-        Raises:
-            PlanningError: no motion; ``reason`` and text say why.
-        """
-
-    def close(self) -> None:
-        """Free the collision world; safe to call twice."""
+__all__ = [
+    "CancelCallback",
+    "FloatArray",
+    "Measured",
+    "Motion",
+    "NoOptions",
+    "Progress",
+    "Recipe",
+    "Skill",
+    "TrialOutcome",
+    "World",
+]
 
 
 class Skill(abc.ABC):
@@ -153,6 +71,9 @@ class Skill(abc.ABC):
         physical_options: option dataclass of a physical set-up (which objects stand in the lab); nodes declare its
             fields.
         arguments: those of its fields that launch files offer.
+        fraction_name: key of :meth:`fraction` in summaries.
+        fraction_label: what it is, for axes and tables.
+        film_name: file that :meth:`film` is asked to write in a results folder.
     """
 
     name: ClassVar[str]
@@ -161,13 +82,16 @@ class Skill(abc.ABC):
     measure_space: ClassVar[Space]
     phases: ClassVar[tuple[str, ...]] = ()
     node_names: ClassVar[tuple[str, str]] = ("skill_world", "skill_planner")
-    recipes: ClassVar[Mapping[str, Mapping[str, Recipe]]] = {}
-    default_recipe: ClassVar[str] = ""
+    recipes: ClassVar[Mapping[str, Mapping[str, Recipe]]] = GENERAL
+    default_recipe: ClassVar[str] = "general"
     world_options: ClassVar[type[Any]] = NoOptions
     motion_options: ClassVar[type[Any]] = NoOptions
     motion_defaults: ClassVar[Mapping[str, Any]] = {}
     physical_options: ClassVar[type[Any]] = NoOptions
     arguments: ClassVar[tuple[str, ...]] = ()
+    fraction_name: ClassVar[str] = "fraction_done"
+    fraction_label: ClassVar[str] = "fraction of the task done"
+    film_name: ClassVar[str] = "trial.gif"
 
     # -- pure maths ---------------------------------------------------------------------------
 
@@ -277,12 +201,55 @@ class Skill(abc.ABC):
         from memristor_bdnn.skills import pool
 
         if path is None:
-            raise ConfigError(f"skill {self.name} ships no pool: make one with `memristor-bdnn collect`")
+            raise ConfigError(
+                f"skill {self.name} ships no pool: make one with "
+                f"`memristor-bdnn collect --skill {self.name} --trials 1000 --out FILE` and give that FILE"
+            )
         return pool.load(path, self)
+
+    def collector(self, options: Any = None) -> Collector:
+        """What makes a pool's rows: see :mod:`memristor_bdnn.skills.collect`.
+
+        Args:
+            options: an instance of ``world_options`` or a mapping of its fields.
+
+        Raises:
+            ConfigError: options that the world does not have.
+        """
+        from memristor_bdnn.skills.collect import Collector
+
+        built = options if isinstance(options, self.world_options) else build(self.world_options, options)
+        return Collector(self, built)
+
+    def agreement(
+        self,
+        pool: Pool,
+        options: Any = None,
+        seeds: int = 2,
+        first_seed: int = 0,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> dict[str, Any]:
+        """Simulate a pool's trials again and compare the labels; figures by name.
+
+        See :func:`memristor_bdnn.skills.validate.compare`, for the errors too.
+        """
+        from memristor_bdnn.skills.validate import compare
+
+        return asdict(compare(self, pool, options, seeds, first_seed, progress))
 
     def plan_shapes(self, context: FloatArray, parameters: FloatArray, plan: MotionPlan) -> list[Any]:
         """What a planned trial looks like, as :class:`memristor_bdnn.motion.shapes.Shape`; drawn in RViz."""
         return []
+
+    def confident_picture(
+        self, context: FloatArray, candidates: FloatArray, sureness: FloatArray, path: str | Path
+    ) -> None:
+        """Draw candidates (n, p) that a learner is sure of, for one context (c,); sureness (n,) is mu / sigma.
+
+        Raises:
+            ConfigError: the skill draws no such picture.
+        """
+        raise ConfigError(f"skill {self.name} draws no such picture: it does not implement confident_picture()")
 
     def film(self, trial: Any, arm: str, path: Path) -> None:
         """Simulate a trial of the store again (same seed, same outcome) and write it as an animation.

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -140,7 +141,7 @@ class Recovery:
         self._read_chip, self._last_ua = read_chip, last_ua
         self._lost_in_a_row = 0
 
-    def refresh(self, cells: npt.NDArray[np.intp]) -> None:
+    def refresh(self, cells: npt.NDArray[np.integer[Any]]) -> None:
         """Read those chips of the cells that were not read since the connection was made.
 
         Raises:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from memristor_bdnn.errors import ConfigError
+from memristor_bdnn.skills.pool import Pool
 from memristor_bdnn.state import load_npz
 
 FloatArray = npt.NDArray[np.floating[Any]]
@@ -60,6 +61,11 @@ def load_trials(path: str | Path, initial: int = 64) -> Trials:
     arrays = load_npz(path)
     if "schema" in arrays:
         arrays = _own_pool(path)
+    return checked(arrays, path, initial)
+
+
+def checked(arrays: dict[str, npt.NDArray[Any]], path: str | Path, initial: int) -> Trials:
+    """A dataset from its arrays, or a ConfigError that names the file and what is wrong; see :func:`load_trials`."""
     missing = [name for name in COLUMNS if name not in arrays]
     if missing:
         raise ConfigError(f"{path}: missing {', '.join(missing)}; expected the arrays {', '.join(COLUMNS)}")
@@ -90,7 +96,11 @@ def _own_pool(path: str | Path) -> dict[str, npt.NDArray[Any]]:
     """The columns of a dataset from an exported pool of `collect`."""
     from memristor_bdnn.skills.pouring import pool
 
-    rows = pool.load(path)
+    return split(pool.load(path))
+
+
+def split(rows: Pool) -> dict[str, npt.NDArray[Any]]:
+    """The columns of a dataset from a pool: its last quarter are the test rows."""
     cut = len(rows.x) - len(rows.x) // 4
     return dict(zip(COLUMNS, (rows.x[:cut], rows.score[:cut], rows.x[cut:], rows.score[cut:]), strict=True))
 

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from memristor_bdnn.benchmark.dbal.jobs import PUBLISHED
+
 FloatArray = npt.NDArray[np.floating[Any]]
 
 # Colours that stay apart for colour-blind readers (Okabe and Ito).
@@ -24,7 +26,7 @@ def write_all(figures: dict[str, Any], trials: Any, folder: Path, prior: str = "
     ]
     if "passive_curve" in figures:
         made.append(labels_saved(figures, folder / f"dbal_labels{tag}.png"))
-    if prior == "none" and "msgld" in figures["results"]:
+    if figures.get("skill", PUBLISHED) == PUBLISHED and prior == "none" and "msgld" in figures["results"]:
         made.append(training(trials, folder / "dbal_training.png"))
         made.append(conductances(trials, folder / "dbal_conductances.png"))
     return made

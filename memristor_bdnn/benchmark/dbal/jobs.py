@@ -10,7 +10,9 @@ import multiprocessing
 from pathlib import Path
 from typing import Any
 
-from memristor_bdnn import __version__
+from memristor_bdnn import __version__, skills
+from memristor_bdnn.active import recipes
+from memristor_bdnn.benchmark.dbal import generic
 from memristor_bdnn.benchmark.dbal import methods as dbal_methods
 from memristor_bdnn.benchmark.dbal.data import Trials, load_trials
 from memristor_bdnn.benchmark.dbal.run import Protocol64, run
@@ -19,13 +21,17 @@ from memristor_bdnn.state import write_atomic
 Job = tuple[str, str, int]
 """Contender, strategy, seed."""
 
-RUN_FORMAT = 3
+RUN_FORMAT = 4
 """Raised when the same options give other figures than before, so that old files are not taken for finished runs."""
+
+
+PUBLISHED = "pouring"
+"""The skill with published trials, whose contenders and bowl sizes have a history; others are in ``generic``."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """What all runs of one benchmark share."""
+    """What all runs of one benchmark share; sizes and prior mean something for pouring only."""
 
     dataset: str
     init: str
@@ -35,32 +41,56 @@ class Setting:
     prior_pool: str | None
     sizes: str = "corrected"
     validate: bool = False
+    skill: str = PUBLISHED
 
     def trials(self, method: str, seed: int) -> Trials:
         """The dataset as a contender sees it in the run of a seed."""
-        trials = load_trials(self.dataset)
+        trials = self.load()
         if self.validate:
             trials = trials.held_out(seed)
+        if self.skill != PUBLISHED:
+            return trials
         corrected = self.sizes == "corrected" and method in dbal_methods.LIP_CONTENDERS
         return trials.with_corrected_sizes() if corrected else trials
 
+    def load(self, initial: int = 64) -> Trials:
+        """The dataset, checked; at least ``initial`` rows in its pool."""
+        if self.skill == PUBLISHED:
+            return load_trials(self.dataset, initial)
+        return generic.trials(skills.load(self.skill), self.dataset, initial)
+
+    def make(self, method: str, seed: int) -> Any:
+        """A fresh contender."""
+        if self.skill == PUBLISHED:
+            return dbal_methods.make(method, seed, prior_rows(self))
+        return generic.make(skills.load(self.skill), method, seed)
+
     def key(self, method: str) -> str:
         """A short name of everything that decides a run's result: setting, data, and our recipes where used."""
-        from memristor_bdnn.skills.pouring.recipes import recipe
-
-        files = [Path(self.dataset).read_bytes()]
+        skill = skills.load(self.skill)
+        files = [self._content()]
         if self.prior == "simulator":
             from memristor_bdnn.skills.pouring import pool
 
             files.append(Path(self.prior_pool or pool.SHIPPED).read_bytes())
-        name = dbal_methods.recipe_name(method, self.prior != "none")
-        options = recipe(name) if name else {}
+        if self.skill == PUBLISHED:
+            name = dbal_methods.recipe_name(method, self.prior != "none")
+            options = recipes.options(skill, "msgld", name) if name else {}
+        else:
+            options = generic.options(skill, method)
         fields = {**dataclasses.asdict(self), "dataset": "", "prior_pool": ""}
         text = json.dumps([__version__, RUN_FORMAT, fields, options], sort_keys=True)
         digest = hashlib.sha256(text.encode())
         for content in files:
             digest.update(hashlib.sha256(content).digest())
         return digest.hexdigest()[:12]
+
+    def _content(self) -> bytes:
+        """What the dataset consists of: its file, or the rows that a skill ships."""
+        if self.dataset != "shipped":
+            return Path(self.dataset).read_bytes()
+        pool = skills.load(self.skill).pool()
+        return pool.x.tobytes() + pool.score.tobytes()
 
 
 def prior_rows(setting: Setting) -> Any:
@@ -77,7 +107,7 @@ def execute(setting: Setting, job: Job) -> dict[str, Any]:
     """One run, from reading the data to its figures."""
     name, strategy, seed = job
     trials = setting.trials(name, seed)
-    method = dbal_methods.make(name, seed, prior_rows(setting))
+    method = setting.make(name, seed)
     protocol = Protocol64(setting.initial, setting.queries, max(1, setting.queries // 4), setting.init == "first")
     return {"method": name, "strategy": strategy, "seed": seed, **run(method, trials, strategy, seed, protocol)}
 

@@ -1,24 +1,34 @@
-"""Active against passive learning on labelled pouring trials, with software baselines; resumable."""
+"""Active against passive learning on labelled trials of a skill, with software baselines; resumable."""
 
 from __future__ import annotations
 
 import argparse
 import os
 from pathlib import Path
+from typing import Any
 
-STRATEGY_NAMES = ("straddle", "random", "entropy", "bald", "variance", "margin")
+from memristor_bdnn.skills import DEFAULT
+
 # Asked only what they can answer: these have no posterior samples that BALD could use.
 DEFAULT_LEARNERS = ("msgld", "msgld_paper", "gp", "mc_dropout", "deep_ensemble", "random_forest")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the benchmark."""
+    from memristor_bdnn import acquisitions
+
+    parser.add_argument(
+        "--skill",
+        default=DEFAULT,
+        metavar="NAME",
+        help=f"skill plugin (default {DEFAULT}); sizes, study, prior and speed are of {DEFAULT} alone",
+    )
     parser.add_argument(
         "--dataset",
         required=True,
-        metavar="NPZ",
-        help="a file with x_pool, score_pool, x_test, score_test, or an exported pool of `collect` (its last quarter "
-        "are the test rows); `shipped` is the pool that comes with the package",
+        metavar="FILE",
+        help="a pool of `collect` or its export (its last quarter are the test rows), or an .npz with x_pool, "
+        "score_pool, x_test, score_test; `shipped` is the pool that comes with the skill",
     )
     parser.add_argument(
         "--init",
@@ -40,14 +50,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--sizes",
         choices=("corrected", "recorded"),
-        default="corrected",
         help="bowl sizes for contenders on lip features: those that the published outcomes fit (default; found by "
         "comparing the simulated world with all pool rows, see docs/pouring.md), or those that are recorded",
     )
     parser.add_argument(
         "--strategy",
         action="append",
-        choices=STRATEGY_NAMES,
+        choices=acquisitions.names(),
         help="acquisition function(s) beside random, may be repeated (default straddle)",
     )
     parser.add_argument(
@@ -69,61 +78,119 @@ def run(args: argparse.Namespace) -> int:
     """Run what is missing, print the table, write JSON and figures."""
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")  # before numpy: one process per core is the better use of two cores
-    from memristor_bdnn.benchmark.dbal import report as dbal_report
-    from memristor_bdnn.benchmark.dbal import sizes as dbal_sizes
-    from memristor_bdnn.benchmark.dbal.data import load_trials
-    from memristor_bdnn.benchmark.dbal.jobs import Setting, run_all
-    from memristor_bdnn.benchmark.dbal.methods import METHODS
     from memristor_bdnn.errors import ConfigError
     from memristor_bdnn.report.record import check_out, print_table, record, write_record
-    from memristor_bdnn.skills.pouring import pool
-    from memristor_bdnn.skills.pouring.sizes import are_published
 
     names = [n for part in args.learner or [] for n in part.split(",") if n]
+    known, need_sklearn = _contenders(args.skill)
     if "list" in names:
-        print_table("contenders", ["name", "what"], [[k, v] for k, v in METHODS.items()])
+        print_table("contenders", ["name", "what"], [[k, v] for k, v in known.items()])
         return 0
     check_out(args.out)
     if args.initial < 4 or args.queries < 0:
         raise ConfigError(f"--initial {args.initial} --queries {args.queries}: at least 4 and 0 are needed")
-    learners = _learners(names, args)
-    dataset = (pool.SHIPPED if args.dataset == "shipped" else Path(args.dataset)).resolve()
-    if args.prior == "simulator" and dataset == Path(args.prior_pool or pool.SHIPPED).resolve():
-        raise ConfigError(f"--prior simulator would learn the test rows: {dataset} is its pool too")
+    _check_published(args)
+    learners = _learners(names, args, known, need_sklearn)
+    setting = _setting(args)
     needed = max(64, args.initial + args.queries)
-    trials = load_trials(dataset, needed * 3 // 2 + 1 if args.validate else needed)
+    trials = setting.load(needed * 3 // 2 + 1 if args.validate else needed)
     seeds = list(range(args.seeds if args.seeds is not None else (2 if args.quick else 10)))
-    if args.study:
-        from memristor_bdnn.benchmark.dbal.study import study
+    figures = _study(args, trials, seeds) if args.study else _contest(args, setting, trials, learners, seeds)
+    write_record(args.out, record(figures, seeds))
+    return 0
 
-        figures = {**study(trials, seeds, args.quick), **dbal_sizes.study(trials, seeds)}
-        if args.figures:
-            from memristor_bdnn.benchmark.dbal import figures as learning_figures
 
-            Path(args.figures).mkdir(parents=True, exist_ok=True)
-            print(f"wrote {learning_figures.study(figures, Path(args.figures) / 'dbal_study.png')}")
-            if "sizes" in figures:
-                print(f"wrote {learning_figures.sizes(figures, Path(args.figures) / 'dbal_sizes.png')}")
-        write_record(args.out, record(figures, seeds))
-        return 0
-    setting = Setting(
-        dataset=str(dataset),
+def _contenders(skill: str) -> tuple[dict[str, str], tuple[str, ...]]:
+    """What each contender is, by name; and which of them need scikit-learn."""
+    from memristor_bdnn import learners, skills
+    from memristor_bdnn.benchmark.dbal import generic
+    from memristor_bdnn.benchmark.dbal.jobs import PUBLISHED
+    from memristor_bdnn.benchmark.dbal.methods import METHODS, NEED_SKLEARN, plugins
+
+    if skill != PUBLISHED:
+        return generic.contenders(skills.load(skill)), generic.NEED_SKLEARN
+    described = learners.available()
+    return {**METHODS, **{name: described[name] for name in plugins()}}, NEED_SKLEARN
+
+
+def _check_published(args: argparse.Namespace) -> None:
+    """Refuse what only the published trials have, for other skills."""
+    from memristor_bdnn.benchmark.dbal.jobs import PUBLISHED
+    from memristor_bdnn.errors import ConfigError
+
+    if args.skill == PUBLISHED:
+        return
+    asked = {
+        "--sizes": args.sizes is not None,
+        "--study": args.study,
+        "--prior simulator": args.prior != "none",
+        "--prior-pool": args.prior_pool is not None,
+    }
+    for flag in (name for name, given in asked.items() if given):
+        raise ConfigError(f"{flag} is of the skill {PUBLISHED} alone: leave it out for --skill {args.skill}")
+
+
+def _setting(args: argparse.Namespace) -> Any:
+    """What all runs share.
+
+    Raises:
+        ConfigError: the prior's pool is the dataset.
+    """
+    from memristor_bdnn.benchmark.dbal.jobs import PUBLISHED, Setting
+    from memristor_bdnn.errors import ConfigError
+    from memristor_bdnn.skills.pouring.pool import SHIPPED
+
+    if args.skill == PUBLISHED:
+        dataset = str((SHIPPED if args.dataset == "shipped" else Path(args.dataset)).resolve())
+        if args.prior == "simulator" and dataset == str(Path(args.prior_pool or SHIPPED).resolve()):
+            raise ConfigError(f"--prior simulator would learn the test rows: {dataset} is its pool too")
+    else:
+        dataset = args.dataset if args.dataset == "shipped" else str(Path(args.dataset).resolve())
+    return Setting(
+        dataset=dataset,
         init=args.init,
         initial=args.initial,
         queries=args.queries,
         prior=args.prior,
         prior_pool=args.prior_pool and str(Path(args.prior_pool).resolve()),
-        sizes=args.sizes,
+        sizes=args.sizes or "corrected",
         validate=args.validate,
+        skill=args.skill,
     )
-    if args.sizes == "corrected" and not are_published(trials.x_pool):
+
+
+def _study(args: argparse.Namespace, trials: Any, seeds: list[int]) -> dict[str, Any]:
+    """The study of the method's parts and of the bowls' sizes, with its figures."""
+    from memristor_bdnn.benchmark.dbal import figures as learning_figures
+    from memristor_bdnn.benchmark.dbal import sizes as dbal_sizes
+    from memristor_bdnn.benchmark.dbal.study import study
+
+    figures = {**study(trials, seeds, args.quick), **dbal_sizes.study(trials, seeds)}
+    if args.figures:
+        Path(args.figures).mkdir(parents=True, exist_ok=True)
+        print(f"wrote {learning_figures.study(figures, Path(args.figures) / 'dbal_study.png')}")
+        if "sizes" in figures:
+            print(f"wrote {learning_figures.sizes(figures, Path(args.figures) / 'dbal_sizes.png')}")
+    return figures
+
+
+def _contest(
+    args: argparse.Namespace, setting: Any, trials: Any, learners: list[str], seeds: list[int]
+) -> dict[str, Any]:
+    """Run what is missing, print the tables, write the figures."""
+    from memristor_bdnn.benchmark.dbal import report as dbal_report
+    from memristor_bdnn.benchmark.dbal.jobs import PUBLISHED, run_all
+    from memristor_bdnn.skills.pouring.sizes import are_published
+
+    published = setting.skill == PUBLISHED
+    if published and setting.sizes == "corrected" and not are_published(trials.x_pool):
         print("sizes as recorded: the bowls of this dataset are not the published ones")
     strategies = list(dict.fromkeys(["random", *(args.strategy or ["straddle"])]))
     work = Path(args.work) if args.work else (Path(f"{args.out}.runs") if args.out else None)
     jobs = [(learner, s, seed) for seed in seeds for learner in learners for s in strategies]
     runs = run_all(setting, jobs, work, args.workers or os.cpu_count() or 1)
     figures = dbal_report.summary(runs, setting)
-    if "msgld" in learners:
+    if published and "msgld" in learners:
         largest = 512 if args.quick else 2048
         figures |= dbal_report.passive_labels(figures, seeds[:5], setting, work, largest)
         figures |= dbal_report.speed(setting)
@@ -133,26 +200,26 @@ def run(args: argparse.Namespace) -> int:
 
         for path in learning_figures.write_all(figures, trials, Path(args.figures), args.prior):
             print(f"wrote {path}")
-    write_record(args.out, record(figures, seeds))
-    return 0
+    return figures
 
 
-def _learners(names: list[str], args: argparse.Namespace) -> list[str]:
+def _learners(
+    names: list[str], args: argparse.Namespace, known: dict[str, str], need_sklearn: tuple[str, ...]
+) -> list[str]:
     """The contenders asked for, without those whose package is missing (said so)."""
     import importlib.util
 
-    from memristor_bdnn.benchmark.dbal.methods import METHODS, NEED_SKLEARN, plugins
     from memristor_bdnn.errors import ConfigError
 
     default = ("msgld",) if args.quick or args.prior == "simulator" else DEFAULT_LEARNERS
-    chosen = names or list(default)
+    chosen = names or [name for name in default if name in known]
     for name in chosen:
-        if name not in METHODS and name not in plugins():
-            raise ConfigError(f"--learner {name}: choose from {', '.join([*METHODS, *plugins()])}")
+        if name not in known:
+            raise ConfigError(f"--learner {name}: choose from {', '.join(known)}")
         if args.prior == "simulator" and name not in ("msgld", "msgld_paper"):
             raise ConfigError(f"--learner {name} cannot use --prior simulator: only msgld and msgld_paper can")
     if importlib.util.find_spec("sklearn") is None:
-        for name in [n for n in chosen if n in NEED_SKLEARN]:
+        for name in [n for n in chosen if n in need_sklearn]:
             print(f"skipping {name}: scikit-learn is not installed (pip install scikit-learn)")
             chosen.remove(name)
     return chosen

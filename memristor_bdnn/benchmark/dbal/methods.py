@@ -10,37 +10,46 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from memristor_bdnn import accelerator, skills
+from memristor_bdnn.active import recipes
 from memristor_bdnn.errors import ConfigError
 from memristor_bdnn.learners.protocol import Prediction
 from memristor_bdnn.network.bayesian import BayesianNetwork, layer_shapes
 from memristor_bdnn.network.exsitu import Adam
 from memristor_bdnn.network.features import feature_map
+from memristor_bdnn.skills import Skill
 
 FloatArray = npt.NDArray[np.floating[Any]]
 SAMPLES = 20
 
 
-class MemristorMethod:
-    """A recipe of mSGLD on freshly made simulated chips.
+class LearnerMethod:
+    """A learner by a skill's recipe, on freshly made simulated chips.
 
     Args:
-        recipe: name in :mod:`memristor_bdnn.skills.pouring.recipes`.
+        skill: whose recipe and inputs.
+        learner: registry name.
+        recipe: name; empty for the skill's default.
         seed: of chips and learner.
         prior: simulated inputs and scores to fit ex situ first; the labels are then learned in situ only.
         changes: options that differ from the recipe.
     """
 
     def __init__(
-        self, recipe: str, seed: int, prior: tuple[FloatArray, FloatArray] | None = None, **changes: Any
+        self,
+        skill: Skill,
+        learner: str,
+        recipe: str,
+        seed: int,
+        prior: tuple[FloatArray, FloatArray] | None = None,
+        **changes: Any,
     ) -> None:
-        from memristor_bdnn import accelerator, learners
-        from memristor_bdnn.skills.pouring.recipes import recipe as options
-
         self.accelerator = accelerator.create("simulated", seed=seed)
-        self.learner: Any = learners.create("msgld", self.accelerator, options(recipe, changes), seed)
+        self.learner: Any = recipes.make(skill, learner, self.accelerator, recipe, changes, seed)
         self.prior = prior
         # the published 20 reads; half of them where the kept trajectory speaks too
-        self.samples = SAMPLES // 2 if self.learner.config.memory_samples else SAMPLES
+        remembers = getattr(getattr(self.learner, "config", None), "memory_samples", 0)
+        self.samples = SAMPLES // 2 if remembers else SAMPLES
 
     def fit(self, x: FloatArray, score: FloatArray) -> None:
         """Ex situ on the prior's rows (else on the labels), deploy, then in situ on the labels."""
@@ -70,22 +79,13 @@ class MemristorMethod:
         }
 
 
-class PluginMethod(MemristorMethod):
-    """Any registered learner with its default options, on freshly made simulated chips.
+class MemristorMethod(LearnerMethod):
+    """A recipe of mSGLD for pouring; the other arguments are those of :class:`LearnerMethod`."""
 
-    Args:
-        name: in the registry of :mod:`memristor_bdnn.learners`.
-        seed: of chips and learner.
-        features: change of variables in front of it, if it has such an option; "" for none.
-    """
-
-    def __init__(self, name: str, seed: int, features: str = "") -> None:
-        from memristor_bdnn import accelerator, learners
-
-        self.accelerator = accelerator.create("simulated", seed=seed)
-        options = {"features": features} if features else {}
-        self.learner = learners.create(name, self.accelerator, options, seed)
-        self.prior, self.samples = None, SAMPLES
+    def __init__(
+        self, recipe: str, seed: int, prior: tuple[FloatArray, FloatArray] | None = None, **changes: Any
+    ) -> None:
+        super().__init__(skills.load("pouring"), "msgld", recipe, seed, prior, **changes)
 
 
 class _Software(abc.ABC):
@@ -335,7 +335,8 @@ def make(name: str, seed: int, prior: tuple[FloatArray, FloatArray] | None = Non
         return MemristorMethod(recipe, seed, prior)
     base, lip = (name[:-4], LIP) if name.endswith("_lip") and name in METHODS else (name, "")
     if base not in BASELINES:
-        return PluginMethod(base, seed, lip)
+        changes: dict[str, Any] = {"features": lip} if lip else {}
+        return LearnerMethod(skills.load("pouring"), base, "", seed, **changes)
     return BASELINES[base](seed, lip)
 
 

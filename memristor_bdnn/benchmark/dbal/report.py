@@ -12,7 +12,7 @@ import numpy as np
 
 from memristor_bdnn.benchmark.dbal.autograd import PlainAutograd
 from memristor_bdnn.benchmark.dbal.data import Trials
-from memristor_bdnn.benchmark.dbal.jobs import Setting, prior_rows
+from memristor_bdnn.benchmark.dbal.jobs import PUBLISHED, Setting, prior_rows
 from memristor_bdnn.benchmark.dbal.methods import MemristorMethod, make
 from memristor_bdnn.benchmark.dbal.run import Protocol64, run
 from memristor_bdnn.report.record import print_table
@@ -49,13 +49,15 @@ def summary(runs: list[dict[str, Any]], setting: Setting) -> dict[str, Any]:
             results[method][strategy]["aulc_median"] = float(np.median([r["aulc"] for r in chosen]))
         gains[method] = _gains([r for r in runs if r["method"] == method])
     last = str(setting.initial + setting.queries)
+    sizes = {"sizes": setting.sizes} if setting.skill == PUBLISHED else {}
     return {
+        "skill": setting.skill,
         "results": results,
         "active_minus_passive": gains,
         "final_labels": int(last),
         "init": setting.init,
         "prior": setting.prior,
-        "sizes": setting.sizes,
+        **sizes,
         "validate": setting.validate,
         "initial": setting.initial,
         "queries": setting.queries,

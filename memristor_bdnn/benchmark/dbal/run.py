@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from memristor_bdnn.acquisitions.scores import strategy
+from memristor_bdnn import acquisitions
 from memristor_bdnn.benchmark.dbal.data import Oracle, Trials
 from memristor_bdnn.learners.protocol import Prediction
 
@@ -59,7 +59,7 @@ def run(method: Method, data: Trials, strategy_name: str, seed: int, protocol: P
     scores = [oracle.ask(r) for r in asked]
     free = np.ones(len(rows), dtype=bool)
     free[asked] = False
-    score_of = strategy(strategy_name)
+    score_of = acquisitions.load(strategy_name)
     started = time.process_time()
     method.fit(data.x_pool[asked], np.array(scores))
     points: dict[str, Any] = {}

@@ -14,6 +14,7 @@ from memristor_bdnn import accelerator, learners
 from memristor_bdnn.accelerator.protocol import Accelerator
 from memristor_bdnn.active.loop import ActiveLoop, LoopConfig
 from memristor_bdnn.active.store import TrialStore
+from memristor_bdnn.active.trials import LocalTrials, Trials
 from memristor_bdnn.benchmark.escim.process import EmulatorProcess
 from memristor_bdnn.skills.pouring.skill import PouringSkill
 from memristor_bdnn.skills.protocol import TrialOutcome
@@ -22,21 +23,31 @@ FloatArray = npt.NDArray[np.floating[Any]]
 CANDIDATES = 200
 
 
-class RememberingSkill(PouringSkill):
-    """The pouring skill, which simulates the same trial only once: outcomes depend on nothing but the trial."""
+class RememberingTrials:
+    """Trials that are simulated only once: an outcome depends on nothing but the trial.
 
-    def __init__(self, outcomes: dict[bytes, TrialOutcome]) -> None:
-        """Share ``outcomes`` between sessions."""
-        super().__init__()
-        self._outcomes = outcomes
-        self.trials = 0
+    Args:
+        trials: runs those that are not known yet.
+        outcomes: shared between sessions.
 
-    def run_trial(self, context: FloatArray, parameters: FloatArray, seed: int) -> TrialOutcome:
-        """As the skill's, from memory where known."""
-        self.trials += 1
+    Attributes:
+        executed: trials asked for, remembered or not.
+    """
+
+    def __init__(self, trials: Trials, outcomes: dict[bytes, TrialOutcome]) -> None:
+        self._trials, self._outcomes = trials, outcomes
+        self.arm, self.executed = trials.arm, 0
+
+    def sample_context(self, rng: np.random.Generator) -> FloatArray:
+        """As the trials'."""
+        return self._trials.sample_context(rng)
+
+    def run(self, context: FloatArray, parameters: FloatArray, seed: int) -> TrialOutcome:
+        """As the trials', from memory where known."""
+        self.executed += 1
         key = np.concatenate([context, parameters, [seed]]).tobytes()
         if key not in self._outcomes:
-            self._outcomes[key] = super().run_trial(context, parameters, seed)
+            self._outcomes[key] = self._trials.run(context, parameters, seed)
         return self._outcomes[key]
 
 
@@ -75,7 +86,9 @@ def session(chips: Accelerator, seed: int, outcomes: dict[bytes, TrialOutcome], 
         pulse(direction)
 
     chips.pulse = counted  # type: ignore[method-assign]
-    skill = RememberingSkill(outcomes)
+    skill = PouringSkill()
+    simulated = LocalTrials(skill)
+    trials = RememberingTrials(simulated, outcomes)
     rng = np.random.default_rng([seed, 17])
     context = skill.sample_context(rng)
     fixed = skill.encode(context, skill.sample_candidates(context, CANDIDATES, rng))
@@ -83,12 +96,12 @@ def session(chips: Accelerator, seed: int, outcomes: dict[bytes, TrialOutcome], 
         path = Path(folder) / "trials.jsonl"
         config = LoopConfig(initial_trials=initial, queries=queries, candidates=500)
         with TrialStore(path) as store:
-            loop = ActiveLoop(skill, learner, store, config, np.random.default_rng(seed))
+            loop = ActiveLoop(skill, learner, store, config, np.random.default_rng(seed), trials=trials)
             report = loop.run()
             prediction = learner.predict(fixed)
         with TrialStore(path) as store:
             x, _, scores = store.labels()
-    skill.close()
+    simulated.close()
     facts: dict[str, Any] = {}
     if chips.name == "escim":
         driver: Any = chips
@@ -103,7 +116,7 @@ def session(chips: Accelerator, seed: int, outcomes: dict[bytes, TrialOutcome], 
             "rejected_checks": statistics.rejected_checks,
         }
     accuracy = report.learned.accuracy if report.learned else 0.0
-    return Session(x, scores, prediction.mean, prediction.samples, accuracy, skill.trials, asked, facts)
+    return Session(x, scores, prediction.mean, prediction.samples, accuracy, trials.executed, asked, facts)
 
 
 def compare(one: Session, other: Session) -> dict[str, float]:

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import importlib.resources
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from memristor_bdnn.config import check, from_yaml, option
+from memristor_bdnn.config import check, option
 from memristor_bdnn.errors import ConfigError
-
-NAMES = ("panda", "kuka_iiwa")
 
 
 @dataclass(frozen=True)
 class ArmDescription:
-    """One serial arm with a hand; loaded from YAML by :func:`load`.
+    """One serial arm with a hand; loaded by :func:`memristor_bdnn.motion.arms.load`.
 
     Frames: the base link is the world frame (z up, table top at z = 0). The tool frame is `tool_link` moved by
     `tool_offset`; its z axis is the approach axis of the hand, its y axis the closing direction of the fingers.
@@ -103,21 +100,3 @@ class ArmDescription:
         if not inside.is_file():
             raise ConfigError(f"arm {self.name!r}: URDF {self.urdf} not found here or in {inside.parent}")
         return str(inside)
-
-
-def load(name: str | Path) -> ArmDescription:
-    """A built-in arm by name, or one described in a YAML file.
-
-    Raises:
-        ConfigError: the name is not built in and no such file exists, or a value in the file is not allowed.
-    """
-    if str(name) in NAMES:
-        source = importlib.resources.files("memristor_bdnn.motion.arms") / "descriptions" / f"{name}.yaml"
-        with importlib.resources.as_file(source) as path:
-            return from_yaml(ArmDescription, path)
-    path = Path(name)
-    if path.suffix not in (".yaml", ".yml"):
-        raise ConfigError(f"arm {str(name)!r} is unknown: choose one of {', '.join(NAMES)} or give a .yaml file")
-    arm = from_yaml(ArmDescription, path)
-    beside = path.resolve().parent / arm.urdf
-    return replace(arm, urdf=str(beside)) if beside.is_file() else arm

@@ -11,31 +11,51 @@ import numpy as np
 import numpy.typing as npt
 
 from memristor_bdnn.errors import ConfigError
+from memristor_bdnn.spaces import SLACK as _SLACK
+from memristor_bdnn.spaces import Dimension, Space
 
 FloatArray = npt.NDArray[np.floating[Any]]
 T = TypeVar("T", bound="_Ranged")
 
 # Allowed physical values. Control parameters: reference code of the paper. Context: recovered from the
 # published pool, which is rescaled with exactly these limits.
+PARAMETER_SPACE = Space(
+    (
+        Dimension("axis_in_bowl_x", "", -0.25, 0.75, "tilt axis beside the bowl's centre, in bowl diameters"),
+        Dimension("axis_in_bowl_z", "m", 0.0, 0.15, "tilt axis above the bowl's rim"),
+        Dimension("axis_in_cup_x", "", -0.75, 0.75, "tilt axis beside the cup's centre, in cup diameters"),
+        Dimension("axis_in_cup_z", "", -0.75, 0.75, "tilt axis above the cup's centre, in cup heights"),
+        Dimension("pitch", "rad", -math.pi, -math.pi / 2, "final tilt of the cup; 0 is upright"),
+    ),
+    "parameters",
+)
+CONTEXT_SPACE = Space(
+    (
+        Dimension("bowl_base_diameter", "m", 0.0399, 0.2407, "a fifth of the height above the table"),
+        Dimension("bowl_diameter", "m", 0.0619, 0.4199, "at the rim"),
+        Dimension("bowl_height", "m", 0.0288, 0.1680, "from the table to the rim"),
+        Dimension("cup_base_diameter", "m", 0.0354, 0.0887, "a fifth of the height above its base"),
+        Dimension("cup_diameter", "m", 0.0403, 0.1031, "at the rim"),
+        Dimension("cup_height", "m", 0.0440, 0.1188, "from its base to the rim"),
+    ),
+    "context",
+)
+MEASURE_SPACE = Space(
+    (
+        Dimension("fraction_in_bowl", "", 0.0, 1.0, "of what was in the cup"),
+        Dimension("fraction_in_cup", "", 0.0, 1.0, "still in the cup"),
+        Dimension("fraction_spilled", "", 0.0, 1.0, "on the table"),
+    ),
+    "measures",
+)
 RANGES: dict[str, tuple[float, float]] = {
-    "axis_in_bowl_x": (-0.25, 0.75),
-    "axis_in_bowl_z": (0.0, 0.15),
-    "axis_in_cup_x": (-0.75, 0.75),
-    "axis_in_cup_z": (-0.75, 0.75),
-    "pitch": (-math.pi, -math.pi / 2),
-    "bowl_base_diameter": (0.0399, 0.2407),
-    "bowl_diameter": (0.0619, 0.4199),
-    "bowl_height": (0.0288, 0.1680),
-    "cup_base_diameter": (0.0354, 0.0887),
-    "cup_diameter": (0.0403, 0.1031),
-    "cup_height": (0.0440, 0.1188),
+    d.name: (d.low, d.high) for d in (*PARAMETER_SPACE.dimensions, *CONTEXT_SPACE.dimensions)
 }
 FEATURE_NAMES: tuple[str, ...] = tuple(RANGES)
-N_PARAMETERS = 5
-N_CONTEXT = 6
+N_PARAMETERS, N_CONTEXT = len(PARAMETER_SPACE), len(CONTEXT_SPACE)
+_UNITS = {d.name: d.unit for d in (*PARAMETER_SPACE.dimensions, *CONTEXT_SPACE.dimensions)}
 _LOW = np.array([low for low, _ in RANGES.values()])
 _HIGH = np.array([high for _, high in RANGES.values()])
-_SLACK = 1e-6  # rounding of values that were encoded and decoded again
 
 
 class _Ranged:
@@ -50,13 +70,18 @@ class _Ranged:
                 raise ConfigError(f"{field.name} = {value!r}: expected a number") from None
             slack = _SLACK * (high - low)
             if not low - slack <= number <= high + slack:
-                unit = " rad" if field.name == "pitch" else " m" if low >= 0 else ""
+                unit = f" {_UNITS[field.name]}" if _UNITS[field.name] else ""
                 raise ConfigError(f"{field.name} = {number:.6g}{unit}: allowed [{low:.6g}, {high:.6g}]{unit}")
             object.__setattr__(self, field.name, min(max(number, low), high))
 
     def array(self) -> FloatArray:
         """The fields in order as a float array."""
         return np.array(dataclasses.astuple(self))  # type: ignore[call-overload]
+
+    @classmethod
+    def of(cls: type[T], values: Any) -> T:
+        """The record itself, or one made of an array; see :meth:`from_array`."""
+        return values if isinstance(values, cls) else cls.from_array(values)
 
     @classmethod
     def from_array(cls: type[T], values: Any) -> T:

@@ -19,6 +19,7 @@ from memristor_bdnn.motion.collision import CollisionModel
 from memristor_bdnn.motion.ik import solvers as ik
 from memristor_bdnn.motion.kinematics import invert
 from memristor_bdnn.motion.ladder import Ladder, climb
+from memristor_bdnn.motion.plan import MotionPlan
 from memristor_bdnn.motion.rrt import RRTConfig, plan
 from memristor_bdnn.motion.trajectory import JointTrajectory
 from memristor_bdnn.motion.upright import UprightSpace, tilt_of, upright_pose
@@ -33,6 +34,10 @@ FloatArray = npt.NDArray[np.float64]
 # polynomial degrees that smooth the free joint along the pour
 DEGREES = (3, 5, 8)
 WORKSPACE = ((-0.2, -0.7, 0.05), (0.8, 0.7, 0.7))  # of the tool between start and pour, m
+NODE_DEFAULTS = {"budget": 30.0, "approach_budget": 30.0}
+"""Attempts and iterations, not the clock, end a search in a node: a busy machine must not change a plan."""
+PHASES = ("approach", "pour", "retreat")
+"""Of a plan: to the upright cup at the bowl, cup upright throughout; tilt, wait, tilt back; back to the start."""
 BATCHES = 20
 """Batches of candidates drawn before a search is called hopeless."""
 
@@ -91,39 +96,6 @@ class PlannerConfig:
         check(self)
 
 
-@dataclass(frozen=True, eq=False)
-class PourPlan:
-    """One executable pour: three joint trajectories, each starting where the one before ends.
-
-    Attributes:
-        approach: from the start to the upright cup at the bowl, cup upright throughout.
-        pour: tilt, wait, tilt back.
-        retreat: back to the start.
-        grasp: pose of the cup's centre in the tool frame, (4, 4).
-        yaw: plane of the pour about the bowl's axis, rad.
-        weld: the cup is fixed to the fingertips because it is wider than the hand.
-        grip_width: finger opening, m.
-        tilt_rate: rad/s in the middle of the tilt; below the configured one where joint speeds demand it.
-        tilt_time: seconds from the pour's start to the final pitch.
-        planning_time_s: wall-clock seconds.
-    """
-
-    approach: JointTrajectory
-    pour: JointTrajectory
-    retreat: JointTrajectory
-    grasp: FloatArray
-    yaw: float
-    weld: bool
-    grip_width: float
-    tilt_rate: float
-    tilt_time: float
-    planning_time_s: float
-
-    def whole(self) -> JointTrajectory:
-        """The three parts as one trajectory."""
-        return JointTrajectory.concatenate([self.approach, self.pour, self.retreat])
-
-
 @dataclass
 class _Search:
     """What one call of :meth:`PourPlanner.plan` carries around."""
@@ -166,20 +138,30 @@ class PourPlanner:
         self.model.close()
 
     def plan(
-        self, context: PourContext, parameters: PourParameters, start: npt.ArrayLike | None = None, seed: int = 0
-    ) -> PourPlan:
+        self,
+        context: PourContext | npt.ArrayLike,
+        parameters: PourParameters | npt.ArrayLike,
+        start: npt.ArrayLike | None = None,
+        seed: int = 0,
+    ) -> MotionPlan:
         """Find a motion for one pour.
 
+        The plan's ``details`` are ``yaw`` (plane of the pour about the bowl's axis, rad), ``tilt_rate`` (rad/s in the
+        middle of the tilt; below the configured one where joint speeds demand it) and ``tilt_time`` (seconds from
+        the pour's start to the final pitch).
+
         Args:
-            context: bowl and cup.
-            parameters: the pour.
+            context: bowl and cup, or their values (6,).
+            parameters: the pour, or its values (5,).
             start: joint state (dof,) with the cup held upright; the arm's home by default.
             seed: of everything random in the search.
 
         Raises:
+            ConfigError: a value outside its range.
             PlanningError: reason ``collision`` (cup too near the bowl by these parameters, or named bodies), ``no_ik``,
                 ``joint_limits``, ``timeout``, or ``start_mismatch`` if the arm does not hold the cup upright.
         """
+        context, parameters = PourContext.of(context), PourParameters.of(parameters)
         begun = time.perf_counter()
         q0 = np.array(self.arm.home if start is None else start, dtype=float)
         self._check_start(q0)
@@ -274,7 +256,7 @@ class PourPlanner:
             if time.perf_counter() > search.deadline:
                 return
 
-    def _attempt(self, search: _Search, yaw: float, chosen: Grasp, angle: float, begun: float) -> PourPlan:
+    def _attempt(self, search: _Search, yaw: float, chosen: Grasp, angle: float, begun: float) -> MotionPlan:
         held = chosen.at(angle)
         self.model.open_fingers(chosen.width)
         self.model.hold(slats(cup_of(search.context)), held)
@@ -284,8 +266,14 @@ class PourPlanner:
         gap = self.model.held_gap(pour.start, "bowl", 2 * self.config.padding)
         self.model.set_room("bowl", min(self.config.padding, gap - MARGIN))
         approach, retreat = self._approach(search, pour.start, held)
-        return PourPlan(
-            approach, pour, retreat, held, yaw, chosen.weld, chosen.width, rate, tilt_time, time.perf_counter() - begun
+        return MotionPlan(
+            PHASES,
+            (approach, pour, retreat),
+            held,
+            chosen.weld,
+            chosen.width,
+            {"yaw": yaw, "tilt_rate": rate, "tilt_time": tilt_time},
+            time.perf_counter() - begun,
         )
 
     def _pour(self, search: _Search, yaw: float, held: FloatArray) -> tuple[JointTrajectory, float, float]:

@@ -14,9 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from memristor_bdnn.errors import ConfigError, StoreError
+from memristor_bdnn.skills import pool as skills_pool
 from memristor_bdnn.skills.pouring.context import (
     FEATURE_NAMES,
     N_PARAMETERS,
+    PARAMETER_SPACE,
     PourContext,
     PourParameters,
     encode,
@@ -50,23 +52,14 @@ _HEADER = struct.Struct("<6sHI")  # magic, schema, length of the JSON that follo
 
 
 @dataclass(frozen=True)
-class Pool:
-    """Labelled trials ready for a learner.
+class Pool(skills_pool.Pool):
+    """Labelled pours ready for a learner.
 
     Attributes:
         x: network inputs, (n, 11).
         score: (n,), in [-1, 1]; above 0 is a success.
         rows: the rows they came from, dtype :data:`ROW`; empty for data from elsewhere.
     """
-
-    x: FloatArray
-    score: FloatArray
-    rows: RowArray
-
-    @property
-    def y(self) -> FloatArray:
-        """Success as 0 or 1, (n,)."""
-        return (self.score > 0).astype(float)
 
     def balanced(self, rng: np.random.Generator) -> Pool:
         """As many failures as successes, shuffled: the rarer kind whole, the other drawn at random."""
@@ -78,12 +71,10 @@ class Pool:
 
 def trial_of(seed: int) -> tuple[PourContext, PourParameters]:
     """What ``collect`` tries for a seed: a random pair, and control parameters uniform over the valid ones."""
-    from memristor_bdnn.skills.pouring.skill import PARAMETER_HIGH, PARAMETER_LOW
-
     rng = np.random.default_rng([SCHEMA, seed])
     context = PourContext.from_array(draw_context(rng)[0].array().astype(np.float32))
     for _ in range(1000):
-        rows = rng.uniform(PARAMETER_LOW, PARAMETER_HIGH, (8, N_PARAMETERS)).astype(np.float32)
+        rows = PARAMETER_SPACE.sample(8, rng).astype(np.float32)
         valid = is_valid(context, rows)
         if valid.any():
             return context, PourParameters.from_array(rows[int(valid.argmax())])

@@ -1,120 +1,188 @@
-"""Pouring as the active-learning loop sees it: contexts, valid candidates, encoding, trials."""
+"""Pouring as a skill: contexts, valid candidates, encoding, score; and its world and motion behind the protocol."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from memristor_bdnn.errors import ConfigError, PlanningError
+from memristor_bdnn.config import build, check, option
+from memristor_bdnn.errors import ConfigError
+from memristor_bdnn.skills.pouring import recipes
 from memristor_bdnn.skills.pouring.context import (
+    CONTEXT_SPACE,
     FEATURE_NAMES,
-    N_PARAMETERS,
-    RANGES,
+    MEASURE_SPACE,
+    PARAMETER_SPACE,
     PourContext,
-    PourParameters,
     encode,
+    score_of,
 )
 from memristor_bdnn.skills.pouring.geometry import CLEARANCE, arm_clearance, is_valid
+from memristor_bdnn.skills.pouring.motion import NODE_DEFAULTS, PHASES, PlannerConfig
+from memristor_bdnn.skills.pouring.records import WorldConfig
 from memristor_bdnn.skills.pouring.setup import draw_context
-from memristor_bdnn.skills.pouring.world import PouringWorld, PourOutcome, WorldConfig
-from memristor_bdnn.skills.protocol import TrialOutcome
+from memristor_bdnn.skills.pouring.vessels import context_of
+from memristor_bdnn.skills.protocol import Skill
+
+if TYPE_CHECKING:
+    from memristor_bdnn.motion.plan import MotionPlan
+    from memristor_bdnn.motion.shapes import Shape
+    from memristor_bdnn.skills import pool as skills_pool
+    from memristor_bdnn.skills.pouring.collect import PouringCollector
+    from memristor_bdnn.skills.pouring.motion import PourPlanner
+    from memristor_bdnn.skills.pouring.pool import Pool
+    from memristor_bdnn.skills.pouring.trial import PouringTrialWorld
 
 FloatArray = npt.NDArray[np.floating[Any]]
 
-PARAMETER_LOW = np.array([RANGES[name][0] for name in FEATURE_NAMES[:N_PARAMETERS]])
-PARAMETER_HIGH = np.array([RANGES[name][1] for name in FEATURE_NAMES[:N_PARAMETERS]])
-
-SkillConfig = WorldConfig
-"""Options of the skill; section ``skill`` of a configuration file."""
+# A person's guess: tilt about the pouring lip, held over the middle of the bowl, until the cup is well
+# past horizontal. Order: axis_in_bowl_x, axis_in_bowl_z, axis_in_cup_x, axis_in_cup_z, pitch.
+DESIGNED = (0.05, 0.03, -0.5, 0.5, -2.4)
 
 
-class PouringSkill:
-    """Implements :class:`memristor_bdnn.skills.protocol.Skill`.
+@dataclass(frozen=True)
+class PhysicalPouring:
+    """What stands in a lab, and what a scale under the bowl would see."""
 
-    Trials run in one :class:`PouringWorld`, made on the first of them. Without an arm the cup moves
-    alone; with ``world.arm`` (or a planner given here) every trial is planned first, and one that
-    cannot be planned is infeasible, not a failure.
+    bowl: str = option("white", "bowl on the table, by name (docs/pouring.md)")
+    cup: str = option("teal", "cup in the hand, by name (docs/pouring.md)")
+    content_grams: float = option(50.0, "weight of what is in the cup before a pour", low=0.1, high=10000.0, unit="g")
 
-    Args:
-        config: how trials are simulated; ``config.arm`` decides whether an arm carries the cup.
-        planner: an object with ``plan(context, parameters, start=None, seed=0)``; made from the
-            world's arm when left out.
-    """
+    def __post_init__(self) -> None:
+        """Validate every field."""
+        check(self)
+
+
+class PouringSkill(Skill):
+    """Beads are poured from a cup into a bowl, both of any size (source paper)."""
 
     name = "pouring"
-    feature_names = FEATURE_NAMES
-
-    def __init__(self, config: WorldConfig | None = None, planner: Any = None) -> None:
-        self.config = WorldConfig() if config is None else config
-        self.with_arm = bool(self.config.arm) or planner is not None
-        self._planner = planner
-        self._world: PouringWorld | None = None
-
-    @property
-    def world(self) -> PouringWorld:
-        """The world that trials run in."""
-        if self._world is None:
-            self._world = PouringWorld(self.config)
-        return self._world
+    context_space, parameter_space, measure_space = CONTEXT_SPACE, PARAMETER_SPACE, MEASURE_SPACE
+    phases = PHASES
+    node_names = ("pouring_world", "pour_planner")
+    recipes = recipes.RECIPES
+    default_recipe = "pouring"
+    world_options, motion_options = WorldConfig, PlannerConfig
+    motion_defaults = NODE_DEFAULTS
+    physical_options = PhysicalPouring
+    arguments = ("bowl", "cup")
+    fraction_name, fraction_label = "fraction_poured", "fraction poured into the bowl"
+    film_name = "pour.gif"
 
     @property
-    def planner(self) -> Any:
-        """The planner, or None when the cup moves alone."""
-        if self._planner is None and self.config.arm:
-            from memristor_bdnn.motion.arms.description import load
-            from memristor_bdnn.skills.pouring.motion import PourPlanner
-
-            self._planner = PourPlanner(load(self.config.arm))
-        return self._planner
+    def feature_names(self) -> tuple[str, ...]:
+        """The 11 published inputs."""
+        return FEATURE_NAMES
 
     def sample_context(self, rng: np.random.Generator) -> FloatArray:
         """A random bowl/cup pair, shape (6,), metres."""
         return draw_context(rng)[0].array()
 
-    def sample_candidates(self, context: FloatArray, n: int, rng: np.random.Generator) -> FloatArray:
-        """n valid control parameters for a context, uniform over the valid ones, shape (n, 5).
-
-        With an arm the cup keeps clear of the bowl, as the planner asks.
-        """
-        found: list[FloatArray] = []
-        clearance = arm_clearance(PourContext.from_array(context)) if self.with_arm else CLEARANCE
-        for _ in range(1000):
-            rows = rng.uniform(PARAMETER_LOW, PARAMETER_HIGH, (max(2 * n, 16), N_PARAMETERS))
-            found.append(rows[is_valid(context, rows, clearance)])
-            if sum(map(len, found)) >= n:
-                return np.concatenate(found)[:n]
-        raise ConfigError(f"no valid control parameters found for the context {np.round(context, 4).tolist()} m")
+    def valid(self, context: FloatArray, parameters: FloatArray, arm: str = "") -> npt.NDArray[np.bool_]:
+        """Whether the cup stays clear of bowl and table; with an arm by as much as the planner asks."""
+        clearance = arm_clearance(PourContext.from_array(context)) if arm else CLEARANCE
+        return np.asarray(is_valid(context, parameters, clearance))
 
     def encode(self, context: FloatArray, parameters: FloatArray) -> FloatArray:
         """Network inputs, shape (n, 11)."""
         return encode(context, parameters)
 
-    def run_trial(self, context: FloatArray, parameters: FloatArray, seed: int) -> TrialOutcome:
-        """Execute one trial; context (6,), parameters (5,) as physical values.
+    def score(self, measures: FloatArray) -> float:
+        """See :func:`memristor_bdnn.skills.pouring.context.score_of`; above 0.9 in the bowl is a success."""
+        return score_of(float(measures[0]))
 
-        Raises:
-            ConfigError: a value outside its range.
-        """
-        pair, params = PourContext.from_array(context), PourParameters.from_array(parameters)
-        self.world.reset(seed, pair)
-        if self.planner is None:
-            return _outcome(self.world.pour_cup_alone(params))
-        try:
-            plan = self.planner.plan(pair, params, seed=seed)
-        except PlanningError as error:
-            return TrialOutcome(False, 0.0, 0.0, {"seed": seed, "reason": error.reason, "text": str(error)})
-        return _outcome(self.world.pour_with_arm(plan), planning_time_s=float(plan.planning_time_s))
+    def fraction(self, measures: FloatArray) -> float:
+        """Fraction poured into the bowl."""
+        return float(measures[0])
 
-    def close(self) -> None:
-        """Close the world."""
-        if self._world is not None:
-            self._world.close()
-            self._world = None
+    def baseline(self, context: FloatArray, candidates: FloatArray) -> FloatArray:
+        """The same hand-made parameters for every pair, raised above the bowl until they are valid."""
+        parameters = np.array(DESIGNED)
+        for height in np.arange(DESIGNED[1], 0.1501, 0.01):
+            parameters[1] = height
+            if is_valid(PourContext.from_array(context), parameters):
+                return parameters
+        return parameters
+
+    def world(self, arm: str = "", options: Any = None, gui: bool = False) -> PouringTrialWorld:
+        """The PyBullet world; with an arm its hand holds the cup."""
+        from memristor_bdnn.skills.pouring.trial import PouringTrialWorld
+
+        return PouringTrialWorld(replace(_built(WorldConfig, options), arm=arm), gui=gui)
+
+    def motion(self, arm: str, options: Any = None) -> PourPlanner:
+        """A planner for an arm by name or YAML file."""
+        from memristor_bdnn.motion import arms
+        from memristor_bdnn.skills.pouring.motion import PourPlanner
+
+        return PourPlanner(arms.load(arm), _built(PlannerConfig, options))
+
+    def physical_context(self, options: Any) -> FloatArray:
+        """Sizes of the named bowl and cup, (6,)."""
+        return context_of(options.bowl, options.cup).array()
+
+    def weighed(self, before: float, after: float, options: Any) -> FloatArray:
+        """The bowl's gain as a share of the content; what is left in the cup or spilled is not known."""
+        gained = (after - before) / options.content_grams
+        return np.array([float(np.clip(gained, 0.0, 1.0)), np.nan, np.nan])
+
+    def pool(self, path: str | Path | None = None) -> Pool:
+        """Labelled trials of a file, or the 20,000 that ship with the package."""
+        from memristor_bdnn.skills.pouring import pool
+
+        return pool.load(path)
+
+    def collector(self, options: Any = None) -> PouringCollector:
+        """Rows of counted beads, in pouring's own file."""
+        from memristor_bdnn.skills.pouring.collect import PouringCollector
+
+        return PouringCollector(self, _built(WorldConfig, options))
+
+    def agreement(
+        self,
+        pool: skills_pool.Pool,
+        options: Any = None,
+        seeds: int = 2,
+        first_seed: int = 0,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> dict[str, Any]:
+        """See :func:`memristor_bdnn.skills.pouring.validate.compare`; leaks are known with ``audit`` only."""
+        from memristor_bdnn.skills.pouring.validate import compare
+
+        config = _built(WorldConfig, options)
+        figures = asdict(compare(pool.x, pool.score, config, seeds, first_seed, progress))
+        return figures if config.audit else {name: value for name, value in figures.items() if name != "leaks"}
+
+    def plan_shapes(self, context: FloatArray, parameters: FloatArray, plan: MotionPlan) -> list[Shape]:
+        """The cup along the pour: a line through its centres, and the cup first, half-way and last."""
+        from memristor_bdnn.skills.pouring import shapes
+
+        return shapes.path(PourContext.from_array(context), parameters, plan.details["yaw"])
+
+    def confident_picture(
+        self, context: FloatArray, candidates: FloatArray, sureness: FloatArray, path: str | Path
+    ) -> None:
+        """Final cup poses of confident candidates for one pair, coloured by confidence (Fig. 4g)."""
+        from memristor_bdnn.skills.pouring.figures import final_poses
+
+        final_poses(PourContext.from_array(context), candidates, sureness, path)
+
+    def film(self, trial: Any, arm: str, path: Path) -> None:
+        """Simulate a trial of the store again and write it as a GIF."""
+        from memristor_bdnn.skills.pouring.film import animate
+
+        animate(trial, arm, path)
 
 
-def _outcome(poured: PourOutcome, **details: Any) -> TrialOutcome:
-    facts = {k: v for k, v in asdict(poured).items() if k not in ("details", "score")}
-    return TrialOutcome(True, poured.score, poured.fraction_in_bowl, {**facts, **poured.details, **details})
+def _built(cls: type[Any], options: Any) -> Any:
+    """Options of a world or a motion, from an instance or a mapping."""
+    if isinstance(options, cls):
+        return options
+    if options is not None and not isinstance(options, Mapping):
+        raise ConfigError(f"expected {cls.__name__} or a mapping of its options, got {type(options).__name__}")
+    return build(cls, options)

@@ -1,16 +1,14 @@
-"""How well simulated labels agree with labels from elsewhere, and with themselves."""
+"""How well simulated labels agree with labels from elsewhere, such as the published ones, and with themselves."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from memristor_bdnn.errors import ConfigError
+from memristor_bdnn.skills import validate
 from memristor_bdnn.skills.pouring.context import PourContext, PourParameters, decode, fraction_of
 from memristor_bdnn.skills.pouring.world import PouringWorld, WorldConfig
 
@@ -18,35 +16,14 @@ FloatArray = npt.NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True)
-class Agreement:
-    """Comparison of simulated with given labels.
+class Agreement(validate.Agreement):
+    """Comparison of simulated with given labels; the correlation is that of the fractions in the bowl.
 
     Attributes:
-        rows: how many rows were compared.
-        seeds: simulations of each row, with different beads, frictions and masses.
-        agreement: share of simulated labels (success or not) that equal the given one, over rows and seeds.
-        agreement_se: its standard error over rows.
-        self_agreement: share of rows on which two of our own simulations give the same label.
-        balanced: mean of the agreements on given successes and on given failures.
-        given_success, simulated_success: shares of successes.
-        correlation: of the simulated fraction in the bowl with the one behind the given score.
-        trials_per_s: per second of processor time.
-        trials_per_s_wall: per second on the clock.
         leaks: beads that went through a wall or a floor (only with ``audit``).
         tipped: bowls that tipped over.
     """
 
-    rows: int
-    seeds: int
-    agreement: float
-    agreement_se: float
-    self_agreement: float
-    balanced: float
-    given_success: float
-    simulated_success: float
-    correlation: float
-    trials_per_s: float
-    trials_per_s_wall: float
     leaks: int
     tipped: int
 
@@ -57,12 +34,12 @@ def compare(
     config: WorldConfig | None = None,
     seeds: int = 2,
     first_seed: int = 0,
-    progress: Callable[[int, int], None] | None = None,
+    progress: validate.Progress | None = None,
 ) -> Agreement:
-    """Simulate labelled rows and compare.
+    """Simulate labelled rows, with other beads, frictions and masses, and compare.
 
     Args:
-        x: network inputs, (n, 11).
+        x: network inputs, (n, 11); what was tried is decoded from them, because published trials have nothing else.
         score: (n,), above 0 is a success.
         config: how to simulate.
         seeds: simulations of each row, at least 2 for the self agreement.
@@ -72,12 +49,11 @@ def compare(
     Raises:
         ConfigError: nothing to compare, or inputs outside their ranges.
     """
-    if not len(x) or seeds < 2:
-        raise ConfigError(f"{len(x)} rows, {seeds} seeds: at least one row and two seeds are needed")
+    validate.check_counts(len(x), seeds)
     contexts, parameters = decode(x)
     fraction = np.empty((seeds, len(x)))
     leaks = tipped = 0
-    cpu, clock = time.process_time(), time.perf_counter()
+    watch = validate.Stopwatch()
     with PouringWorld(config) as world:
         for k in range(seeds):
             for i in range(len(x)):
@@ -88,25 +64,6 @@ def compare(
                 tipped += int(outcome.details["bowl_tipped"])
                 if progress is not None:
                     progress(k * len(x) + i + 1, seeds * len(x))
-    cpu, clock = time.process_time() - cpu, time.perf_counter() - clock
-    given, found = score > 0, fraction >= 0.9
-    same = (found == given).mean(axis=0)
-    kinds = [same[given == kind].mean() for kind in (True, False) if (given == kind).any()]
-    pairs = [(found[a] == found[b]).mean() for a in range(seeds) for b in range(a)]
-    spread = fraction.std() > 0 and np.std(score) > 0
-    correlation = np.corrcoef(fraction.ravel(), np.tile(fraction_of(score), seeds))[0, 1] if spread else 0.0
-    return Agreement(
-        len(x),
-        seeds,
-        float(same.mean()),
-        float(same.std() / np.sqrt(len(x))),
-        float(np.mean(pairs)),
-        float(np.mean(kinds)),
-        float(given.mean()),
-        float(found.mean()),
-        float(correlation),
-        fraction.size / cpu,
-        fraction.size / clock,
-        leaks,
-        tipped,
-    )
+    rates = watch.rates(fraction.size)
+    figures = validate.statistics(fraction >= 0.9, score > 0, fraction, fraction_of(score))
+    return Agreement(**figures, **rates, leaks=leaks, tipped=tipped)

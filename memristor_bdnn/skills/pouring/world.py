@@ -59,9 +59,9 @@ class PouringWorld:
         """Seconds simulated since the trial's start."""
         self._description: Any = None
         if self.config.arm:
-            from memristor_bdnn.motion.arms.description import load
+            from memristor_bdnn.motion import arms
 
-            self._description = load(self.config.arm)
+            self._description = arms.load(self.config.arm)
 
     # -- a trial ------------------------------------------------------------------------------
 
@@ -133,7 +133,7 @@ class PouringWorld:
         """Pour with the arm along a planned joint path, starting with the filled cup in the hand.
 
         Args:
-            plan: a :class:`memristor_bdnn.skills.pouring.motion.PourPlan` for this scene's context.
+            plan: a plan of :class:`memristor_bdnn.skills.pouring.motion.PourPlanner` for this scene's context.
             arm: must be this world's arm; may be left out.
             progress: called about 20 times a simulated second with (phase, fraction done).
             cancelled: asked as often; True stops arm and trial.
@@ -147,8 +147,8 @@ class PouringWorld:
         kind = self.check_grasp()
         if arm is not None and arm is not self.arm:
             raise ConfigError("pour_with_arm: the arm given is not world.arm; reset() makes a new one")
-        start = np.asarray(plan.approach.positions[0])
-        scene = self._build_held(start, np.asarray(plan.grasp))
+        start = np.asarray(plan.part("approach").positions[0])
+        scene = self._build_held(start, np.asarray(plan.object_in_tool))
         offered = None
         tick = _Ticker(self, progress, cancelled)
         worst = 0.0
@@ -156,10 +156,10 @@ class PouringWorld:
             for _ in range(round(self.config.settle / self.config.time_step)):
                 tick("settle", 0.0)
             offered = scene.in_cup(scene.bead_positions())
-            worst = self._follow(plan.approach, "approach", tick)
-            worst = max(worst, self._follow(plan.pour, "pour", tick, plan.tilt_time))
+            worst = self._follow(plan.part("approach"), "approach", tick)
+            worst = max(worst, self._follow(plan.part("pour"), "pour", tick, plan.details["tilt_time"]))
             if self.config.whole_motion:
-                worst = max(worst, self._follow(plan.retreat, "retreat", tick))
+                worst = max(worst, self._follow(plan.part("retreat"), "retreat", tick))
         except Cancelled:
             self.arm.hold()
             raise

@@ -1,0 +1,37 @@
+"""Held-out trials that tell, round by round, how much of a skill the network predicts right."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from memristor_bdnn.errors import ConfigError
+from memristor_bdnn.skills.protocol import Skill
+from memristor_bdnn.spaces import check_features
+from memristor_bdnn.state import load_npz
+
+FloatArray = npt.NDArray[np.floating[Any]]
+TEST_ROWS = 500
+
+
+def load_test_data(path: str | Path, skill: Skill) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
+    """Test rows: x of shape (n, d) and success of shape (n,); "shipped" takes the last 500 of the skill's pool.
+
+    Raises:
+        ConfigError: not an .npz file, missing arrays, wrong shapes or values out of range; or no pool is shipped.
+    """
+    if str(path) == "shipped":
+        shipped = skill.pool()
+        return shipped.x[-TEST_ROWS:], shipped.score[-TEST_ROWS:] > 0
+    arrays, names = load_npz(path), skill.feature_names
+    for name in ("x", "score"):
+        if name not in arrays:
+            raise ConfigError(f"{path}: no array {name!r}; it has {', '.join(arrays)}")
+    x, score = np.asarray(arrays["x"], float), np.asarray(arrays["score"], float)
+    if x.ndim != 2 or x.shape[1] != len(names) or score.shape != (len(x),) or len(x) == 0:
+        raise ConfigError(f"{path}: x {x.shape} and score {score.shape}, expected (n, {len(names)}) and (n,)")
+    check_features(x, names)
+    return x, score > 0

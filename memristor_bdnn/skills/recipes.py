@@ -1,0 +1,41 @@
+"""What learners are started with for a skill that recommends nothing itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from memristor_bdnn.skills.records import Recipe
+
+GENERAL: Mapping[str, Mapping[str, Recipe]] = {
+    "paper": {
+        "msgld": Recipe({}, "the published method"),
+        "eapu": Recipe({}, "the learner's defaults"),
+        "mcmc": Recipe({}, "the learner's defaults"),
+    },
+    # What was found for few labels, on raw inputs: small networks side by side, whose disagreement is the
+    # doubt to ask with, a weak prior on all layers, a fixed number of epochs, labels as the chance that a repeat
+    # succeeds. Ex situ training is longer than where features leave less to learn. The published options need more
+    # than 64 labels to be steady: docs/writing_a_skill.md has the figures.
+    "general": {
+        "msgld": Recipe(
+            {
+                "chains": 4,
+                "hidden": [24, 24],
+                "scale_ua": 5.0,
+                "mark_fraction": 0.06,
+                "rms_decay": 0.9,
+                "kl_layers": "all",
+                "prior_sd": 1.0,
+                "beta": 0.03,
+                "stop_accuracy": 1.1,
+                "max_epochs": 8,
+                "memory_samples": 16,
+                "label_noise": 0.35,
+                "ex_situ": {"epochs": 200, "learning_rate": 0.04},
+            },
+            "for few labels, on raw inputs",
+        ),
+        "eapu": Recipe({}, "the learner's defaults"),
+        "mcmc": Recipe({}, "the learner's defaults"),
+    },
+}
