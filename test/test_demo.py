@@ -48,6 +48,16 @@ def test_same_seed_same_labels_and_accuracies_and_a_full_summary(tmp_path: Path)
         assert (tmp_path / "one" / name).stat().st_size > 0
 
 
+def test_the_demo_of_another_skill_goes_the_same_way(tmp_path: Path) -> None:
+    done = run_command("demo", "--skill", "pushing", "--out", str(tmp_path / "push"), *SMALL)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = summary(tmp_path / "push")
+    assert found["skill"] == "pushing" and found["labels"] == 5 and found["evaluation_trials"] == 1
+    for key in ("fraction_done", "fraction_done_random", "test_accuracy", "median_planning_s", "energy_j"):
+        assert found[key] is not None, key
+    assert "pour" not in (tmp_path / "push" / "index.html").read_text()
+
+
 def start_demo(folder: Path, *extra: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [str(COMMAND), "demo", "--out", str(folder), *SMALL, *extra],

@@ -9,6 +9,7 @@ from memristor_bdnn.spaces import Space
 
 BUILT_IN = {
     "pouring": "memristor_bdnn.skills.pouring.skill:PouringSkill",
+    "pushing": "memristor_bdnn.skills.pushing.skill:PushingSkill",
 }
 DEFAULT = "pouring"
 """The skill of a command that names none."""
