@@ -17,6 +17,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "demo": ("demo", "run a short active-learning session through the four ROS 2 nodes"),
     "up": ("up", "start the ROS 2 graph and supervise it"),
     "info": ("info", "versions, plugins, and what is missing for what"),
+    "new": ("new", "begin a plugin: a skill, learner, accelerator or acquisition of your own"),
     "learn": ("learn", "run active learning in one process, without ROS"),
     "collect": ("collect", "run many simulated trials in parallel and append them to a file"),
     "label": ("label", "give a trial's outcome by hand or from a scale"),
@@ -25,7 +26,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "escim-emulator": ("escim_emulator", "serve the ESCIM protocol over simulated chips"),
     "energy": ("energy", "energy and latency of a learning task, against a CPU/GPU"),
     "validate-world": ("validate_world", "re-simulate labelled trials and compare the labels"),
-    "evaluate-skill": ("evaluate_skill", "measure how well the learned policy pours"),
+    "evaluate-skill": ("evaluate_skill", "measure how well a learned skill does in unseen contexts"),
     "benchmark": ("benchmark", "reproduce a published or a speed figure"),
 }
 

@@ -1,0 +1,1 @@
+"""Example skill plugin; see docs/writing_a_skill.md of memristor_bdnn."""

@@ -1,0 +1,117 @@
+"""What every acquisition must do, as a pytest class to inherit from.
+
+In a plugin's own test file::
+
+    from memristor_bdnn.testing import AcquisitionConformance
+
+    class TestMine(AcquisitionConformance):
+        acquisition = "mine"
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from memristor_bdnn import acquisitions
+from memristor_bdnn.acquisitions import Acquisition
+from memristor_bdnn.errors import ConfigError
+from memristor_bdnn.learners.protocol import Prediction
+
+Array = npt.NDArray[Any]
+
+
+class Watched(Prediction):
+    """A prediction that notices when its samples are read."""
+
+    seen = False
+
+    def __getattribute__(self, name: str) -> Any:
+        if name == "samples":
+            type(self).seen = True
+        return super().__getattribute__(name)
+
+
+class AcquisitionConformance:
+    """Tests of an acquisition; a subclass names it.
+
+    Attributes:
+        acquisition: registry name of the plugin.
+    """
+
+    acquisition: ClassVar[str] = ""
+
+    def make(self) -> Acquisition:
+        """The function."""
+        return acquisitions.load(self.acquisition)
+
+    def prediction(self, n: int = 40, samples: int = 20, seed: int = 0) -> Prediction:
+        """Predictions of n candidates, from sure failures over doubtful ones to sure successes."""
+        rng = np.random.default_rng(seed)
+        p = np.clip(rng.uniform(0, 1, n) + rng.normal(0, 0.2, (samples, n)), 0.0, 1.0)
+        if n >= 2:
+            p[:, 0], p[:, 1] = 0.0, 1.0
+        return Prediction(p.mean(axis=0), p.std(axis=0), p)
+
+    def scores(self, prediction: Prediction, seed: int = 3) -> Array:
+        """Scores with a fresh generator."""
+        return np.asarray(self.make()(prediction, np.random.default_rng(seed)))
+
+    def test_is_listed_and_says_what_it_needs(self) -> None:
+        """The registry finds it by name; ``needs_samples`` is True or False."""
+        description = acquisitions.available().get(self.acquisition, "not listed")
+        assert not description.startswith("not "), description
+        assert isinstance(self.make().needs_samples, bool)
+
+    def test_scores_are_finite_one_for_each_candidate(self) -> None:
+        """Candidates of which the network is sure, with no spread at all, included."""
+        for n in (1, 2, 40):
+            scores = self.scores(self.prediction(n))
+            assert scores.shape == (n,), f"{n} candidates, scores of shape {scores.shape}"
+            assert np.isfinite(scores).all(), f"scores that are not finite: {scores}"
+
+    def test_a_single_posterior_sample_is_enough(self) -> None:
+        """One sample has no spread; scores are still finite."""
+        assert np.isfinite(self.scores(self.prediction(samples=1))).all()
+
+    def test_no_candidates_give_no_scores(self) -> None:
+        """Zero candidates in, shape (0,) out."""
+        assert self.scores(self.prediction(0)).shape == (0,)
+
+    def test_the_generator_given_decides(self) -> None:
+        """The same generator state gives the same scores; no generator of its own, no global one."""
+        prediction = self.prediction()
+        one = self.scores(prediction)
+        np.random.default_rng().random()
+        np.testing.assert_array_equal(one, self.scores(prediction))
+
+    def test_without_a_generator_it_works_or_says_so(self) -> None:
+        """A function that draws refuses None with a ConfigError."""
+        try:
+            scores = np.asarray(self.make()(self.prediction(), None))
+        except ConfigError:
+            return
+        np.testing.assert_array_equal(scores, self.scores(self.prediction()))
+
+    def test_the_prediction_stays_as_it_is(self) -> None:
+        """No array of the prediction is written to."""
+        prediction, kept = self.prediction(), self.prediction()
+        self.scores(prediction)
+        for name in ("mean", "std", "samples"):
+            np.testing.assert_array_equal(getattr(prediction, name), getattr(kept, name))
+
+    def test_says_truthfully_whether_it_reads_the_samples(self) -> None:
+        """Whoever fetches a prediction from afar leaves the samples out if this says that nobody reads them."""
+        given = self.prediction()
+        watched = Watched(given.mean, given.std, given.samples)
+        Watched.seen = False
+        scores = self.scores(watched)
+        declared = self.make().needs_samples
+        assert Watched.seen == declared, f"needs_samples is {declared}, but prediction.samples " + (
+            "was read" if Watched.seen else "was not read"
+        )
+        if not declared:
+            bare = Prediction(given.mean, given.std, np.zeros((0, len(given.mean))))
+            np.testing.assert_array_equal(scores, self.scores(bare))
