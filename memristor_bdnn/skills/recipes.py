@@ -12,10 +12,12 @@ GENERAL: Mapping[str, Mapping[str, Recipe]] = {
         "eapu": Recipe({}, "the learner's defaults"),
         "mcmc": Recipe({}, "the learner's defaults"),
     },
-    # What was found for few labels, on raw inputs: small networks side by side, whose disagreement is the
-    # doubt to ask with, a weak prior on all layers, a fixed number of epochs, labels as the chance that a repeat
-    # succeeds. Ex situ training is longer than where features leave less to learn. The published options need more
-    # than 64 labels to be steady: docs/writing_a_skill.md has the figures.
+    # For few labels. Four small networks side by side on the chips, whose disagreement is the doubt to ask with;
+    # small weights (more current per unit of weight) that neither write error nor few labels lead astray, held by a
+    # weak prior on all layers; a fixed number of epochs per label instead of memorising them; gradients scaled by a
+    # short memory; the last reads of the trajectory join the live ones. Labels are the chance that a repeat succeeds,
+    # not the bit: near the boundary, where active learning asks, the bit is chance and the score is not. The
+    # published options need more than 64 labels to be steady: docs/writing_a_skill.md has the figures.
     "general": {
         "msgld": Recipe(
             {

@@ -16,6 +16,7 @@ from memristor_bdnn.skills.pouring.hand import default_grasp, grasp_height, link
 from memristor_bdnn.skills.pouring.records import PourOutcome, Snapshot, WorldConfig
 from memristor_bdnn.skills.pouring.scene import Scene
 from memristor_bdnn.skills.pouring.setup import TrialSetup, draw
+from memristor_bdnn.skills.ticker import CHECK_EVERY, Ticker
 
 __all__ = ["PourOutcome", "PouringWorld", "Snapshot", "WorldConfig"]
 
@@ -27,7 +28,6 @@ PARKED_CUP = (0.5, 0.3)
 CONTACT_MARGIN = 0.002
 """Distance at which contacts are kept, metres. PyBullet's 0.02 m is three beads' radii: it makes the solver
 carry contacts between beads that do not touch, which costs a third of the time and changes nothing."""
-_CHECK_EVERY = 12  # steps between looks at the beads; 50 ms
 
 
 class PouringWorld:
@@ -54,6 +54,7 @@ class PouringWorld:
         self._width = 0.0
         self._setup: TrialSetup | None = None
         self._scene: Scene | None = None
+        self._audit: Any = None
         self.arm: Any = None
         self.time = 0.0
         """Seconds simulated since the trial's start."""
@@ -108,7 +109,7 @@ class PouringWorld:
         n = max(1, round(abs(parameters.pitch) / cfg.tilt_speed / cfg.time_step))
         poses = pour_path(setup.context, parameters, yaw, n + 1)
         scene = self._build(poses[0])
-        tick = _Ticker(self, progress, cancelled)
+        tick = self._ticker(progress, cancelled)
         for _ in range(round(cfg.settle / cfg.time_step)):
             tick("settle", 0.0)
         offered = scene.in_cup(scene.bead_positions())
@@ -118,7 +119,7 @@ class PouringWorld:
             scene.move_cup(positions[k], quaternions[k])
             tick("tilt", k / n)
             # Nothing more can leave an empty cup.
-            if k % _CHECK_EVERY == 0 and k * 3 > n and not scene.in_cup(scene.bead_positions()).any():
+            if k % CHECK_EVERY == 0 and k * 3 > n and not scene.in_cup(scene.bead_positions()).any():
                 break
         self._wait(tick)
         return self._outcome(offered, tick, {"mode": "cup_alone"})
@@ -150,7 +151,7 @@ class PouringWorld:
         start = np.asarray(plan.part("approach").positions[0])
         scene = self._build_held(start, np.asarray(plan.object_in_tool))
         offered = None
-        tick = _Ticker(self, progress, cancelled)
+        tick = self._ticker(progress, cancelled)
         worst = 0.0
         try:
             for _ in range(round(self.config.settle / self.config.time_step)):
@@ -188,7 +189,18 @@ class PouringWorld:
             )
         return "weld"
 
-    def _follow(self, trajectory: Any, phase: str, tick: _Ticker, tilted_after: float = math.inf) -> float:
+    def _ticker(self, progress: Progress | None, cancelled: Callable[[], bool] | None) -> Ticker:
+        """Steps the scene, with a leak audit if one was asked for."""
+        scene = self._ready()
+        self._audit = None
+        if self.config.audit:
+            from memristor_bdnn.skills.pouring.audit import LeakAudit
+
+            self._audit = LeakAudit(scene)
+        look = None if self._audit is None else self._audit.look
+        return Ticker(self, scene.step, progress, cancelled, look)
+
+    def _follow(self, trajectory: Any, phase: str, tick: Ticker, tilted_after: float = math.inf) -> float:
         """Execute one part of a plan; returns the largest joint tracking error, radians.
 
         From ``tilted_after`` seconds on it ends as soon as the cup is empty and every bead rests or has left,
@@ -199,19 +211,19 @@ class PouringWorld:
         length = max(trajectory.duration, 1e-9)
         while self.arm.update(self.time):
             tick(phase, min(1.0, (self.time - begin) / length))
-            if tick.steps % _CHECK_EVERY == 0:
+            if tick.steps % CHECK_EVERY == 0:
                 worst = max(worst, float(np.abs(self.arm.tracking_error(self.time)).max()))
                 late = self.time - begin > tilted_after and not self.config.whole_motion
                 if late and self._settled(cup_must_be_empty=True):
                     break
         return worst
 
-    def _wait(self, tick: _Ticker) -> None:
+    def _wait(self, tick: Ticker) -> None:
         """Step until every bead rests or has left, at most ``config.wait``."""
         steps = round(self.config.wait / self.config.time_step)
         for k in range(steps):
             tick("wait", k / steps)
-            if k % _CHECK_EVERY == 0 and k >= 4 * _CHECK_EVERY and self._settled():
+            if k % CHECK_EVERY == 0 and k >= 4 * CHECK_EVERY and self._settled():
                 break
 
     def _settled(self, cup_must_be_empty: bool = False) -> bool:
@@ -224,7 +236,7 @@ class PouringWorld:
         gone = ~in_cup & ~scene.in_bowl(points) & (points[:, 2] < 0.8 * self.setup.context.bowl_height)
         return bool((gone | (scene.bead_speeds() < 0.05)).all())
 
-    def _outcome(self, offered: npt.NDArray[np.bool_], tick: _Ticker, details: dict[str, Any]) -> PourOutcome:
+    def _outcome(self, offered: npt.NDArray[np.bool_], tick: Ticker, details: dict[str, Any]) -> PourOutcome:
         scene = self._ready()
         points = scene.bead_positions()
         if not np.isfinite(points).all():
@@ -241,8 +253,8 @@ class PouringWorld:
             "bowl_tipped": scene.bowl_tilt() > math.radians(30),
             **details,
         }
-        if tick.audit is not None:
-            details["leaks"] = tick.audit.leaks
+        if self._audit is not None:
+            details["leaks"] = self._audit.leaks
         return PourOutcome(
             in_bowl, in_cup, max(0.0, 1.0 - in_bowl - in_cup), score, in_bowl >= 0.9, "simulation", details
         )
@@ -362,32 +374,3 @@ class PouringWorld:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-class _Ticker:
-    """One simulation step with its clock, progress report, cancellation and leak audit."""
-
-    def __init__(self, world: PouringWorld, progress: Progress | None, cancelled: Callable[[], bool] | None) -> None:
-        self._world, self._progress, self._cancelled = world, progress, cancelled
-        self._step = world._ready().step
-        self.steps = 0
-        self.audit: Any = None
-        if world.config.audit:
-            from memristor_bdnn.skills.pouring.audit import LeakAudit
-
-            self.audit = LeakAudit(world._ready())
-
-    def __call__(self, phase: str, fraction: float) -> None:
-        """Advance by one step."""
-        self._step()
-        self.steps += 1
-        self._world.time += self._world.config.time_step
-        if self.audit is not None:
-            self.audit.look()
-        if self._world._gui and self.steps % 8 == 0:
-            self._world.show()
-        if self.steps % _CHECK_EVERY == 0:
-            if self._cancelled is not None and self._cancelled():
-                raise Cancelled(f"trial stopped during {phase} by the caller")
-            if self._progress is not None:
-                self._progress(phase, fraction)

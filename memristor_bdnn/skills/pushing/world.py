@@ -19,6 +19,7 @@ from memristor_bdnn.skills.pushing.scene import Scene
 from memristor_bdnn.skills.pushing.settings import PushWorldConfig
 from memristor_bdnn.skills.pushing.setup import TrialSetup, draw
 from memristor_bdnn.skills.pushing.spaces import Parameters, parameters_of
+from memristor_bdnn.skills.ticker import CHECK_EVERY, Ticker
 
 FloatArray = npt.NDArray[np.floating[Any]]
 
@@ -28,7 +29,6 @@ CONTACT_MARGIN = 0.002
 LIFT = 0.05
 """How high fingers that move by themselves are lifted after the push, m."""
 LIFT_SPEED = 0.2
-_CHECK_EVERY = 12  # steps between looks at the object; 50 ms
 _RESTING = 2e-3
 
 
@@ -113,7 +113,7 @@ class PushingWorld:
         if plan is not None:
             self._check_plan(plan)
         scene = self._build(None if plan is None else plan.trajectories[0].start)
-        tick = _Ticker(self, progress, cancelled)
+        tick = Ticker(self, self._ready().step, progress, cancelled)
         details: dict[str, Any] = {"seed": setup.seed, "mode": "fingers alone" if plan is None else "arm"}
         if plan is None:
             self._push_alone(wanted, tick)
@@ -122,7 +122,7 @@ class PushingWorld:
             details["tracking_error_rad"] = round(self._push_with_arm(plan, tick), 5)
         return Measured(self._measures(scene), "simulation", {**details, "steps": tick.steps})
 
-    def _push_alone(self, wanted: Parameters, tick: _Ticker) -> None:
+    def _push_alone(self, wanted: Parameters, tick: Ticker) -> None:
         """Move the fingers along the push, wait for the object to come to rest, and lift them."""
         config, context = self.config, self.setup.context
         scene = self._ready()
@@ -146,7 +146,7 @@ class PushingWorld:
             scene.move_fingers((end[0], end[1], tip + LIFT * k / lift))
             tick("retreat", k / lift)
 
-    def _push_with_arm(self, plan: MotionPlan, tick: _Ticker) -> float:
+    def _push_with_arm(self, plan: MotionPlan, tick: Ticker) -> float:
         """Carry out the phases of a plan; returns the largest joint tracking error, rad."""
         worst = 0.0
         try:
@@ -160,21 +160,21 @@ class PushingWorld:
             raise
         return worst
 
-    def _follow(self, trajectory: JointTrajectory, phase: str, tick: _Ticker) -> float:
+    def _follow(self, trajectory: JointTrajectory, phase: str, tick: Ticker) -> float:
         """Execute one phase; returns the largest joint tracking error, rad."""
         begin, worst = self.time, 0.0
         self.arm.start(trajectory, self.time)
         length = max(trajectory.duration, 1e-9)
         while self.arm.update(self.time):
             tick(phase, min(1.0, (self.time - begin) / length))
-            if tick.steps % _CHECK_EVERY == 0:
+            if tick.steps % CHECK_EVERY == 0:
                 worst = max(worst, float(np.abs(self.arm.tracking_error(self.time)).max()))
         return worst
 
-    def _wait(self, tick: _Ticker) -> None:
+    def _wait(self, tick: Ticker) -> None:
         """Step until the object rests, at most ``config.wait``."""
         for k in range(round(self.config.wait / self.config.time_step)):
-            if k % _CHECK_EVERY == 0 and self._ready().speed() < _RESTING:
+            if k % CHECK_EVERY == 0 and self._ready().speed() < _RESTING:
                 break
             tick("push" if self.arm is None else "retreat", 1.0)
 
@@ -303,28 +303,6 @@ class PushingWorld:
     def __exit__(self, *_: object) -> None:
         """Close."""
         self.close()
-
-
-class _Ticker:
-    """One simulation step with its clock, progress report and cancellation."""
-
-    def __init__(self, world: PushingWorld, progress: Progress | None, cancelled: CancelCallback | None) -> None:
-        self._world, self._progress, self._cancelled = world, progress, cancelled
-        self._step = world._ready().step
-        self.steps = 0
-
-    def __call__(self, phase: str, fraction: float) -> None:
-        """Advance by one step."""
-        self._step()
-        self.steps += 1
-        self._world.time += self._world.config.time_step
-        if self._world._gui and self.steps % 8 == 0:
-            self._world.show()
-        if self.steps % _CHECK_EVERY == 0:
-            if self._cancelled is not None and self._cancelled():
-                raise Cancelled(f"trial stopped during {phase} by the caller")
-            if self._progress is not None:
-                self._progress(phase, fraction)
 
 
 def _ramped(t: float, duration: float, ramp: float, speed: float) -> float:
