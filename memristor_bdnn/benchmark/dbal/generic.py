@@ -39,15 +39,15 @@ def contenders(skill: Skill) -> dict[str, str]:
     return found
 
 
-def make(skill: Skill, name: str, seed: int) -> Any:
-    """A fresh contender; raises ConfigError listing the names."""
+def make(skill: Skill, name: str, seed: int, chips: str = "simulated") -> Any:
+    """A fresh contender, learners on an accelerator by name; raises ConfigError listing the names."""
     known = contenders(skill)
     if name not in known:
         raise ConfigError(f"--learner {name}: choose from {', '.join(known)}")
     base, on = (name[: -len(SUFFIX)], features(skill)) if name.endswith(SUFFIX) else (name, "")
     if base in BASELINES:
         return BASELINES[base](seed, on)
-    return LearnerMethod(skill, name, "", seed)
+    return LearnerMethod(skill, name, "", seed, chips=chips)
 
 
 def options(skill: Skill, name: str) -> dict[str, Any]:

@@ -42,6 +42,7 @@ class Setting:
     sizes: str = "corrected"
     validate: bool = False
     skill: str = PUBLISHED
+    accelerator: str = "simulated"
 
     def trials(self, method: str, seed: int) -> Trials:
         """The dataset as a contender sees it in the run of a seed."""
@@ -62,8 +63,8 @@ class Setting:
     def make(self, method: str, seed: int) -> Any:
         """A fresh contender."""
         if self.skill == PUBLISHED:
-            return dbal_methods.make(method, seed, prior_rows(self))
-        return generic.make(skills.load(self.skill), method, seed)
+            return dbal_methods.make(method, seed, prior_rows(self), self.accelerator)
+        return generic.make(skills.load(self.skill), method, seed, self.accelerator)
 
     def key(self, method: str) -> str:
         """A short name of everything that decides a run's result: setting, data, and our recipes where used."""

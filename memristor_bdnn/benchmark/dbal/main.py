@@ -15,7 +15,7 @@ DEFAULT_LEARNERS = ("msgld", "msgld_paper", "gp", "mc_dropout", "deep_ensemble",
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the benchmark."""
-    from memristor_bdnn import acquisitions
+    from memristor_bdnn import accelerator, acquisitions
 
     parser.add_argument(
         "--skill",
@@ -44,6 +44,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="contender, may be repeated or a comma list; default: our recipe, the paper's, four baselines "
         "(with --prior simulator: our recipe); `list` shows all",
+    )
+    parser.add_argument(
+        "--accelerator",
+        default="simulated",
+        choices=accelerator.names(),
+        help="what the learners live on (default simulated); every run makes chips of its own, so not for a board",
     )
     parser.add_argument("--prior", choices=("none", "simulator"), default="none", help="fit to simulated trials first")
     parser.add_argument("--prior-pool", metavar="FILE", help="pool of `collect` for --prior (default: the shipped one)")
@@ -156,6 +162,7 @@ def _setting(args: argparse.Namespace) -> Any:
         sizes=args.sizes or "corrected",
         validate=args.validate,
         skill=args.skill,
+        accelerator=args.accelerator,
     )
 
 

@@ -24,7 +24,7 @@ SAMPLES = 20
 
 
 class LearnerMethod:
-    """A learner by a skill's recipe, on freshly made simulated chips.
+    """A learner by a skill's recipe, on freshly made chips.
 
     Args:
         skill: whose recipe and inputs.
@@ -32,6 +32,7 @@ class LearnerMethod:
         recipe: name; empty for the skill's default.
         seed: of chips and learner.
         prior: simulated inputs and scores to fit ex situ first; the labels are then learned in situ only.
+        chips: accelerator by name.
         changes: options that differ from the recipe.
     """
 
@@ -42,9 +43,10 @@ class LearnerMethod:
         recipe: str,
         seed: int,
         prior: tuple[FloatArray, FloatArray] | None = None,
+        chips: str = "simulated",
         **changes: Any,
     ) -> None:
-        self.accelerator = accelerator.create("simulated", seed=seed)
+        self.accelerator = accelerator.create(chips, seed=seed)
         self.learner: Any = recipes.make(skill, learner, self.accelerator, recipe, changes, seed)
         self.prior = prior
         # the published 20 reads; half of them where the kept trajectory speaks too
@@ -322,21 +324,21 @@ def recipe_name(method: str, prior: bool) -> str:
     return "paper" if method == "msgld_paper" else ""
 
 
-def make(name: str, seed: int, prior: tuple[FloatArray, FloatArray] | None = None) -> Any:
-    """A fresh contender; raises ConfigError listing the names."""
+def make(name: str, seed: int, prior: tuple[FloatArray, FloatArray] | None = None, chips: str = "simulated") -> Any:
+    """A fresh contender, learners on an accelerator by name; raises ConfigError listing the names."""
     from memristor_bdnn.skills.pouring.recipes import LIP
 
     if name not in METHODS and name not in plugins():
         raise ConfigError(f"--learner {name}: choose from {', '.join([*METHODS, *plugins()])}")
     if name in GUIDED:
-        return Guided(*(make(part, seed) for part in GUIDED[name]))
+        return Guided(*(make(part, seed, None, chips) for part in GUIDED[name]))
     recipe = recipe_name(name, prior is not None)
     if recipe:
-        return MemristorMethod(recipe, seed, prior)
+        return MemristorMethod(recipe, seed, prior, chips=chips)
     base, lip = (name[:-4], LIP) if name.endswith("_lip") and name in METHODS else (name, "")
     if base not in BASELINES:
         changes: dict[str, Any] = {"features": lip} if lip else {}
-        return LearnerMethod(skills.load("pouring"), base, "", seed, **changes)
+        return LearnerMethod(skills.load("pouring"), base, "", seed, None, chips, **changes)
     return BASELINES[base](seed, lip)
 
 
