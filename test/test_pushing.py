@@ -18,6 +18,7 @@ from memristor_bdnn.errors import Cancelled, ConfigError
 from memristor_bdnn.learners import create
 from memristor_bdnn.skills import pool as pools
 from memristor_bdnn.skills.pushing.features import PUSH_FEATURE_NAMES, push_features
+from memristor_bdnn.skills.pushing.film import film
 from memristor_bdnn.skills.pushing.geometry import ACCELERATION, FINGERS, STANDOFF, ends, path_length, touch
 from memristor_bdnn.skills.pushing.setup import FRICTION, PushSetup, draw
 from memristor_bdnn.skills.pushing.spaces import CONTEXT, PARAMETERS, TOLERANCE, Context, Parameters, score_of
@@ -120,8 +121,8 @@ def test_valid_pushes_touch_and_stay_in_reach():
         assert touch(c, p).hits.all() and SKILL.valid(found, rows).all()
         begin, end = ends(c, p)
         assert np.linalg.norm(end - begin, axis=1) == pytest.approx(path_length(p))
-    # fingers that pass beside the object
-    assert not SKILL.valid(context(shape=1, yaw=np.pi / 4, length=0.05), parameters(direction=0.3, side=-0.5))[0]
+    # fingers that would push with their edge
+    assert not SKILL.valid(context(shape=1, yaw=0.2), parameters(direction=0.3, side=-0.5))[0]
 
 
 # -- physics ---------------------------------------------------------------------------------
@@ -135,8 +136,7 @@ def test_a_straight_push_goes_as_far_as_friction_says(world, shape, surface):
         measures = push(world, 3, c, parameters(speed=speed))
         setup = world.setup
         slide = speed**2 / (2 * 9.81 * setup.friction)
-        # a cylinder on its rim slides up to a tenth further than Coulomb's law says, a box hardly
-        assert measures[1] == pytest.approx(0.05 - setup.shift[0] + slide, abs=0.004 + 0.1 * slide)
+        assert measures[1] == pytest.approx(0.05 - setup.shift[0] + slide, abs=0.006)
         assert abs(measures[2]) < 0.006 and abs(measures[3]) < 0.1 and measures[4] == 0
         assert measures[0] == pytest.approx(np.hypot(setup.shift[0] + measures[1] - 0.12, measures[2]), abs=0.002)
 
@@ -153,7 +153,7 @@ def test_an_offset_push_turns_a_box_and_its_mirror_image_the_other_way(world):
 
 
 def test_same_seed_same_outcome_whatever_ran_before(world):
-    c, p = context(shape=1, yaw=0.4), parameters(offset=0.01, side=-0.1)
+    c, p = context(shape=1, yaw=0.25), parameters(offset=0.01, side=-0.1)
     first = push(world, 9, c, p)
     push(world, 10, context(), parameters(speed=0.6))
     assert (push(world, 9, c, p) == first).all()
@@ -177,7 +177,7 @@ def test_progress_is_told_and_a_trial_can_be_cancelled(world):
 
 
 def test_shapes_and_pictures(world):
-    world.reset(1, context(shape=1, yaw=0.5))
+    world.reset(1, context(shape=1, yaw=0.2))
     assert [s.kind for s in world.shapes()] == ["box", "cylinder"]
     image = world.render("side", 64, 48, 1)
     assert image.shape == (48, 64, 3) and image.std() > 5
@@ -262,12 +262,12 @@ def test_128_random_labels_beat_chance_by_far():
     learner.learn(x, y)
     sure = confident(learner.predict(pool.x[rows[128:]], 20))
     best = np.argsort(-sure)[:100]
-    assert pool.y[rows[128:]][best].mean() > 2 * pool.y.mean()
+    assert pool.y[rows[128:]][best].mean() > 3 * pool.y.mean()
 
 
 def test_film_writes_a_gif(tmp_path: Path):
     trial = SimpleNamespace(context=context(), parameters=parameters(speed=0.6, distance=0.02), seed=2)
-    SKILL.film(trial, "", tmp_path / "push.gif")
+    film(SKILL, trial, "", tmp_path / "push.gif", size=(120, 90))
     assert (tmp_path / "push.gif").read_bytes()[:4] == b"GIF8"
     with pytest.raises(ConfigError, match=r"must end in .gif or .mp4"):
         SKILL.film(trial, "", tmp_path / "push.txt")

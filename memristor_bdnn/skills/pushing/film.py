@@ -55,10 +55,10 @@ def film(skill: Any, trial: Any, arm: str, path: Path, view: str = "side", size:
         def look(phase: str, share: float) -> None:
             # the way to the object and back is slow and nothing happens: every third picture will do
             if next(ticks) % 3 == 0 or phase == "push":
-                frames.append(world.render(view, *size))
+                frames.append(world.render(view, *size, supersample=1))
 
         world.execute(parameters, plan, progress=look)
-        frames += [world.render(view, *size)] * round(RATE / 2)
+        frames += [world.render(view, *size, supersample=1)] * round(RATE / 2)
     finally:
         world.close()
     animation(frames, path)

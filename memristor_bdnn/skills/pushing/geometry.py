@@ -15,8 +15,8 @@ BoolArray = npt.NDArray[np.bool_]
 OBJECT = (0.60, 0.0)
 """Where the object stands in the arm's base frame before it is pushed, m."""
 FINGERS = (0.0097, 0.0205)
-"""Half extents of the Panda's closed fingers at mid height, along the way they face and across it, m (its URDF's
-collision mesh: 8.7 x 14.3 mm at the tips, 10.5 x 26.4 mm where they widen)."""
+"""Half extents of the closed fingers, along the way they face and across it, m: those of the Panda at mid height (its
+URDF's collision mesh: 8.7 x 14.3 mm at the tips, 10.5 x 26.4 mm where they widen)."""
 FINGER_LENGTH = 0.040
 """Length of the fingers that may face the object before the palm comes, m (URDF: 46 mm)."""
 LOWEST_TIP = 0.012
@@ -65,6 +65,11 @@ def goal_of(context: Context) -> FloatArray:
     return np.asarray(OBJECT) + context.goal_distance * np.array([np.cos(angle), np.sin(angle)])
 
 
+def yaw_of(context: Context) -> Any:
+    """How the object is turned in the arm's base frame, rad."""
+    return context.goal_direction + context.yaw
+
+
 def heading_of(context: Context, parameters: Parameters) -> Any:
     """Direction of the hand's motion in the arm's base frame, rad."""
     return context.goal_direction + parameters.direction
@@ -86,7 +91,7 @@ def touch(context: Context, parameters: Parameters) -> Touch:
     # everything in the frame of the motion: x along it, origin at the object's centre
     face = p.side - p.direction
     quarters = np.arange(4) * np.pi / 2
-    turned = np.where(c.box, c.yaw - c.goal_direction - p.direction, 0.0)
+    turned = np.where(c.box, c.yaw - p.direction, 0.0)
     wall = np.arange(CORNERS) * 2 * np.pi / CORNERS
     angles = np.concatenate(
         [face[:, None] + quarters, turned[:, None] + quarters, np.broadcast_to(wall, (len(face), CORNERS))], axis=1

@@ -19,7 +19,7 @@ from memristor_bdnn.motion.ik import solvers as ik
 from memristor_bdnn.motion.plan import MotionPlan
 from memristor_bdnn.motion.rrt import JointSpace, RRTConfig, plan
 from memristor_bdnn.motion.trajectory import JointTrajectory
-from memristor_bdnn.skills.pushing.geometry import ACCELERATION, OBJECT, ends, facing_of, is_valid, tip_height
+from memristor_bdnn.skills.pushing.geometry import ACCELERATION, OBJECT, ends, facing_of, is_valid, tip_height, yaw_of
 from memristor_bdnn.skills.pushing.settings import PushPlannerConfig
 from memristor_bdnn.skills.pushing.spaces import Context, Parameters, context_of, parameters_of
 
@@ -156,7 +156,7 @@ class PushPlanner:
         """Put the object where the push finds it, and remember it for the approach."""
         self.model.clear_obstacles()
         box = _Box((c.length / 2, c.width / 2, c.height / 2))
-        turn = (0.0, 0.0, float(np.sin(c.yaw / 2)), float(np.cos(c.yaw / 2)))
+        turn = (0.0, 0.0, float(np.sin(yaw_of(c) / 2)), float(np.cos(yaw_of(c) / 2)))
         self._object = "object", [box], (*OBJECT, c.height / 2), turn
         self.model.add_obstacle(*self._object)
 

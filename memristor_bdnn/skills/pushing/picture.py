@@ -14,8 +14,8 @@ from pybullet_utils.bullet_client import BulletClient
 
 from memristor_bdnn.errors import ConfigError
 from memristor_bdnn.motion.shapes import Shape
-from memristor_bdnn.skills.pushing.geometry import OBJECT, ends, goal_of, tip_height
-from memristor_bdnn.skills.pushing.scene import TIPS
+from memristor_bdnn.skills.pushing.geometry import OBJECT, ends, goal_of, tip_height, yaw_of
+from memristor_bdnn.skills.pushing.scene import finger_corners
 from memristor_bdnn.skills.pushing.spaces import TOLERANCE, Context, Parameters
 
 FloatArray = npt.NDArray[np.floating[Any]]
@@ -49,7 +49,7 @@ def scene_shapes(context: Context, item: FloatArray | None = None) -> list[Shape
     """Object and goal region; the object at a pose (4, 4), by default where it stands before a push."""
     if item is None:
         item = np.eye(4)
-        c, s = math.cos(context.yaw), math.sin(context.yaw)
+        c, s = math.cos(yaw_of(context)), math.sin(yaw_of(context))
         item[:2, :2], item[:3, 3] = [[c, -s], [s, c]], (*OBJECT, context.height / 2)
     disc = np.eye(4)
     disc[:3, 3] = (*goal_of(context), 0.0005)
@@ -96,7 +96,7 @@ class Stage:
         self._moving: dict[str, int] = {}
         for shape in scene_shapes(context):
             self._moving[shape.name] = self._body(self._visual(shape), shape.pose[:3, 3].tolist())
-        corners = [[x * a, y * b, z] for z, a, b in (TIPS[0], TIPS[-1]) for x in (-1, 1) for y in (-1, 1)]
+        corners = finger_corners()
         faces = [
             0,
             1,

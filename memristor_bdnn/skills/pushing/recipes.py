@@ -11,8 +11,11 @@ FEATURES = "memristor_bdnn.skills.pushing.features:push_features"
 
 RECIPES: Mapping[str, Mapping[str, Recipe]] = {
     "paper": GENERAL["paper"],
+    # The features are few and sharp: more epochs teach more without learning the labels by heart.
     "pushing": {
         **GENERAL["general"],
-        "msgld": Recipe({**GENERAL["general"]["msgld"].options, "features": FEATURES}, "geometric features"),
+        "msgld": Recipe(
+            {**GENERAL["general"]["msgld"].options, "features": FEATURES, "max_epochs": 16}, "geometric features"
+        ),
     },
 }

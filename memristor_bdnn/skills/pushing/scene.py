@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pybullet
 
-from memristor_bdnn.skills.pushing.geometry import OBJECT
+from memristor_bdnn.skills.pushing.geometry import FINGERS, OBJECT, yaw_of
 from memristor_bdnn.skills.pushing.setup import TrialSetup
 
 FloatArray = npt.NDArray[np.floating[Any]]
@@ -25,8 +25,9 @@ DRIVEN_MASS = 50.0
 HELD_MASS, GRIP_FORCE = 1.0, 2000.0
 """Mass of the fingers in an arm's hand, kg, and the force that holds them there, N. Lighter ones give way when they
 hit the object, because the engine solves that contact and the hold one after the other."""
-TIPS = ((0.0, 0.0087, 0.0143), (0.0347, 0.0105, 0.0264), (0.0537, 0.0105, 0.0264))
-"""Closed Panda fingers as a hull: height over the tips and half extents along and across the face, m (URDF mesh)."""
+LONG = 0.0537
+"""Length of the fingers, m. Their walls are upright, as the pads are: the collision mesh leans by 1.7 mm, which would
+let every touch begin at the object's upper edge and rock it."""
 
 FOOT = 0.004
 """Radius of the balls that an object stands on, m; they stick out of its base by half a radius."""
@@ -59,7 +60,7 @@ class Scene:
         self.table = p.createMultiBody(0.0, ground, physicsClientId=c)
         p.changeDynamics(self.table, -1, lateralFriction=1.0, restitution=0.0, physicsClientId=c)
         shape = self._object_shape()
-        self.yaw = context.yaw + setup.turn
+        self.yaw = yaw_of(context) + setup.turn
         self.start = (OBJECT[0] + setup.shift[0], OBJECT[1] + setup.shift[1], context.height / 2)
         self.item = int(
             p.createMultiBody(
@@ -161,9 +162,9 @@ class Scene:
         p.changeConstraint(grip, maxForce=GRIP_FORCE, physicsClientId=c)
 
     def _fingers(self, mass: float, position: Any, turn: Any) -> int:
-        """A body like the Panda's closed fingers, its origin between the tips."""
+        """A body like closed fingers, its origin between the tips."""
         p, c = pybullet, self._client
-        corners = [[x * a, y * b, z] for z, a, b in TIPS for x in (-1, 1) for y in (-1, 1)]
+        corners = finger_corners()
         shape = p.createCollisionShape(p.GEOM_MESH, vertices=corners, physicsClientId=c)
         body = int(p.createMultiBody(mass, shape, basePosition=position, baseOrientation=turn, physicsClientId=c))
         p.changeDynamics(
@@ -212,3 +213,8 @@ class Scene:
         """How fast the object moves now, m/s; its turning counts at 5 cm."""
         linear, angular = pybullet.getBaseVelocity(self.item, physicsClientId=self._client)
         return math.hypot(*linear) + 0.05 * math.hypot(*angular)
+
+
+def finger_corners() -> list[list[float]]:
+    """Corners of the closed fingers in their frame, whose origin lies between the tips and whose x is the face, m."""
+    return [[x * FINGERS[0], y * FINGERS[1], z] for z in (0.0, LONG) for x in (-1, 1) for y in (-1, 1)]

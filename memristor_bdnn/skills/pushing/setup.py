@@ -84,7 +84,7 @@ class PushSetup:
     length: float = option(0.07, "edge along the box's own x axis, or the cylinder's diameter", unit="m")
     width: float = option(0.07, "edge along the box's own y axis", unit="m")
     height: float = option(0.06, "of the object", unit="m")
-    yaw: float = option(0.0, "of the box about the vertical", unit="rad")
+    yaw: float = option(0.0, "of the box from the goal's direction", unit="rad")
     surface: str = option("medium", "class of the object's underside on this table", choices=SURFACES)
     goal_distance: float = option(0.12, "from the object's centre to the goal", unit="m")
     goal_direction: float = option(0.0, "of the goal seen from the object; 0 points away from the arm", unit="rad")

@@ -13,7 +13,7 @@ from memristor_bdnn.spaces import Dimension, Space
 
 FloatArray = npt.NDArray[np.floating[Any]]
 
-TOLERANCE = 0.045
+TOLERANCE = 0.03
 """Radius of the goal region: a push succeeds when the object's centre comes to rest nearer than this, m."""
 MASS = (0.15, 0.8)
 """Mass of the object, drawn from the seed and seen by nobody, kg. A stiff hand hardly feels it."""
@@ -28,7 +28,7 @@ CONTEXT = Space(
         Dimension("length", "m", 0.05, 0.10, "edge of the box along its own x axis, or the cylinder's diameter"),
         Dimension("width", "m", 0.05, 0.10, "edge along its own y axis; of a cylinder the diameter again"),
         Dimension("height", "m", 0.04, 0.09, "above the table"),
-        Dimension("yaw", "rad", -math.pi / 2, math.pi / 2, "of the box about the vertical; 0 for a cylinder"),
+        Dimension("yaw", "rad", -0.3, 0.3, "of the box from the goal's direction; 0 for a cylinder"),
         Dimension("surface", "", 0.0, 2.0, "class of the object's underside: 0 smooth, 1 medium, 2 rough"),
         Dimension("goal_distance", "m", 0.08, 0.18, "from the object's centre to the goal"),
         Dimension("goal_direction", "rad", -1.5, 1.5, "of the goal seen from the object; 0 points away from the arm"),
