@@ -119,7 +119,7 @@ def test_hardware_must_be_enabled_explicitly(mock: Callable[..., Mock]) -> None:
 def test_a_silent_controller_is_named(mock: Callable[..., Mock], fault: str, reason: str) -> None:
     made = mock(fault)
     with pytest.raises(ArmError) as error:
-        made.port.execute(motion())
+        made.port.execute(motion(3.0))  # long enough for a machine that stalls to see the silence
     assert error.value.reason in {reason, "stale_state"}
 
 

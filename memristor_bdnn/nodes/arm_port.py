@@ -143,6 +143,7 @@ class ControllerPort:
         """
         require_enabled(self._config)
         sent = prepare(trajectory, self._arm, self._config)
+        self._await_first_state(cancelled)
         measured, q = self._latest()
         check_start(sent, self._names, q, time.monotonic() - measured, self._config)
         if self.route() == "action":
@@ -150,6 +151,12 @@ class ControllerPort:
         else:
             self._topic.publish(convert.trajectory_to_message(sent, self._names))
             self._judge(sent, progress, cancelled, lambda: None)
+
+    def _await_first_state(self, cancelled: Callable[[], bool] | None) -> None:
+        """Give a driver that has just been started a moment to publish where the arm is."""
+        deadline = time.monotonic() + WAIT_S
+        while self._state is None and time.monotonic() < deadline and not (cancelled is not None and cancelled()):
+            time.sleep(0.02)
 
     def _execute_action(self, sent: JointTrajectory, progress: Any, cancelled: Any) -> None:
         from control_msgs.action import FollowJointTrajectory

@@ -35,6 +35,8 @@ LOOP_DEFAULTS = {"candidates": 1000}
 """Where a session through the nodes differs from the paper's sizes."""
 DESCRIPTION_S = 10.0
 """How long another node may take to say what its skill consists of."""
+JOINT_STATE_S = 10.0
+"""How long the first joint state of a physical arm may take."""
 
 
 @dataclass(frozen=True)
@@ -310,8 +312,16 @@ class CoordinatorNode(SkillNode):
             self._joints[name.removeprefix(self.config.joint_prefix) if self.config else name] = position
 
     def _measured_start(self) -> JointState:
-        if not self._joints:
-            raise ConfigError("no joint state has arrived: is the arm's driver running?")
+        """Where the arm is; a driver that has just been started is given a moment to say so."""
+        deadline = time.monotonic() + JOINT_STATE_S
+        while not self._joints:
+            if self._cancelled():
+                raise Cancelled("canceled while waiting for the first joint state")
+            if time.monotonic() > deadline:
+                raise ConfigError(
+                    f"no joint state has arrived within {JOINT_STATE_S:.0f} s: is the arm's driver running?"
+                )
+            time.sleep(0.05)
         return JointState(name=list(self._joints), position=list(self._joints.values()))
 
     # -- outcomes from outside ----------------------------------------------------------------
