@@ -61,6 +61,10 @@ def test_bad_arguments_name_the_value_and_the_choices(word: str, expected: list[
         ({"skill": "juggling"}, ["skill", "juggling", "pouring"]),
         ({"host": "10.0.0.1"}, ["host:=10.0.0.1", "simulated", "adc"]),
         ({"bowl": "green"}, ["bowl:=green", "physical arm", "arm_output:="]),
+        ({"enable_hardware": "true"}, ["enable_hardware:=true", "physical arm", "arm_output:="]),
+        ({"controller": "mine"}, ["controller:=mine", "physical arm"]),
+        ({"gui": "true", "arm_output": "topic"}, ["gui:=true", "simulated arm", "arm_output:=topic"]),
+        ({"camera": "true", "arm_output": "auto"}, ["camera:=true", "simulated arm"]),
     ],
 )
 def test_what_would_be_ignored_is_refused(values: dict[str, str], expected: list[str]) -> None:

@@ -55,7 +55,7 @@ class Toy(Skill):
         return float(measures[0])
 
     def world(self, arm="", options=None, gui=False):
-        raise NotImplementedError
+        raise AssertionError("trials are run by the test, not by a world")
 
 
 class ToyTrials:

@@ -28,7 +28,6 @@ from memristor_bdnn.msg import SkillDescription
 from memristor_bdnn.nodes import convert
 from memristor_bdnn.nodes.base import SkillNode
 from memristor_bdnn.nodes.peers import PeerLost, Peers
-from memristor_bdnn.skills import Skill
 from memristor_bdnn.srv import LabelTrial
 
 LOOP_DEFAULTS = {"candidates": 1000}
@@ -106,7 +105,7 @@ class CoordinatorNode(SkillNode):
             raise ConfigError(f"results folder {folder} is not writable; choose another with results:=FOLDER")
         skill = self._skill = skills.load(self.config.skill)
         self._test = load_test_data(self.config.test_data, skill) if self.config.test_data else None
-        self._listen(skill)
+        self._listen()
         self.announce(skill)
         self._store = TrialStore(folder / "trials.jsonl")
 
@@ -134,10 +133,10 @@ class CoordinatorNode(SkillNode):
     def _others(self) -> tuple[str, ...]:
         return ("accelerator", *self._skill.node_names)
 
-    def _listen(self, skill: Skill) -> None:
+    def _listen(self) -> None:
         """Hear what skill the other nodes were started with."""
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-        for name in ("accelerator", *skill.node_names):
+        for name in self._others():
 
             def heard(message: SkillDescription, name: str = name) -> None:
                 self._descriptions[name] = message

@@ -38,6 +38,7 @@ class Argument:
         files: suffixes of file names that are allowed beside the choices.
         skill: the only skill that knows the argument; empty for all.
         option_of: the option that the chosen accelerator must have.
+        only: ``simulated`` or ``physical``: whose arm the argument is for; empty for both.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Argument:
     files: tuple[str, ...] = ()
     skill: str = ""
     option_of: str = ""
+    only: str = ""
 
     def allowed(self) -> tuple[str, ...] | None:
         """The allowed values as text, or None for any."""
@@ -196,12 +198,20 @@ ARGUMENTS = (
         choices=("sim", "action", "topic", "auto"),
         targets=("world.arm_output", "coordinator.arm_output"),
     ),
-    Argument("enable_hardware", "false", "really move a physical arm", bool, targets=("world.enable_hardware",)),
+    Argument(
+        "enable_hardware",
+        "false",
+        "really move a physical arm",
+        bool,
+        targets=("world.enable_hardware",),
+        only="physical",
+    ),
     Argument(
         "controller",
         "joint_trajectory_controller",
         "joint trajectory controller of a physical arm",
         targets=("world.controller",),
+        only="physical",
     ),
     Argument(
         "joint_prefix",
@@ -209,8 +219,15 @@ ARGUMENTS = (
         "prefix of a physical arm's joint names",
         targets=("world.port.joint_prefix", "coordinator.joint_prefix"),
     ),
-    Argument("gui", "false", "open the simulator's window", bool, targets=("world.gui",)),
-    Argument("camera", "false", "publish camera images of a trial", bool, targets=("world.camera",)),
+    Argument("gui", "false", "open the simulator's window", bool, targets=("world.gui",), only="simulated"),
+    Argument(
+        "camera",
+        "false",
+        "publish camera images of a trial",
+        bool,
+        targets=("world.camera",),
+        only="simulated",
+    ),
     Argument("record", "false", "record the session as MCAP into the results folder", bool),
     Argument("seed", "0", "seed of every random choice", int, targets=_for(_SKILLED, "seed")),
     Argument(
@@ -246,6 +263,7 @@ def skill_arguments(skill: Skill) -> tuple[Argument, ...]:
             hints[name],
             targets=(f"world.{name}",),
             skill=skill.name,
+            only="physical",
         )
         for name in skill.arguments
     )
@@ -307,7 +325,6 @@ def resolve(values: Mapping[str, str]) -> list[NodeCommand]:
     for argument in arguments:
         text = merged[argument.name]
         if text == argument.default:
-            argument.parse(text) if text else None
             continue
         value = argument.parse(text)
         _check_fits(argument, text, merged)
@@ -333,8 +350,11 @@ def _check_fits(argument: Argument, text: str, merged: Mapping[str, str]) -> Non
     """Refuse an argument that would be ignored."""
     if argument.skill and argument.skill != merged["skill"]:
         raise ConfigError(f"{argument.name}:={text} is an argument of skill {argument.skill}, not of {merged['skill']}")
-    if argument.skill and merged["arm_output"] == "sim":
+    simulated = merged["arm_output"] == "sim"
+    if argument.only == "physical" and simulated:
         raise ConfigError(f"{argument.name}:={text} is for a physical arm: it needs arm_output:=action, topic or auto")
+    if argument.only == "simulated" and not simulated:
+        raise ConfigError(f"{argument.name}:={text} is for a simulated arm, but arm_output:={merged['arm_output']}")
     if argument.option_of:
         from memristor_bdnn import accelerator
 

@@ -10,6 +10,7 @@ from typing import Any
 from memristor_bdnn.skills import DEFAULT
 
 # Asked only what they can answer: these have no posterior samples that BALD could use.
+SIMULATED = "simulated"
 DEFAULT_LEARNERS = ("msgld", "msgld_paper", "gp", "mc_dropout", "deep_ensemble", "random_forest")
 
 
@@ -47,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--accelerator",
-        default="simulated",
+        default=SIMULATED,
         choices=accelerator.names(),
         help="what the learners live on (default simulated); every run makes chips of its own, so not for a board",
     )
@@ -120,10 +121,12 @@ def _contenders(skill: str) -> tuple[dict[str, str], tuple[str, ...]]:
 
 
 def _check_published(args: argparse.Namespace) -> None:
-    """Refuse what only the published trials have, for other skills."""
+    """Refuse what only the published trials have, for other skills, and a study that would ignore the accelerator."""
     from memristor_bdnn.benchmark.dbal.jobs import PUBLISHED
     from memristor_bdnn.errors import ConfigError
 
+    if args.study and args.accelerator != SIMULATED:
+        raise ConfigError(f"--accelerator {args.accelerator}: --study is of {SIMULATED} chips; leave one of them out")
     if args.skill == PUBLISHED:
         return
     asked = {
@@ -197,7 +200,10 @@ def _contest(
     jobs = [(learner, s, seed) for seed in seeds for learner in learners for s in strategies]
     runs = run_all(setting, jobs, work, args.workers or os.cpu_count() or 1)
     figures = dbal_report.summary(runs, setting)
-    if published and "msgld" in learners:
+    simulated = setting.accelerator == SIMULATED
+    if not simulated:
+        print(f"no passive curve and no speed: they are measured on {SIMULATED} chips only")
+    if published and "msgld" in learners and simulated:
         largest = 512 if args.quick else 2048
         figures |= dbal_report.passive_labels(figures, seeds[:5], setting, work, largest)
         figures |= dbal_report.speed(setting)

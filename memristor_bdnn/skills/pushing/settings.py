@@ -17,9 +17,9 @@ class PushWorldConfig:
         low=1e-4,
         high=1 / 200,
         unit="s",
-        source="measured: 97 % of the outcomes of 1/1920 s; 1/240 s gives 93 %",
+        source="assumption: half of the engine's usual step",
     )
-    solver_iterations: int = option(30, "constraint solver iterations a step", low=5, high=500, source="measured")
+    solver_iterations: int = option(30, "constraint solver iterations a step", low=5, high=500, source="assumption")
     settle: float = option(0.1, "time for the object to come to rest before the push", low=0.0, high=5.0, unit="s")
     wait: float = option(1.5, "longest wait for the pushed object to come to rest", low=0.1, high=10.0, unit="s")
 
