@@ -20,6 +20,7 @@ import yaml
 from memristor_bdnn.errors import ConfigError
 
 T = TypeVar("T")
+CHANGES = ("live", "cleanup", "start")
 
 
 def option(
@@ -31,6 +32,7 @@ def option(
     choices: Sequence[Any] | Callable[[], Sequence[Any]] | None = None,
     unit: str = "",
     source: str = "",
+    changes: str = "cleanup",
 ) -> Any:
     """Declare one field of a configuration dataclass.
 
@@ -42,11 +44,13 @@ def option(
         choices: the allowed values, for names; or a function that lists them when a value is checked (plugins).
         unit: SI or the unit in the field's name; empty for pure numbers.
         source: paper and section, or "assumption".
+        changes: when a node obeys a new value: ``live``, from the next goal or request on; ``cleanup``, when the node
+            is configured again (refused until then); ``start``, only when the process starts (read-only while it runs).
     """
-    return dataclasses.field(
-        default=default,
-        metadata={"doc": doc, "low": low, "high": high, "choices": choices, "unit": unit, "source": source},
-    )
+    if changes not in CHANGES:
+        raise ValueError(f"changes = {changes!r}: choose one of {', '.join(CHANGES)}")
+    meta = {"doc": doc, "low": low, "high": high, "choices": choices, "unit": unit, "source": source}
+    return dataclasses.field(default=default, metadata={**meta, "changes": changes})
 
 
 def choices_of(meta: Mapping[str, Any]) -> tuple[Any, ...] | None:
