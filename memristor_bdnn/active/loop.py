@@ -1,109 +1,39 @@
 """The active-learning loop: ask, execute, commit, learn; then show what was learned.
 
 It knows a skill, a runner of trials and a learner only through their protocols, so the command line runs
-it in one process and the coordinator node runs it with proxies that call other nodes. Every random choice is
-derived from the store's seed and the number of the trial, so a run that was interrupted goes on as
-if it had not been.
+it in one process and the coordinator node runs it with proxies that call other nodes.
+
+A run that was interrupted goes on as if it had not been. Every random choice of the loop is derived from the store's
+seed and the number of the trial; the learner starts again from its checkpoint, whose mark says which trials it knew,
+and what it was asked since then is asked again: trials that are in the store are taken from there, not executed.
 """
 
 from __future__ import annotations
 
-import json
+import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from memristor_bdnn import acquisitions
 from memristor_bdnn.acquisitions.scores import confident
+from memristor_bdnn.active import checkpoints
+from memristor_bdnn.active.checkpoints import Mark
+from memristor_bdnn.active.records import LoopConfig, LoopLearner, LoopProgress, LoopReport, Round
+from memristor_bdnn.active.resume import find
 from memristor_bdnn.active.store import LABEL_PHASES, Trial, TrialStore
 from memristor_bdnn.active.trials import LocalTrials, Trials
-from memristor_bdnn.config import check, option
 from memristor_bdnn.errors import MemristorError, PlanningError, StoreError
 from memristor_bdnn.learners.protocol import LearnReport, Prediction
 from memristor_bdnn.skills.protocol import Skill
-from memristor_bdnn.state import write_atomic
+
+__all__ = ["ActiveLoop", "LoopConfig", "LoopLearner", "LoopProgress", "LoopReport", "Round"]
 
 FloatArray = npt.NDArray[np.floating[Any]]
 CancelCallback = Callable[[], bool]
-
-
-class LoopLearner(Protocol):
-    """The part of a learner that the loop uses; ``load`` is used to resume where it exists."""
-
-    def fit(self, x: FloatArray, y: FloatArray, progress: Any = None, cancelled: Any = None) -> LearnReport:
-        """Train ex situ and deploy."""
-
-    def learn(self, x: FloatArray, y: FloatArray, progress: Any = None, cancelled: Any = None) -> LearnReport:
-        """Train in situ on all labels."""
-
-    def predict(self, x: FloatArray, samples: int = 20) -> Prediction:
-        """Predict candidates."""
-
-    def save(self, path: str | Path) -> str:
-        """Write a checkpoint."""
-
-
-@dataclass(frozen=True)
-class LoopConfig:
-    """How many trials of which kind, and how queries are chosen."""
-
-    initial_trials: int = option(64, "random labelled trials before any query", low=2, high=1_000_000, source="P")
-    queries: int = option(64, "trials chosen by the strategy", low=0, high=1_000_000, source="P")
-    evaluations: int = option(0, "confident trials on unseen contexts; never labels", low=0, high=1_000_000)
-    strategy: str = option("straddle", "acquisition function", choices=acquisitions.names, source="P")
-    candidates: int = option(10_000, "candidates scored per query", low=1, high=1_000_000, source="P")
-    evaluation_candidates: int = option(1_000, "candidates per evaluation", low=1, high=1_000_000, source="P")
-    samples: int = option(20, "posterior samples per prediction", low=1, high=10_000, source="C")
-    soft_labels: bool = option(True, "give the learner (score + 1) / 2 instead of the bit", source="D")
-    attempts: int = option(20, "candidates tried before a query is given up as infeasible", low=1, high=10_000)
-    max_infeasible: int = option(
-        200, "infeasible trials in a row that end the run with an error", low=1, high=1_000_000
-    )
-    prior_fitted: bool = option(
-        False, "the learner already carries a deployed prior: learn in situ from the start instead of fit"
-    )
-
-    def __post_init__(self) -> None:
-        """Validate."""
-        check(self)
-
-
-@dataclass(frozen=True)
-class LoopProgress:
-    """Where the loop is: ``done`` of ``total`` in a phase (initial, fit, learn, query, evaluation)."""
-
-    phase: str
-    done: int
-    total: int
-    labels: int
-    successes: int
-    message: str = ""
-
-
-@dataclass(frozen=True)
-class Round:
-    """One finished round of learning: number of labels so far and what the learner reported."""
-
-    labels: int
-    report: LearnReport
-
-
-@dataclass(frozen=True)
-class LoopReport:
-    """Result of a run: counts, the last learning report, and the evaluation's mean fraction and success rate."""
-
-    labels: int
-    successes: int
-    infeasible: int
-    learned: LearnReport | None
-    evaluation_trials: int
-    evaluation_fraction: float
-    evaluation_success: float
-    cancelled: bool
 
 
 class ActiveLoop:
@@ -116,7 +46,8 @@ class ActiveLoop:
         config: see :class:`LoopConfig`.
         rng: gives the run's seed when the store is new; a resumed store keeps its own.
         trials: what runs the trials; left out, they are simulated in this process without an arm.
-        checkpoint: file for the learner's state after every round; None keeps none.
+        checkpoint: file for the learner's state before the first training and after every round; None keeps none.
+        prior: brings an untrained learner to the prior that ``config.prior_fitted`` speaks of.
         on_trial: called with (index, trial) after the commit.
         on_round: called with a :class:`Round` after every learning.
     """
@@ -131,14 +62,17 @@ class ActiveLoop:
         *,
         trials: Trials | None = None,
         checkpoint: str | Path | None = None,
+        prior: Callable[[], None] | None = None,
         on_trial: Callable[[int, Trial], None] | None = None,
         on_round: Callable[[Round], None] | None = None,
     ) -> None:
         self.skill, self.learner, self.store, self.config = skill, learner, store, config
         self.trials: Trials = LocalTrials(skill) if trials is None else trials
         self.checkpoint = None if checkpoint is None else Path(checkpoint)
-        self.on_trial, self.on_round = on_trial, on_round
+        self.on_trial, self.on_round, self.prior = on_trial, on_round, prior
         self.learned: LearnReport | None = None
+        self.accuracy: float | None = None
+        self._at = len(store.trials)  # trials that this run has taken in; the store holds more while it resumes
         if store.metadata.get("skill", skill.name) != skill.name:
             raise StoreError(f"{store.path} holds trials of skill {store.metadata['skill']!r}, not {skill.name!r}")
         store.metadata.setdefault("skill", skill.name)
@@ -152,7 +86,8 @@ class ActiveLoop:
     ) -> LoopReport:
         """Run to the end, or until ``cancelled`` answers True; nothing committed is ever repeated."""
         self._progress, self._cancelled = progress or (lambda _: None), cancelled or (lambda: False)
-        stopped = not (self._initial() and self._queries() and self._evaluate())
+        self._at = len(self.store.trials)
+        stopped = not (self._initial() and self._prepare() and self._resume() and self._queries() and self._evaluate())
         return self._report(stopped)
 
     def _initial(self) -> bool:
@@ -163,88 +98,112 @@ class ActiveLoop:
             rng = self._rng()
             context = self.trials.sample_context(rng)
             parameters = self.skill.sample_candidates(context, 1, rng, self.trials.arm)[0]
-            self._execute("initial", context, parameters, rng, "random")
+            self._execute("initial", context, parameters, int(rng.integers(2**31)), "random")
             self._tell("initial", self._labels(), cfg.initial_trials)
         return True
 
     def _queries(self) -> bool:
         cfg = self.config
         goal = cfg.initial_trials + cfg.queries
-        if self._cancelled() or not self._prepare():
-            return False
         while self._labels() < goal:
             if self._cancelled():
                 return False
             if self._query():
                 self._learn()
             self._tell("query", self._labels() - cfg.initial_trials, cfg.queries)
-        return True
+        return not self._cancelled()
 
     def _query(self) -> bool:
         """Try the most informative candidates of one context until one can be executed."""
         cfg, rng = self.config, self._rng()
-        context = self.trials.sample_context(rng)
+        context = self._context(rng)
         candidates = self.skill.sample_candidates(context, cfg.candidates, rng, self.trials.arm)
         prediction = self.learner.predict(self.skill.encode(context, candidates), cfg.samples)
         scores = acquisitions.load(cfg.strategy)(prediction, rng)
-        for choice in np.argsort(-scores, kind="stable")[: cfg.attempts]:
-            trial = self._execute(
-                "query",
-                context,
-                candidates[choice],
-                rng,
-                cfg.strategy,
-                prediction,
-                int(choice),
-                float(scores[choice]),
-            )
+        return self._try("query", cfg.strategy, context, candidates, prediction, scores, rng)
+
+    def _evaluate(self) -> bool:
+        cfg = self.config
+        while True:
+            done = sum(t.phase == "evaluation" and t.feasible for t in self.store.trials[: self._at])
+            if done >= cfg.evaluations:
+                return True
+            if self._cancelled():
+                return False
+            self._show()
+            self._tell("evaluation", done + 1, cfg.evaluations)
+
+    def _show(self) -> bool:
+        """Try the most promising candidates of one context until one can be executed."""
+        cfg, rng = self.config, self._rng()
+        context = self._context(rng)
+        candidates = self.skill.sample_candidates(context, cfg.evaluation_candidates, rng, self.trials.arm)
+        prediction = self.learner.predict(self.skill.encode(context, candidates), cfg.samples)
+        return self._try("evaluation", "confident", context, candidates, prediction, confident(prediction), rng)
+
+    def _try(
+        self,
+        phase: str,
+        chosen_by: str,
+        context: FloatArray,
+        candidates: FloatArray,
+        prediction: Prediction,
+        scores: FloatArray,
+        rng: np.random.Generator,
+    ) -> bool:
+        """Execute candidates (n, p) from the highest score (n,) down; True once one was feasible."""
+        begin = self._at
+        for choice in np.argsort(-scores, kind="stable")[: self.config.attempts]:
+            seed = int(rng.integers(2**31))
+            if self._at < len(self.store.trials):
+                trial = self.store.trials[self._at]
+                if self._at > begin and (trial.phase, trial.seed) != (phase, seed):
+                    return False  # the run that stopped had given this context up
+                self._at += 1
+            else:
+                asked = (prediction, int(choice), float(scores[choice]))
+                trial = self._execute(phase, context, candidates[choice], seed, chosen_by, asked)
             if trial.feasible:
                 return True
             if self._cancelled():
                 return False
         return False
 
-    def _evaluate(self) -> bool:
-        cfg = self.config
-        while True:
-            done = sum(t.phase == "evaluation" and t.feasible for t in self.store.trials)
-            if done >= cfg.evaluations:
-                return True
+    def _resume(self) -> bool:
+        """Ask again what was asked since the checkpoint; the trials' outcomes are in the store."""
+        trials = self.store.trials
+        while self._at < len(trials):
             if self._cancelled():
                 return False
-            rng = self._rng()
-            context = self.trials.sample_context(rng)
-            candidates = self.skill.sample_candidates(context, cfg.evaluation_candidates, rng, self.trials.arm)
-            prediction = self.learner.predict(self.skill.encode(context, candidates), cfg.samples)
-            scores = confident(prediction)
-            for choice in np.argsort(-scores, kind="stable")[: cfg.attempts]:
-                trial = self._execute(
-                    "evaluation",
-                    context,
-                    candidates[choice],
-                    rng,
-                    "confident",
-                    prediction,
-                    int(choice),
-                    float(scores[choice]),
-                )
-                if trial.feasible or self._cancelled():
-                    break
-            self._tell("evaluation", done + 1, cfg.evaluations)
+            phase = trials[self._at].phase
+            if phase == "initial":
+                self._at += 1
+            elif phase == "evaluation":
+                self._show()
+            elif self._query():
+                self._learn()
+        if self._learned < self._labels():  # labels beyond those that were asked for
+            self._learn()
+        return not self._cancelled()
+
+    def _context(self, rng: np.random.Generator) -> FloatArray:
+        """The context of the next trial, (c,): drawn, or that of the trial in the store."""
+        drawn = self.trials.sample_context(rng)
+        if self._at < len(self.store.trials):
+            return np.array(self.store.trials[self._at].context)
+        return drawn
 
     def _execute(
         self,
         phase: str,
         context: FloatArray,
         parameters: FloatArray,
-        rng: np.random.Generator,
+        seed: int,
         chosen_by: str,
-        prediction: Prediction | None = None,
-        index: int = 0,
-        score: float = 0.0,
+        asked: tuple[Prediction, int, float] | None = None,
     ) -> Trial:
-        """Run one trial and commit it before anything else."""
-        seed = int(rng.integers(2**31))
+        """Run one trial and commit it before anything else; ``asked``: prediction, candidate and score."""
+        prediction, index, score = asked or (None, 0, 0.0)
         features = self.skill.encode(context, parameters[None])[0]
         try:
             outcome = self.trials.run(context, parameters, seed)
@@ -267,6 +226,7 @@ class ActiveLoop:
             details=details,
         )
         number = self.store.commit(trial)
+        self._at = number + 1
         trial = self.store.trials[number]
         if self.on_trial is not None:
             self.on_trial(number, trial)
@@ -279,12 +239,18 @@ class ActiveLoop:
         return trial
 
     def _prepare(self) -> bool:
-        """Bring the learner to the labels of the store: from its checkpoint, or by fit and learn."""
-        x, y = self._targets()
-        learned = self._restore()
-        if learned == len(x):
+        """Bring the learner to where the session stands: from its checkpoint, or by fit and learn."""
+        if self._cancelled():
+            return False
+        mark = self._restore()
+        if mark is not None and mark.labels:
             return True
-        if learned == 0 and not self.config.prior_fitted:
+        x, y = self._targets()
+        if mark is None:
+            if self.prior is not None:
+                self.prior()
+            self._save(0)
+        if not self.config.prior_fitted:
             n = self.config.initial_trials
             self._tell("fit", 0, 1)
             self.learned = self.learner.fit(x[:n], y[:n], cancelled=self._cancelled)
@@ -301,41 +267,54 @@ class ActiveLoop:
         self.learned = self.learner.learn(x, y, cancelled=self._cancelled)
         if self._cancelled():
             return
-        if self.checkpoint is not None:
-            self.learner.save(self.checkpoint)
-            mark = {"labels": len(x), "seed": self.store.metadata["seed"]}
-            write_atomic(self._mark(), json.dumps(mark).encode())
+        self._learned, self.accuracy = len(x), self.learned.accuracy
         if self.on_round is not None:
             self.on_round(Round(len(x), self.learned))
+        self._save(len(x))
 
-    def _restore(self) -> int:
-        """Load the checkpoint of this store if there is one; returns the labels it has learned."""
+    def _save(self, labels: int) -> None:
+        """Keep the learner's state with what it knows of the session."""
+        if self.checkpoint is None:
+            return
+        known = self._at if labels else 0
+        mark = Mark(labels, known, self.store.history(known), self.accuracy if labels else None)
+        if hasattr(self.learner, "keep"):
+            self.learner.keep(self.checkpoint, mark)
+        else:
+            checkpoints.keep(self.checkpoint, self.learner.save, mark)
+
+    def _restore(self) -> Mark | None:
+        """Load the session's checkpoint if there is one, and go back to the trials it knew."""
+        self._learned = 0
         load = getattr(self.learner, "load", None)
-        if self.checkpoint is None or load is None or not (self.checkpoint.exists() and self._mark().exists()):
-            return 0
-        mark = json.loads(self._mark().read_text())
-        if mark.get("seed") != self.store.metadata["seed"] or mark.get("labels", 0) > self._labels():
-            return 0
-        load(self.checkpoint)
-        return int(mark["labels"])
-
-    def _mark(self) -> Path:
-        assert self.checkpoint is not None
-        return self.checkpoint.with_name(self.checkpoint.name + ".labels.json")
+        if self.checkpoint is None or load is None:
+            return None
+        found = find(self.checkpoint, self.store)
+        for text in found.notes:
+            warnings.warn(text, stacklevel=2)
+        if found.path is None or found.mark is None:
+            return None
+        load(found.path)
+        self._learned, self.accuracy = found.mark.labels, found.mark.accuracy
+        # The first training was on the initial trials alone, whatever came after.
+        phases = [t.phase for t in self.store.trials]
+        first = next((i for i, phase in enumerate(phases) if phase != "initial"), len(phases))
+        self._at = found.mark.trials if found.mark.labels else first
+        return found.mark
 
     def _targets(self) -> tuple[FloatArray, FloatArray]:
-        x, y, scores = self.store.labels()
+        x, y, scores = self.store.labels(self._at)
         return x, (scores + 1.0) / 2.0 if self.config.soft_labels else y
 
     def _labels(self) -> int:
-        return sum(t.feasible and t.phase in LABEL_PHASES for t in self.store.trials)
+        return sum(t.feasible and t.phase in LABEL_PHASES for t in self.store.trials[: self._at])
 
     def _rng(self) -> np.random.Generator:
         """Draws of the next trial: a function of the run's seed and the number of trials so far."""
-        return np.random.default_rng([int(self.store.metadata["seed"]), len(self.store.trials)])
+        return np.random.default_rng([int(self.store.metadata["seed"]), self._at])
 
     def _tell(self, phase: str, done: int, total: int, message: str = "") -> None:
-        good = sum(t.feasible and t.phase in LABEL_PHASES and t.score > 0 for t in self.store.trials)
+        good = sum(t.feasible and t.phase in LABEL_PHASES and t.score > 0 for t in self.store.trials[: self._at])
         self._progress(LoopProgress(phase, done, total, self._labels(), good, message))
 
     def _report(self, stopped: bool) -> LoopReport:
@@ -347,6 +326,7 @@ class ActiveLoop:
             successes=sum(t.score > 0 for t in labels),
             infeasible=sum(not t.feasible for t in trials),
             learned=self.learned,
+            accuracy=self.accuracy,
             evaluation_trials=len(shown),
             evaluation_fraction=float(np.mean([t.fraction for t in shown])) if shown else 0.0,
             evaluation_success=float(np.mean([t.score > 0 for t in shown])) if shown else 0.0,

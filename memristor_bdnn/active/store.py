@@ -1,18 +1,14 @@
 """The trial store: one checked JSON line per trial, on disk before anyone hears of the outcome.
 
 A trial costs a robot's time, so the file is append-only, synced after every line, locked against a
-second writer, and readable after a kill at any moment: only a torn last line is ever dropped.
+second writer, and readable after a kill at any moment: only our own torn last line is ever dropped.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import fcntl
 import json
 import math
-import os
-import warnings
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -21,11 +17,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from memristor_bdnn.active.journal import Journal
 from memristor_bdnn.errors import StoreError
 
 FloatArray = npt.NDArray[np.floating[Any]]
 SCHEMA = "memristor_bdnn.trials"
-VERSION = 1
 PHASES = ("initial", "query", "evaluation")
 LABEL_PHASES = ("initial", "query")
 
@@ -68,6 +64,9 @@ class Trial:
         """Refuse what no later reader could use."""
         if self.phase not in PHASES:
             raise StoreError(f"trial phase {self.phase!r}: choose one of {', '.join(PHASES)}")
+        for name, kind in (("feasible", bool), ("seed", int), ("strategy", str), ("details", dict)):
+            if not isinstance(getattr(self, name), kind):
+                raise StoreError(f"trial {name} {getattr(self, name)!r}: expected {kind.__name__}")
         numbers = (*self.context, *self.parameters, *self.features, self.score, self.fraction)
         if not all(math.isfinite(v) for v in numbers):
             raise StoreError(f"a trial of phase {self.phase} holds a value that is not finite: {numbers}")
@@ -85,7 +84,8 @@ class TrialStore:
         readonly: open without the writer's lock; commit is refused.
 
     Raises:
-        StoreError: another schema, version or metadata, damage before the last line, or a second writer.
+        StoreError: no trial store, another schema, version or metadata, damage, lines that were removed, repeated or
+            reordered, or a second writer. Nothing in the file is changed then.
     """
 
     def __init__(self, path: str | Path, metadata: Mapping[str, Any] | None = None, *, readonly: bool = False) -> None:
@@ -93,42 +93,45 @@ class TrialStore:
         self.metadata: dict[str, Any] = json.loads(json.dumps(dict(metadata or {})))
         self.trials: list[Trial] = []
         self.readonly = readonly
-        self._file: Any = None
-        if readonly:
-            if self.path.exists():
-                self._parse(self.path.read_bytes())
-            return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = open(self.path, "a+b")
+        self._journal = Journal(self.path, SCHEMA, readonly)
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            self._file.close()
-            raise StoreError(f"{self.path} is in use by another process: stop it, or use another file") from error
-        try:
-            self._file.seek(0)
-            content = self._file.read()
-            good = self._parse(content)
-            if good < len(content):
-                self._file.truncate(good)
+            if self._journal.values:
+                self._check_header(self._journal.values[0])
+            for number, value in enumerate(self._journal.values[1:], start=2):
+                self.trials.append(self._trial(value, number))
+            self._journal.settle()
         except BaseException:
-            self._file.close()
+            self._journal.close()
             raise
 
     def commit(self, trial: Trial) -> int:
-        """Append one trial and sync it to disk; returns its index."""
-        if self._file is None:
+        """Append one trial and sync it to disk; returns its index.
+
+        Raises:
+            StoreError: it is not on disk; file and memory are as they were before.
+        """
+        if not self._journal.writable:
             raise StoreError(f"{self.path} is open read-only or closed: no trial can be committed")
-        if not self.trials and self._file.tell() == 0:
-            self._write({"schema": SCHEMA, "version": VERSION, "metadata": self.metadata})
+        if not self._journal.values:
+            self._journal.append({"metadata": self.metadata})
         value = _jsonable(dataclasses.asdict(trial))
-        self._write(value)
-        self.trials.append(self._trial(value, len(self.trials) + 2))  # as a later reader will see it
+        read = self._trial(value, len(self.trials) + 2)  # as a later reader will see it
+        self._journal.append(value)
+        self.trials.append(read)
         return len(self.trials) - 1
 
-    def labels(self) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """What may be learned from: features (n, d), success as 0/1 (n,), scores (n,), in order of trial."""
-        kept = [t for t in self.trials if t.feasible and t.phase in LABEL_PHASES]
+    def history(self, trials: int | None = None) -> str:
+        """Checksum of the first trials (all when left out): equal only for equal trials in equal order."""
+        count = len(self.trials) if trials is None else trials
+        return f"{self._journal.checksums[count]:08x}" if self._journal.checksums else ""
+
+    def labels(self, trials: int | None = None) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """What may be learned from: features (n, d), success as 0/1 (n,), scores (n,), in order of trial.
+
+        Args:
+            trials: only the labels among so many first trials.
+        """
+        kept = [t for t in self.trials[:trials] if t.feasible and t.phase in LABEL_PHASES]
         width = len(kept[0].features) if kept else 0
         x = np.array([t.features for t in kept], dtype=np.float64).reshape(len(kept), width)
         scores = np.array([t.score for t in kept], dtype=np.float64)
@@ -136,9 +139,7 @@ class TrialStore:
 
     def close(self) -> None:
         """Release the file and its lock; safe to call twice."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        self._journal.close()
 
     def __enter__(self) -> TrialStore:
         """Use as a context manager."""
@@ -150,40 +151,10 @@ class TrialStore:
         """Close."""
         self.close()
 
-    def _write(self, value: Mapping[str, Any]) -> None:
-        self._file.seek(0, os.SEEK_END)
-        self._file.write(_encode(value))
-        self._file.flush()
-        os.fsync(self._file.fileno())
-
-    def _parse(self, content: bytes) -> int:
-        """Take in the file's lines; returns the number of bytes that are good."""
-        good = 0
-        lines = content.splitlines(keepends=True)
-        for number, line in enumerate(lines, start=1):
-            value = _decode(line)
-            if value is None:
-                if number == len(lines):
-                    warnings.warn(
-                        f"{self.path}: dropped an incomplete last line ({len(line)} bytes), as after a crash",
-                        stacklevel=3,
-                    )
-                    break
-                raise StoreError(f"{self.path}: line {number} is damaged (checksum); repair it from a copy")
-            if number == 1:
-                self._check_header(value)
-            else:
-                self.trials.append(self._trial(value, number))
-            good += len(line)
-        return good
-
     def _check_header(self, header: dict[str, Any]) -> None:
-        if header.get("schema") != SCHEMA or header.get("version") != VERSION:
-            raise StoreError(
-                f"{self.path}: schema {header.get('schema')!r} version {header.get('version')!r}, this program "
-                f"reads {SCHEMA!r} version {VERSION}; use another file or the program that wrote it"
-            )
         found = header.get("metadata", {})
+        if not isinstance(found, dict):
+            raise StoreError(f"{self.path}: the header's metadata are {found!r}, expected a mapping")
         for key, value in self.metadata.items():
             if key in found and found[key] != value:
                 raise StoreError(
@@ -193,10 +164,11 @@ class TrialStore:
 
     def _trial(self, value: dict[str, Any], number: int) -> Trial:
         try:
+            fields = {key: item for key, item in value.items() if key != "number"}
             for key in ("context", "parameters", "features"):
-                value[key] = tuple(float(v) for v in value[key])
-            return Trial(**value)
-        except (TypeError, KeyError, ValueError) as error:
+                fields[key] = tuple(float(v) for v in fields[key])
+            return Trial(**fields)
+        except (TypeError, KeyError, ValueError, AttributeError) as error:
             raise StoreError(f"{self.path}: line {number} is no trial: {error}") from error
 
 
@@ -211,21 +183,3 @@ def _jsonable(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value if value is None or isinstance(value, bool | int | float | str) else str(value)
-
-
-def _encode(value: Mapping[str, Any]) -> bytes:
-    text = json.dumps(_jsonable(value), sort_keys=True, allow_nan=False)
-    return f"{zlib.crc32(text.encode()):08x} {text}\n".encode()
-
-
-def _decode(line: bytes) -> dict[str, Any] | None:
-    """The value of a line, or None if it is torn or damaged."""
-    if not line.endswith(b"\n") or len(line) < 10 or line[8:9] != b" ":
-        return None
-    try:
-        if int(line[:8], 16) != zlib.crc32(line[9:-1]):
-            return None
-        value = json.loads(line[9:-1])
-    except ValueError:
-        return None
-    return value if isinstance(value, dict) else None

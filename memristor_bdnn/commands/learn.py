@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -65,13 +66,14 @@ def run(args: argparse.Namespace) -> int:
     chips = accelerator.create(args.accelerator, preset=args.preset, seed=args.seed, **hardware)
     try:
         learner = recipes.make(skill, args.learner, chips, args.recipe, sections.get("learner"), args.seed)
-        return _learn(args, skill, trials, learner, config, recipe.prior)
+        prior = _prior(skill, learner, args.prior_pool) if recipe.prior else None
+        return _learn(args, skill, trials, learner, config, prior)
     finally:
         trials.close()
         chips.close()
 
 
-def _learn(args: argparse.Namespace, skill: Any, trials: Any, learner: Any, config: Any, prior: bool) -> int:
+def _learn(args: argparse.Namespace, skill: Any, trials: Any, learner: Any, config: Any, prior: Any) -> int:
     """The loop on an open store, and its figures."""
     import numpy as np
 
@@ -84,10 +86,8 @@ def _learn(args: argparse.Namespace, skill: Any, trials: Any, learner: Any, conf
         if store.trials:
             print(f"resuming {path}: {len(store.trials)} trials on disk")
         rng = np.random.default_rng(args.seed)
-        loop = ActiveLoop(skill, learner, store, config, rng, trials=trials, checkpoint=checkpoint)
+        loop = ActiveLoop(skill, learner, store, config, rng, trials=trials, checkpoint=checkpoint, prior=prior)
         try:
-            if prior and not Path(checkpoint).exists():
-                _fit_prior(skill, learner, args.prior_pool)
             report = _with_progress(loop)
         except KeyboardInterrupt:
             print(f"interrupted; {len(store.trials)} trials are in {path}: run it again to go on")
@@ -105,7 +105,7 @@ def _show(args: argparse.Namespace, report: Any, ledger: dict[str, Any]) -> None
         "labels": report.labels,
         "successes": report.successes,
         "infeasible": report.infeasible,
-        "training_accuracy": report.learned.accuracy if report.learned else None,
+        "training_accuracy": report.accuracy,
         "evaluation_trials": report.evaluation_trials,
         "evaluation_fraction": report.evaluation_fraction,
         "evaluation_success": report.evaluation_success,
@@ -131,11 +131,15 @@ def _loop_config(args: argparse.Namespace, section: dict[str, Any], prior: bool)
     return dataclasses.replace(loop, prior_fitted=True) if prior else loop
 
 
-def _fit_prior(skill: Any, learner: Any, pool: str | None) -> None:
-    """Train ex situ on simulated trials and deploy, before the first real one."""
+def _prior(skill: Any, learner: Any, pool: str | None) -> Callable[[], None]:
+    """What fits a learner to simulated trials and deploys it; a bad pool is refused here, before any trial."""
     rows = skill.pool(pool)
-    print(f"prior: fitting to {len(rows.x)} simulated trials")
-    learner.fit(rows.x, (rows.score + 1.0) / 2.0)
+
+    def fit() -> None:
+        print(f"prior: fitting to {len(rows.x)} simulated trials")
+        learner.fit(rows.x, (rows.score + 1.0) / 2.0)
+
+    return fit
 
 
 def _with_progress(loop: Any) -> Any:

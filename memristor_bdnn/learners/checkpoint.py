@@ -69,7 +69,8 @@ def read(path: str | Path, kind: str, config: Any) -> Checkpoint:
     if differing:
         raise ConfigError(f"{path} was made with other options: {'; '.join(differing)}. Use the same")
     chips = {key[len(_PREFIX) :]: value for key, value in content.items() if key.startswith(_PREFIX)}
-    mine = {key: value for key, value in content.items() if not key.startswith(_PREFIX)}
+    # ``session`` is the mark of the session that a checkpoint belongs to (active/checkpoints.py).
+    mine = {key: value for key, value in content.items() if not key.startswith(_PREFIX) and key != "session"}
     return Checkpoint(mine, chips, hashlib.sha256(Path(path).read_bytes()).hexdigest())
 
 

@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from std_msgs.msg import String
 from memristor_bdnn import acquisitions, skills
 from memristor_bdnn.acquisitions.scores import straddle
 from memristor_bdnn.action import Learn
+from memristor_bdnn.active import checkpoints
 from memristor_bdnn.config import check, option
 from memristor_bdnn.errors import ConfigError, MemristorError
 from memristor_bdnn.learners.protocol import FloatArray, LearnProgress
@@ -43,6 +45,7 @@ class AcceleratorNodeConfig:
         "", "more options of the accelerator as a YAML mapping, such as '{adc: true}' or '{reset_by: cfg_reg}'"
     )
     seed: int = option(0, "seed of the simulated devices and of the learner", low=0)
+    results: str = option("results/session", "folder of the checkpoints", changes="start")
     samples: int = option(20, "posterior samples of a prediction when the request says 0", low=1, high=10000)
 
     def __post_init__(self) -> None:
@@ -61,7 +64,7 @@ class AcceleratorNode(SkillNode):
         self._learner: Any = None
         self._accelerator: Any = None
         self._skill: Any = None
-        self._version = 0
+        self._version = self._learned = 0
         self._x, self._y = _no_labels(0)
         self._progress = LearnProgress(0, 0, 0.0, 0.0, 0)
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -104,7 +107,7 @@ class AcceleratorNode(SkillNode):
         changes = {**starting, **self.read_section(config.learner)}
         self._learner = learners.create(config.learner, self._accelerator, changes, seed=config.seed)
         recipes.check_width(skill, self._learner)
-        self._version = 0
+        self._version = self._learned = 0
         self._x, self._y = _no_labels(len(skill.feature_names))
         self._schema.publish(
             String(
@@ -216,12 +219,23 @@ class AcceleratorNode(SkillNode):
         return response
 
     def _save(self, request: Any, response: Any) -> Any:
-        return self._checkpoint(response, lambda: self._learner.save(request.path))
+        def save() -> str:
+            path = (Path(self.config.results) / request.path).resolve()
+            # A session says before its first training that it knows no trial yet.
+            labels = 0 if request.history and not request.trials else self._learned
+            accuracy = self._progress.accuracy if labels else None
+            mark = checkpoints.Mark(labels, request.trials, request.history, accuracy)
+            return checkpoints.keep(path, self._learner.save, mark)
+
+        return self._checkpoint(response, save)
 
     def _load(self, request: Any, response: Any) -> Any:
         def load() -> str:
-            sha = self._learner.load(request.path)
+            path = (Path(self.config.results) / request.path).resolve()
+            mark = checkpoints.mark_of(path)
+            sha = self._learner.load(path)
             self._version += 1
+            self._learned = response.labels = 0 if mark is None else mark.labels
             return str(sha)
 
         return self._checkpoint(response, load)
@@ -269,6 +283,7 @@ class AcceleratorNode(SkillNode):
                 work = self._learner.fit if request.from_scratch else self._learner.learn
                 report = work(self._x, self._y, progress=progress, cancelled=cancelled)
                 self._version += 1
+                self._learned = len(self._y)
             self._progress = LearnProgress(report.epochs, report.epochs, report.loss, report.accuracy, report.pulses)
         except MemristorError as error:
             result.error_code, result.error_msg = Learn.Result.LEARNER_FAILED, str(error)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import queue
 import threading
@@ -20,6 +19,7 @@ from sensor_msgs.msg import JointState
 from memristor_bdnn import acquisitions, skills
 from memristor_bdnn.action import ActiveLearn
 from memristor_bdnn.active.loop import ActiveLoop, LoopConfig, LoopProgress, Round
+from memristor_bdnn.active.rounds import Rounds
 from memristor_bdnn.active.store import TrialStore
 from memristor_bdnn.active.test_data import load_test_data
 from memristor_bdnn.config import build, check, option
@@ -107,7 +107,10 @@ class CoordinatorNode(SkillNode):
         self._test = load_test_data(self.config.test_data, skill) if self.config.test_data else None
         self._listen()
         self.announce(skill)
+        self._rounds = Rounds(folder / "rounds.jsonl")
         self._store = TrialStore(folder / "trials.jsonl")
+        if not self._store.trials:
+            self._rounds.begin()
 
     def teardown(self) -> None:
         """Close the store; every committed trial is already on disk."""
@@ -179,32 +182,39 @@ class CoordinatorNode(SkillNode):
             self._goal = goal
             try:
                 report = self._learn_actively(goal)
-                result.labels = report.labels
-                result.accuracy = 0.0 if report.learned is None else float(report.learned.accuracy)
                 result.checkpoint = str(self._checkpoint())
                 if report.cancelled:
                     raise Cancelled("canceled; every finished trial is in the store")
             except PeerLost as error:
-                return self._abort(goal, result, ActiveLearn.Result.PEER_LOST, error)
+                return self._end(goal, result, ActiveLearn.Result.PEER_LOST, error)
             except Cancelled as error:
-                result.error_code, result.error_msg = ActiveLearn.Result.CANCELED, str(error)
-                goal.canceled() if goal.is_cancel_requested else goal.abort()
-                return result
+                return self._end(goal, result, ActiveLearn.Result.CANCELED, error)
             except ConfigError as error:
-                return self._abort(goal, result, ActiveLearn.Result.BAD_INPUT, error)
+                return self._end(goal, result, ActiveLearn.Result.BAD_INPUT, error)
             except MemristorError as error:
-                return self._abort(goal, result, ActiveLearn.Result.FAILED, error)
+                return self._end(goal, result, ActiveLearn.Result.FAILED, error)
             finally:
                 self._goal = None
+        self._state_of_session(result)
         goal.succeed()
         return result
 
-    def _abort(self, goal: ServerGoalHandle, result: Any, code: int, error: Exception) -> Any:
-        self.get_logger().error(str(error))
+    def _end(self, goal: ServerGoalHandle, result: Any, code: int, error: Exception) -> Any:
+        """End a goal that was not reached, with what is on disk."""
+        self._state_of_session(result)
         result.error_code, result.error_msg = code, str(error)
-        result.labels = 0 if self._store is None else len(self._store.labels()[1])
-        goal.abort()
+        if code == ActiveLearn.Result.CANCELED and goal.is_cancel_requested:
+            goal.canceled()
+        else:
+            self.get_logger().error(str(error))
+            goal.abort()
         return result
+
+    def _state_of_session(self, result: Any) -> None:
+        """Labels on disk, and the accuracy on the labels of the last round."""
+        if self._store is not None:
+            result.labels = len(self._store.labels()[1])
+            result.accuracy = self._rounds.accuracy(result.labels)
 
     def _learn_actively(self, goal: ServerGoalHandle) -> Any:
         if reason := self.refuse():
@@ -281,7 +291,7 @@ class CoordinatorNode(SkillNode):
         return (Path(self.config.results) / "learner.npz").resolve()
 
     def _write_round(self, done: Round, learner: Any, trials: Any, wall_s: float) -> None:
-        """Append what is known after a round of learning to rounds.jsonl."""
+        """Keep what is known after a round of learning in rounds.jsonl."""
         status = learner.status
         row: dict[str, Any] = {
             "labels": done.labels,
@@ -302,8 +312,7 @@ class CoordinatorNode(SkillNode):
             said = learner.predict(x).mean > 0.5
             row["test_accuracy"] = float(np.mean(said == success))
             row["test_balanced_accuracy"] = float(np.mean([np.mean(said[success == k] == k) for k in (True, False)]))
-        with open(Path(self.config.results) / "rounds.jsonl", "a") as handle:
-            handle.write(json.dumps(row) + "\n")
+        self._rounds.write(row)
 
     def _on_joint_state(self, message: JointState) -> None:
         """Merge what several drivers publish; the planner knows joints without their prefix."""

@@ -234,7 +234,7 @@ ARGUMENTS = (
         "results",
         "results/session",
         "folder of the trial store and the checkpoints",
-        targets=("coordinator.results", "recorder.results"),
+        targets=("accelerator.results", "coordinator.results", "recorder.results"),
     ),
     Argument(
         "test_data", "", ".npz file with x and score: accuracy on it is reported", targets=("coordinator.test_data",)

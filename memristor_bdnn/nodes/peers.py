@@ -67,6 +67,10 @@ class Peers:
         name = self._full_name(peer)
         return self._ready.get(name, False) and time.monotonic() - self._heard.get(name, 0.0) < SILENCE_S / 2
 
+    def instance(self, peer: str) -> str | None:
+        """Which run of a peer was heard last; None before its first heartbeat."""
+        return self._instances.get(self._full_name(peer))
+
     def wait_ready(self, peers: tuple[str, ...], timeout_s: float) -> None:
         """Wait until every peer is active.
 

@@ -10,9 +10,10 @@ import numpy.typing as npt
 
 from memristor_bdnn.action import ExecuteTrial, PlanMotion
 from memristor_bdnn.active.trials import outcome_of
-from memristor_bdnn.errors import ArmError, Cancelled, ConfigError, MemristorError
+from memristor_bdnn.errors import ArmError, Cancelled, ConfigError
 from memristor_bdnn.nodes import convert
-from memristor_bdnn.nodes.peers import Peers
+from memristor_bdnn.nodes.peers import PeerLost, Peers
+from memristor_bdnn.nodes.remote import refused
 from memristor_bdnn.skills.protocol import Measured, Skill, TrialOutcome
 from memristor_bdnn.srv import ResetWorld
 
@@ -78,13 +79,14 @@ class RemoteTrials:
 
     def _plan(self, context: Any, parameters: Any, seed: int) -> Any:
         """A plan as a message, or the outcome of a trial that cannot be planned."""
+        instance = self._peers.instance(self._planner)
         goal = PlanMotion.Goal(context=context, parameters=parameters, seed=seed)
         if self._start is not None and (state := self._start()) is not None:
             goal.start = state
         result = self._peers.act(self._planner, PlanMotion, "plan_motion", goal, PLAN_S)
         codes = PlanMotion.Result
         if result.error_code in (codes.BAD_INPUT, codes.FAILED, codes.START_MISMATCH):
-            raise MemristorError(f"{self._planner}: {result.error_msg}")
+            refused(self._peers, self._planner, instance, result.error_msg)
         if result.error_code == codes.CANCELED:
             raise Cancelled(result.error_msg)
         if result.error_code:
@@ -92,8 +94,13 @@ class RemoteTrials:
         return result.plan
 
     def _execute(self, goal: Any, extras: dict[str, Any]) -> TrialOutcome:
+        instance = self._peers.instance(self._world)
         result = self._peers.act(self._world, ExecuteTrial, "execute_trial", goal, TRIAL_S)
         codes = ExecuteTrial.Result
+        if result.error_code == codes.CONTEXT_MISMATCH:
+            raise PeerLost(
+                self._world, f"{self._world} was started anew, or reset by somebody else: {result.error_msg}"
+            )
         if result.error_code == codes.CANCELED:
             raise Cancelled(result.error_msg)
         if result.error_code == codes.ARM_FAILED:
@@ -105,14 +112,15 @@ class RemoteTrials:
             outcome.score = float(self._skill.score(measures))
             outcome.success = outcome.score > 0.0
         elif result.error_code:
-            raise MemristorError(f"{self._world}: {result.error_msg}")
+            refused(self._peers, self._world, instance, result.error_msg)
         self.last_outcome = outcome
         (measures,) = convert.rows_from_table(outcome.measures, space.names, space.what)
         details = {**dict(zip(space.names[1:], measures[1:].tolist(), strict=True)), "source": outcome.source, **extras}
         return outcome_of(self._skill, Measured(measures, outcome.source, details))
 
     def _reset(self, request: Any) -> Any:
+        instance = self._peers.instance(self._world)
         response = self._peers.call(self._world, ResetWorld, "reset", request, RESET_S)
         if not response.success:
-            raise ConfigError(f"{self._world}: {response.message}")
+            refused(self._peers, self._world, instance, response.message, ConfigError)
         return response

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from memristor_bdnn import __version__, skills
+from memristor_bdnn.active.rounds import Rounds
 from memristor_bdnn.active.store import LABEL_PHASES, Trial, TrialStore
 from memristor_bdnn.errors import MemristorError
 from memristor_bdnn.state import write_atomic
@@ -32,10 +33,10 @@ def write_report(
     """
     began = time.monotonic()
     skill = skills.load(options["skill"])
-    store = TrialStore(folder / "trials.jsonl")
+    store = TrialStore(folder / "trials.jsonl", readonly=True)
     trials = list(store.trials)
     store.close()
-    rounds = read_rounds(folder / "rounds.jsonl")
+    rounds = Rounds(folder / "rounds.jsonl").read()
     plot_session(skill, trials, rounds, folder / "learning.png")
     film = None
     if animate and (best := best_trial(trials)) is not None:
@@ -45,18 +46,6 @@ def write_report(
     write_atomic(folder / "summary.json", (json.dumps(summary, indent=2) + "\n").encode())
     write_atomic(folder / "index.html", page(summary, film).encode())
     return summary
-
-
-def read_rounds(path: Path) -> list[dict[str, Any]]:
-    """Rounds of learning, the last one for each number of labels; a torn last line is dropped."""
-    rounds: dict[int, dict[str, Any]] = {}
-    for line in path.read_text().splitlines() if path.exists() else []:
-        try:
-            row = json.loads(line)
-            rounds[int(row["labels"])] = row
-        except (ValueError, KeyError, TypeError):
-            continue
-    return [rounds[n] for n in sorted(rounds)]
 
 
 def summarise(

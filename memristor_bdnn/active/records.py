@@ -1,0 +1,99 @@
+"""What an active-learning session is asked for, and what it says: options, progress, rounds, the report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from memristor_bdnn import acquisitions
+from memristor_bdnn.config import check, option
+from memristor_bdnn.learners.protocol import LearnReport, Prediction
+
+FloatArray = npt.NDArray[np.floating[Any]]
+
+
+class LoopLearner(Protocol):
+    """The part of a learner that the loop uses.
+
+    Where they exist, ``load(path)`` is used to resume, and ``keep(path, mark)`` saves where the learner is.
+    """
+
+    def fit(self, x: FloatArray, y: FloatArray, progress: Any = None, cancelled: Any = None) -> LearnReport:
+        """Train ex situ and deploy."""
+
+    def learn(self, x: FloatArray, y: FloatArray, progress: Any = None, cancelled: Any = None) -> LearnReport:
+        """Train in situ on all labels."""
+
+    def predict(self, x: FloatArray, samples: int = 20) -> Prediction:
+        """Predict candidates."""
+
+    def save(self, path: str | Path) -> str:
+        """Write a checkpoint."""
+
+
+@dataclass(frozen=True)
+class LoopConfig:
+    """How many trials of which kind, and how queries are chosen."""
+
+    initial_trials: int = option(64, "random labelled trials before any query", low=2, high=1_000_000, source="P")
+    queries: int = option(64, "trials chosen by the strategy", low=0, high=1_000_000, source="P")
+    evaluations: int = option(0, "confident trials on unseen contexts; never labels", low=0, high=1_000_000)
+    strategy: str = option("straddle", "acquisition function", choices=acquisitions.names, source="P")
+    candidates: int = option(10_000, "candidates scored per query", low=1, high=1_000_000, source="P")
+    evaluation_candidates: int = option(1_000, "candidates per evaluation", low=1, high=1_000_000, source="P")
+    samples: int = option(20, "posterior samples per prediction", low=1, high=10_000, source="C")
+    soft_labels: bool = option(True, "give the learner (score + 1) / 2 instead of the bit", source="D")
+    attempts: int = option(20, "candidates tried before a query is given up as infeasible", low=1, high=10_000)
+    max_infeasible: int = option(
+        200, "infeasible trials in a row that end the run with an error", low=1, high=1_000_000
+    )
+    prior_fitted: bool = option(
+        False, "the learner already carries a deployed prior: learn in situ from the start instead of fit"
+    )
+
+    def __post_init__(self) -> None:
+        """Validate."""
+        check(self)
+
+
+@dataclass(frozen=True)
+class LoopProgress:
+    """Where the loop is: ``done`` of ``total`` in a phase (initial, fit, learn, query, evaluation)."""
+
+    phase: str
+    done: int
+    total: int
+    labels: int
+    successes: int
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class Round:
+    """One finished round of learning: number of labels so far and what the learner reported."""
+
+    labels: int
+    report: LearnReport
+
+
+@dataclass(frozen=True)
+class LoopReport:
+    """Result of a run: counts, what was learned, and the evaluation's mean fraction and success rate.
+
+    ``learned`` is the last learning of this run, None when everything had been learned before; ``accuracy`` on the
+    labels is known in both cases, None only when nothing was ever learned.
+    """
+
+    labels: int
+    successes: int
+    infeasible: int
+    learned: LearnReport | None
+    accuracy: float | None
+    evaluation_trials: int
+    evaluation_fraction: float
+    evaluation_success: float
+    cancelled: bool
