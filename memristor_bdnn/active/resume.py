@@ -60,11 +60,11 @@ def _belongs(path: Path, mark: Mark, store: TrialStore) -> bool:
     if mark.trials <= held:
         known = sum(t.feasible and t.phase in LABEL_PHASES for t in store.trials[: mark.trials])
         return mark.history in ("", store.history(mark.trials)) and mark.labels <= known
-    if held == 0 or not mark.history:
+    if held == 0 or not store.same_session(mark.history):
         return False
     raise StoreError(
-        f"{path} knows {mark.trials} trials of its session, {store.path} holds {held}: lines are missing at its end, "
-        "or the checkpoint is of another session; restore the store from a copy, or move the checkpoint away"
+        f"{path} knows {mark.trials} trials of its session, {store.path} holds {held}: lines are missing at its end; "
+        "restore the store from a copy, or move the checkpoint away to go on from what is there"
     )
 
 

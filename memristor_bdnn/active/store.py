@@ -121,9 +121,14 @@ class TrialStore:
         return len(self.trials) - 1
 
     def history(self, trials: int | None = None) -> str:
-        """Checksum of the first trials (all when left out): equal only for equal trials in equal order."""
+        """Checksums of the header and of the first trials (all when left out): equal only for equal trials in order."""
+        sums = self._journal.checksums
         count = len(self.trials) if trials is None else trials
-        return f"{self._journal.checksums[count]:08x}" if self._journal.checksums else ""
+        return f"{sums[0]:08x}-{sums[count]:08x}" if sums else ""
+
+    def same_session(self, history: str) -> bool:
+        """Whether a history is of a store that began with the same header (skill, features, seed)."""
+        return history.partition("-")[0] == self.history(0).partition("-")[0]
 
     def labels(self, trials: int | None = None) -> tuple[FloatArray, FloatArray, FloatArray]:
         """What may be learned from: features (n, d), success as 0/1 (n,), scores (n,), in order of trial.
