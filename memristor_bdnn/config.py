@@ -33,6 +33,7 @@ def option(
     unit: str = "",
     source: str = "",
     changes: str = "cleanup",
+    files: bool = False,
 ) -> Any:
     """Declare one field of a configuration dataclass.
 
@@ -46,11 +47,12 @@ def option(
         source: paper and section, or "assumption".
         changes: when a node obeys a new value: ``live``, from the next goal or request on; ``cleanup``, when the node
             is configured again (refused until then); ``start``, only when the process starts (read-only while it runs).
+        files: whether text may also name a file; a running node takes files from nobody, only names.
     """
     if changes not in CHANGES:
         raise ValueError(f"changes = {changes!r}: choose one of {', '.join(CHANGES)}")
     meta = {"doc": doc, "low": low, "high": high, "choices": choices, "unit": unit, "source": source}
-    return dataclasses.field(default=default, metadata={**meta, "changes": changes})
+    return dataclasses.field(default=default, metadata={**meta, "changes": changes, "files": files})
 
 
 def choices_of(meta: Mapping[str, Any]) -> tuple[Any, ...] | None:
@@ -74,6 +76,13 @@ def check(config: Any) -> None:
         if converted is not value:
             object.__setattr__(config, field.name, converted)
         _check_bounds(f"{type(config).__name__}.{field.name}", converted, field.metadata)
+
+
+def check_field(cls: type[Any], field: str, value: Any) -> None:
+    """Validate one value for itself, whatever the other fields are. Raises ConfigError as :func:`check` does."""
+    name, hint = f"{cls.__name__}.{field}", typing.get_type_hints(cls)[field]
+    meta = next(f.metadata for f in dataclasses.fields(cls) if f.name == field)
+    _check_bounds(name, _coerce(value, hint, name), meta)
 
 
 def build(cls: type[T], values: Mapping[str, Any] | None = None) -> T:

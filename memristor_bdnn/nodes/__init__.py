@@ -31,6 +31,6 @@ def run(executable: str) -> int:
         signal.signal(number, lambda *_: os._exit(0))
     module, name, arguments = EXECUTABLES[executable]
     node_class = getattr(importlib.import_module(f"memristor_bdnn.nodes.{module}"), name)
-    from memristor_bdnn.nodes.base import spin
+    from memristor_bdnn.nodes.spinning import spin
 
     return spin(node_class, **arguments)
