@@ -106,7 +106,7 @@ def test_select_queries_ranks_and_refuses_unknown_strategies(graph: RunningGraph
     assert "[1, 12]" in ask(k=99, strategy="random").message
 
 
-def test_learn_checkpoint_and_restore_are_exact(graph: RunningGraph, tmp_path: Path) -> None:
+def test_learn_checkpoint_and_restore_are_exact(graph: RunningGraph) -> None:
     from memristor_bdnn.srv import LoadCheckpoint, SaveCheckpoint
 
     seen: list[int] = []
@@ -114,7 +114,7 @@ def test_learn_checkpoint_and_restore_are_exact(graph: RunningGraph, tmp_path: P
     assert result.error_code == 0, result.error_msg
     assert result.status.labels == 24 and result.status.reads > 0 and result.status.energy_j > 0
     assert seen and seen == sorted(seen)
-    path = str(tmp_path / "learner.npz")
+    path = "learned.npz"
     saved = graph.client.call("accelerator", SaveCheckpoint, "save_checkpoint", SaveCheckpoint.Request(path=path), 30.0)
     assert saved.success, saved.message
     first = predict(graph, features(seed=9))
@@ -134,15 +134,16 @@ def test_learn_refuses_labels_out_of_range_and_wrong_counts(graph: RunningGraph)
         assert result.error_code == Learn.Result.BAD_INPUT and word in result.error_msg
 
 
-def test_unreadable_checkpoint_is_refused_with_its_path(graph: RunningGraph, tmp_path: Path) -> None:
+def test_unreadable_checkpoint_is_refused_with_its_path(graph: RunningGraph) -> None:
     from memristor_bdnn.srv import LoadCheckpoint
 
-    path = tmp_path / "broken.npz"
+    path = graph.log.parent / "results" / "broken.npz"
     path.write_bytes(b"PK not a checkpoint")
-    response = graph.client.call(
-        "accelerator", LoadCheckpoint, "load_checkpoint", LoadCheckpoint.Request(path=str(path)), 30.0
-    )
-    assert not response.success and str(path) in response.message
+    for text in (path.name, str(path)):
+        response = graph.client.call(
+            "accelerator", LoadCheckpoint, "load_checkpoint", LoadCheckpoint.Request(path=text), 30.0
+        )
+        assert not response.success and str(path) in response.message
 
 
 def test_world_draws_the_same_scene_for_the_same_seed(graph: RunningGraph) -> None:

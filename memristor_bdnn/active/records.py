@@ -39,20 +39,30 @@ class LoopLearner(Protocol):
 class LoopConfig:
     """How many trials of which kind, and how queries are chosen."""
 
-    initial_trials: int = option(64, "random labelled trials before any query", low=2, high=1_000_000, source="P")
-    queries: int = option(64, "trials chosen by the strategy", low=0, high=1_000_000, source="P")
-    evaluations: int = option(0, "confident trials on unseen contexts; never labels", low=0, high=1_000_000)
-    strategy: str = option("straddle", "acquisition function", choices=acquisitions.names, source="P")
-    candidates: int = option(10_000, "candidates scored per query", low=1, high=1_000_000, source="P")
-    evaluation_candidates: int = option(1_000, "candidates per evaluation", low=1, high=1_000_000, source="P")
-    samples: int = option(20, "posterior samples per prediction", low=1, high=10_000, source="C")
-    soft_labels: bool = option(True, "give the learner (score + 1) / 2 instead of the bit", source="D")
-    attempts: int = option(20, "candidates tried before a query is given up as infeasible", low=1, high=10_000)
+    initial_trials: int = option(
+        64, "random labelled trials before any query", low=2, high=1_000_000, source="P", changes="live"
+    )
+    queries: int = option(64, "trials chosen by the strategy", low=0, high=1_000_000, source="P", changes="live")
+    evaluations: int = option(
+        0, "confident trials on unseen contexts; never labels", low=0, high=1_000_000, changes="live"
+    )
+    strategy: str = option("straddle", "acquisition function", choices=acquisitions.names, source="P", changes="live")
+    candidates: int = option(10_000, "candidates scored per query", low=1, high=1_000_000, source="P", changes="live")
+    evaluation_candidates: int = option(
+        1_000, "candidates per evaluation", low=1, high=1_000_000, source="P", changes="live"
+    )
+    samples: int = option(20, "posterior samples per prediction", low=1, high=10_000, source="C", changes="live")
+    soft_labels: bool = option(True, "give the learner (score + 1) / 2 instead of the bit", source="D", changes="live")
+    attempts: int = option(
+        20, "candidates tried before a query is given up as infeasible", low=1, high=10_000, changes="live"
+    )
     max_infeasible: int = option(
-        200, "infeasible trials in a row that end the run with an error", low=1, high=1_000_000
+        200, "infeasible trials in a row that end the run with an error", low=1, high=1_000_000, changes="live"
     )
     prior_fitted: bool = option(
-        False, "the learner already carries a deployed prior: learn in situ from the start instead of fit"
+        False,
+        "the learner already carries a deployed prior: learn in situ from the start instead of fit",
+        changes="live",
     )
 
     def __post_init__(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import threading
 import time
@@ -19,14 +20,25 @@ from memristor_bdnn import acquisitions, skills
 from memristor_bdnn.acquisitions.scores import straddle
 from memristor_bdnn.action import Learn
 from memristor_bdnn.active import checkpoints
+from memristor_bdnn.active.checkpoints import Mark
 from memristor_bdnn.config import check, option
-from memristor_bdnn.errors import ConfigError, MemristorError
+from memristor_bdnn.errors import Cancelled, ConfigError, MemristorError
 from memristor_bdnn.learners.protocol import FloatArray, LearnProgress
 from memristor_bdnn.msg import LearnerStatus
 from memristor_bdnn.msg import Prediction as PredictionMessage
 from memristor_bdnn.nodes.base import SkillNode
-from memristor_bdnn.nodes.convert import features_from_message, floats, labels_from_message
+from memristor_bdnn.nodes.convert import features_from_message, floats, labels_from_message, seed_from_message
+from memristor_bdnn.nodes.paths import checkpoint_path, local_copy, place_to_save
 from memristor_bdnn.srv import AddObservations, LoadCheckpoint, Predict, SaveCheckpoint, SelectQueries
+
+MAX_SAMPLES = 10_000
+"""Posterior samples of a prediction: their spread is known to a percent from this many."""
+MAX_ROWS = 1_000_000
+"""Candidates of a prediction, the most that a loop may be told to score."""
+MAX_CELLS, MAX_CELLS_SENT = 20_000_000, 4_000_000
+"""Rows times samples of a prediction (160 MB), and of one whose samples are sent back (32 MB in one message)."""
+MAX_LABELS = 100_000
+"""Labels held: every epoch passes over all of them; a session has some hundreds."""
 
 
 @dataclass(frozen=True)
@@ -39,14 +51,19 @@ class AcceleratorNodeConfig:
     skill: str = option(skills.DEFAULT, "skill by name", choices=skills.names)
     learner: str = option("msgld", "learner plugin by name")
     accelerator: str = option("simulated", "accelerator by name")
-    preset: str = option("tsinghua_taox_hfox", "device preset by name, or a YAML file")
+    preset: str = option("tsinghua_taox_hfox", "device preset by name, or a YAML file", files=True)
     recipe: str = option("", "recipe of the skill for the learner; empty: what the skill recommends")
     options: str = option(
         "", "more options of the accelerator as a YAML mapping, such as '{adc: true}' or '{reset_by: cfg_reg}'"
     )
     seed: int = option(0, "seed of the simulated devices and of the learner", low=0)
+    samples: int = option(
+        20, "posterior samples of a prediction when the request says 0", low=1, high=MAX_SAMPLES, changes="live"
+    )
     results: str = option("results/session", "folder of the checkpoints", changes="start")
-    samples: int = option(20, "posterior samples of a prediction when the request says 0", low=1, high=10000)
+    allow_outside_results: bool = option(
+        False, "whether a checkpoint may be written and read outside of results, as any peer asks", changes="start"
+    )
 
     def __post_init__(self) -> None:
         """Validate every field."""
@@ -59,26 +76,31 @@ class AcceleratorNode(SkillNode):
     config_type = AcceleratorNodeConfig
 
     def __init__(self, default_learner: str | None = None) -> None:
-        super().__init__("accelerator", **({"learner": default_learner} if default_learner else {}))
         self._lock = threading.Lock()
+        self._labels_lock, self._loading = threading.Lock(), threading.Lock()
         self._learner: Any = None
         self._accelerator: Any = None
         self._skill: Any = None
         self._version = self._learned = 0
         self._x, self._y = _no_labels(0)
         self._progress = LearnProgress(0, 0, 0.0, 0.0, 0)
+        super().__init__("accelerator", **({"learner": default_learner} if default_learner else {}))
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self._status = self.create_publisher(LearnerStatus, "~/status", latched)
         self._schema = self.create_publisher(String, "~/schema", latched)
-        for kind, name, handler in (
-            (Predict, "~/predict", self._predict),
-            (SelectQueries, "~/select_queries", self._select),
-            (AddObservations, "~/add_observations", self._add),
-            (SaveCheckpoint, "~/save_checkpoint", self._save),
-            (LoadCheckpoint, "~/load_checkpoint", self._load),
-        ):
-            self.create_service(kind, name, handler, callback_group=self.group)
-        self._server = self.offer(Learn, "~/learn", self._learn, Learn.Result.LEARNER_FAILED)
+        self.serve(Predict, "~/predict", self._predict, self._with_version)
+        self.serve(SelectQueries, "~/select_queries", self._select)
+        self.serve(AddObservations, "~/add_observations", self._add, self._with_labels)
+        self.serve(SaveCheckpoint, "~/save_checkpoint", self._save, self._with_version)
+        self.serve(LoadCheckpoint, "~/load_checkpoint", self._load, self._with_version)
+        self._server = self.offer(
+            Learn,
+            "~/learn",
+            self._learn,
+            Learn.Result.LEARNER_FAILED,
+            exclusive=True,
+            complete=self._with_status,
+        )
 
     # -- lifecycle ----------------------------------------------------------------------------
 
@@ -127,7 +149,7 @@ class AcceleratorNode(SkillNode):
             )
         )
         self.announce(skill)
-        self._publish_status()
+        self._status.publish(self._status_message())
 
     def teardown(self) -> None:
         """Release the hardware; waits for a running operation to see its cancellation."""
@@ -145,7 +167,7 @@ class AcceleratorNode(SkillNode):
 
     def diagnostic_values(self) -> dict[str, Any]:
         """Learner, model version and labels."""
-        if self.config is None:
+        if self.phase != "configured":
             return {}
         return {
             "learner": self.config.learner,
@@ -154,32 +176,59 @@ class AcceleratorNode(SkillNode):
             "labels": len(self._y),
         }
 
+    def review(self, changes: dict[str, Any]) -> str:
+        """Options that name files or set limits of a chip are given at start only, also inside ``options``."""
+        if "options" not in changes:
+            return ""
+        from memristor_bdnn import accelerator
+
+        name = changes.get("accelerator", self.get_parameter("accelerator").value)
+        new = parse_options(changes["options"])
+        at_start = parse_options(self.given_at_start("options"))
+        fields = {f.name: f for f in dataclasses.fields(accelerator.load(name).config_type)}
+        for key in (k for k in new if k in fields and new[k] != at_start.get(k)):
+            meta = fields[key].metadata
+            if not meta or meta.get("files") or meta.get("changes") == "start":
+                return f"options: {key} may be given at start only, on the command line or in the parameter file"
+        return ""
+
     # -- services -----------------------------------------------------------------------------
 
+    def _with_version(self, response: Any) -> None:
+        """Also a failure says which model was asked: a node that came back blank is told by it."""
+        if not response.success:
+            getattr(response, "prediction", response).model_version = self._version
+
+    def _with_labels(self, response: Any) -> None:
+        response.labels = len(self._y)
+
+    def _with_status(self, result: Any) -> None:
+        result.status = self._status_message()
+
     def _predict(self, request: Any, response: Any) -> Any:
-        try:
-            prediction, message = self._run_prediction(request.candidates, request.samples)
-            response.prediction = message
-            if request.want_samples:
-                response.sample_data = floats(prediction.samples)
-            response.success = True
-        except MemristorError as error:
-            response.message = str(error)
+        most = MAX_CELLS_SENT if request.want_samples else MAX_CELLS
+        prediction, response.prediction = self._run_prediction(request.candidates, request.samples, most)
+        if request.want_samples:
+            response.sample_data = floats(prediction.samples)
         return response
 
-    def _run_prediction(self, candidates: Any, samples: int) -> tuple[Any, Any]:
-        if reason := self.refuse():
-            raise ConfigError(reason)
-        x = features_from_message(candidates, self._skill.feature_names)
+    def _run_prediction(self, candidates: Any, samples: int, most: int = MAX_CELLS) -> tuple[Any, Any]:
+        samples = samples or self.config.samples
+        if samples > MAX_SAMPLES:
+            raise ConfigError(f"samples = {samples}: allowed [1, {MAX_SAMPLES}], or 0 for the node's own")
+        x = features_from_message(candidates, self._skill.feature_names, MAX_ROWS)
         if len(x) == 0:
             raise ConfigError("candidates: 0 rows, expected at least one")
-        samples = samples or self.config.samples
+        if len(x) * samples > most:
+            raise ConfigError(
+                f"candidates: {len(x)} rows with {samples} samples each are {len(x) * samples} values, at most {most}"
+            )
         began = time.perf_counter()
-        with self._lock:
-            prediction = self._learner.predict(x, samples)
+        with self.holding(self._lock, "it is learning"):
+            prediction, version = self._learner.predict(x, samples), self._version
         message = PredictionMessage(
             learner=self.config.learner,
-            model_version=self._version,
+            model_version=version,
             samples=len(prediction.samples),
             mean=floats(prediction.mean),
             std=floats(prediction.std),
@@ -190,80 +239,57 @@ class AcceleratorNode(SkillNode):
         return prediction, message
 
     def _select(self, request: Any, response: Any) -> Any:
-        try:
-            acquisition = acquisitions.load(request.strategy)
-            prediction, _ = self._run_prediction(request.candidates, 0)
-            rows = len(prediction.mean)
-            if not 1 <= request.k <= rows:
-                raise ConfigError(f"k = {request.k}: allowed [1, {rows}], the number of candidates")
-            rng = np.random.default_rng(self.config.seed if request.seed < 0 else request.seed)
-            scores = acquisition(prediction, rng)
-            best = np.argsort(-scores, kind="stable")[: request.k]
-            response.indices, response.scores = best.astype(np.uint32).tolist(), floats(scores[best])
-            response.success = True
-        except MemristorError as error:
-            response.message = str(error)
+        acquisition = acquisitions.load(request.strategy[:80])
+        rng = np.random.default_rng(seed_from_message(request.seed, self.config.seed))
+        rows = len(request.candidates.values) // len(self._skill.feature_names)
+        if not 1 <= request.k <= rows:
+            raise ConfigError(f"k = {request.k}: allowed [1, {rows}], the number of candidates")
+        prediction, _ = self._run_prediction(request.candidates, 0)
+        scores = acquisition(prediction, rng)
+        best = np.argsort(-scores, kind="stable")[: request.k]
+        response.indices, response.scores = best.astype(np.uint32).tolist(), floats(scores[best])
         return response
 
     def _add(self, request: Any, response: Any) -> Any:
-        try:
-            if reason := self.refuse():
-                raise ConfigError(reason)
-            x = features_from_message(request.x, self._skill.feature_names)
-            y = labels_from_message(request.y, len(x))
+        x = features_from_message(request.x, self._skill.feature_names, MAX_LABELS)
+        y = labels_from_message(request.y, len(x))
+        with self._labels_lock:
+            if len(self._y) + len(y) > MAX_LABELS:
+                raise ConfigError(f"{len(y)} labels: the node holds {len(self._y)} of at most {MAX_LABELS}")
             self._x, self._y = np.concatenate([self._x, x]), np.concatenate([self._y, y])
-            response.success = True
-        except MemristorError as error:
-            response.message = str(error)
-        response.labels = len(self._y)
         return response
 
-    def _save(self, request: Any, response: Any) -> Any:
-        def save() -> str:
-            path = (Path(self.config.results) / request.path).resolve()
-            # A session says before its first training that it knows no trial yet.
-            labels = 0 if request.history and not request.trials else self._learned
-            accuracy = self._progress.accuracy if labels else None
-            mark = checkpoints.Mark(labels, request.trials, request.history, accuracy)
-            return checkpoints.keep(path, self._learner.save, mark)
+    def _checkpoint_path(self, text: str) -> Path:
+        return checkpoint_path(self.config.results, text, self.config.allow_outside_results)
 
-        return self._checkpoint(response, save)
+    def _save(self, request: Any, response: Any) -> Any:
+        path = place_to_save(self._checkpoint_path(request.path), self.config.results)
+        # A session says before its first training that it knows no trial yet.
+        labels = 0 if request.history and not request.trials else self._learned
+        with self.holding(self._lock, "it is learning"):
+            mark = Mark(labels, request.trials, request.history, self._progress.accuracy if labels else None)
+            response.sha256 = checkpoints.keep(path, self._learner.save, mark)
+            response.model_version = self._version
+        return response
 
     def _load(self, request: Any, response: Any) -> Any:
-        def load() -> str:
-            path = (Path(self.config.results) / request.path).resolve()
-            mark = checkpoints.mark_of(path)
-            sha = self._learner.load(path)
-            self._version += 1
-            self._learned = response.labels = 0 if mark is None else mark.labels
-            return str(sha)
-
-        return self._checkpoint(response, load)
-
-    def _checkpoint(self, response: Any, work: Any) -> Any:
-        try:
-            if reason := self.refuse():
-                raise ConfigError(reason)
-            with self._lock:
-                response.sha256 = work()
-            response.success = True
-        except (MemristorError, OSError) as error:
-            response.message = str(error)
-        response.model_version = self._version
+        """Read without the lock, so that predictions go on while a slow disk is read; then restore from memory."""
+        path = self._checkpoint_path(request.path)
+        with self.holding(self._loading, "another checkpoint is being loaded"), local_copy(path) as copy:
+            mark = checkpoints.mark_of(copy)
+            with self.holding(self._lock, "it is learning"):
+                response.sha256 = str(self._learner.load(copy))
+                self._version += 1
+                self._learned = response.labels = 0 if mark is None else mark.labels
+                response.model_version = self._version
         return response
 
     # -- learning -----------------------------------------------------------------------------
 
     def _learn(self, goal: ServerGoalHandle) -> Any:
-        result, request = Learn.Result(), goal.request
+        result = Learn.Result()
         try:
-            if reason := self.refuse():
-                raise ConfigError(reason)
-            if request.x.values:
-                x = features_from_message(request.x, self._skill.feature_names)
-                self._x, self._y = x, labels_from_message(request.y, len(x))
-            if len(self._y) == 0:
-                raise ConfigError("no labels: give x and y in the goal, or call add_observations first")
+            x, y = self._labels_of(goal.request)
         except MemristorError as error:
             result.error_code, result.error_msg = Learn.Result.BAD_INPUT, str(error)
             goal.abort()
@@ -279,25 +305,44 @@ class AcceleratorNode(SkillNode):
             return bool(goal.is_cancel_requested) or not self.active
 
         try:
-            with self._lock:
-                work = self._learner.fit if request.from_scratch else self._learner.learn
-                report = work(self._x, self._y, progress=progress, cancelled=cancelled)
-                self._version += 1
-                self._learned = len(self._y)
+            with self.holding(self._lock, "the goal before is still ending", cancelled):
+                work = self._learner.fit if goal.request.from_scratch else self._learner.learn
+                try:
+                    report = work(x, y, progress=progress, cancelled=cancelled)
+                finally:
+                    self._version += 1
+                    self._learned = len(y)
             self._progress = LearnProgress(report.epochs, report.epochs, report.loss, report.accuracy, report.pulses)
+        except Cancelled:
+            pass
         except MemristorError as error:
             result.error_code, result.error_msg = Learn.Result.LEARNER_FAILED, str(error)
             goal.abort()
             return result
-        result.status = self._publish_status()
-        if goal.is_cancel_requested:
+        self._status.publish(self._status_message())
+        if cancelled():
             result.error_code, result.error_msg = Learn.Result.CANCELED, "canceled; what was learned so far is kept"
-            goal.canceled()
+            goal.canceled() if goal.is_cancel_requested else goal.abort()
         else:
             goal.succeed()
         return result
 
-    def _publish_status(self) -> LearnerStatus:
+    def _labels_of(self, request: Any) -> tuple[FloatArray, FloatArray]:
+        """Features (n, d) and labels (n,) to learn: those of the goal, which replace what the node holds, or those."""
+        if reason := self.refuse():
+            raise ConfigError(reason)
+        with self._labels_lock:
+            if request.x.values or request.y:
+                x = features_from_message(request.x, self._skill.feature_names, MAX_LABELS)
+                self._x, self._y = x, labels_from_message(request.y, len(x))
+            if len(self._y) == 0:
+                raise ConfigError("no labels: give x and y in the goal, or call add_observations first")
+            return self._x, self._y
+
+    def _status_message(self) -> LearnerStatus:
+        """What is known of the learner and its accelerator now."""
+        if self._accelerator is None:
+            return LearnerStatus(model_version=self._version, labels=len(self._y))
         ledger = self._accelerator.ledger.summary()
         message = LearnerStatus(
             learner=self.config.learner,
@@ -316,7 +361,6 @@ class AcceleratorNode(SkillNode):
             max_wear=int(ledger["max_wear"]),
         )
         message.header.stamp = self.get_clock().now().to_msg()
-        self._status.publish(message)
         return message
 
 

@@ -25,6 +25,10 @@ from memristor_bdnn.spaces import Space, check_features
 
 FloatArray = npt.NDArray[np.floating[Any]]
 
+MAX_POINTS, MAX_DURATION_S = 100_000, 600.0
+"""Points and length of one trajectory: more than any arm needs, less than keeps a node busy for good."""
+_LISTED = 24
+
 
 def floats(values: npt.ArrayLike) -> array.array[float]:
     """A float64 field of a message; assigning array.array is the fast path of rclpy."""
@@ -50,15 +54,24 @@ def rows_from_table(message: ValueTable, names: Sequence[str], what: str) -> Flo
     return values.reshape(-1, len(names))
 
 
-def features_from_message(message: ValueTable, names: Sequence[str]) -> FloatArray:
-    """Features of shape (n, d) from a message.
+def features_from_message(message: ValueTable, names: Sequence[str], most: int) -> FloatArray:
+    """Features of shape (n, d) from a message, n at most ``most``.
 
     Raises:
-        ConfigError: other column names, no whole rows, or a value that is not in [-1, 1].
+        ConfigError: other column names, no whole rows, too many rows, or a value that is not in [-1, 1].
     """
     x = rows_from_table(message, names, "features")
+    if len(x) > most:
+        raise ConfigError(f"features: {len(x)} rows, at most {most}")
     check_features(x, names)
     return x
+
+
+def seed_from_message(seed: int, own: int) -> int:
+    """The seed that a request means: -1 is the node's own. Raises ConfigError for any other negative one."""
+    if seed < -1:
+        raise ConfigError(f"seed = {seed}: allowed [0, 2^63 - 1], or -1 for the node's own ({own})")
+    return own if seed == -1 else seed
 
 
 def row_from_message(message: ValueTable, space: Space) -> FloatArray:
@@ -170,9 +183,9 @@ def trajectory_from_message(message: TrajectoryMessage, names: tuple[str, ...]) 
         ConfigError: no points, other joints, wrong lengths, times that do not increase.
     """
     if sorted(message.joint_names) != sorted(names):
-        raise ConfigError(f"trajectory of joints {list(message.joint_names)}, expected {list(names)}")
-    if not message.points:
-        raise ConfigError("trajectory without points")
+        raise ConfigError(f"trajectory of joints {_listed(message.joint_names)}, expected {_listed(names)}")
+    if not 1 <= len(message.points) <= MAX_POINTS:
+        raise ConfigError(f"trajectory of {len(message.points)} points: allowed [1, {MAX_POINTS}]")
     order = [list(message.joint_names).index(name) for name in names]
     columns = []
     for kind in ("positions", "velocities", "accelerations"):
@@ -181,6 +194,8 @@ def trajectory_from_message(message: TrajectoryMessage, names: tuple[str, ...]) 
             raise ConfigError(f"trajectory: every point needs {len(names)} {kind}")
         columns.append(np.array(rows)[:, order])
     times = np.array([p.time_from_start.sec + p.time_from_start.nanosec * 1e-9 for p in message.points])
+    if times[-1] > MAX_DURATION_S:
+        raise ConfigError(f"trajectory of {times[-1]:.1f} s: at most {MAX_DURATION_S:.0f} s")
     return JointTrajectory(times, *columns)
 
 
@@ -214,6 +229,8 @@ def plan_from_message(message: PlanMessage, names: tuple[str, ...], phases: Sequ
         raise ConfigError(f"plan: phases {_listed(message.phases)}, expected {_listed(phases)}")
     if len(message.details.names) != len(message.details.values):
         raise ConfigError(f"plan: {len(message.details.values)} details for {_listed(message.details.names)}")
+    if len(message.trajectories) != len(phases):
+        raise ConfigError(f"plan: {len(message.trajectories)} trajectories for the {len(phases)} phases")
     return MotionPlan(
         phases=tuple(message.phases),
         trajectories=tuple(trajectory_from_message(t, names) for t in message.trajectories),
@@ -246,7 +263,7 @@ def pose_from_message(pose: Pose) -> FloatArray:
     """A pose as a homogeneous transform (4, 4).
 
     Raises:
-        ConfigError: a quaternion that is not a rotation.
+        ConfigError: a quaternion that is not a rotation, or a position that is not finite.
     """
     from transforms3d.quaternions import quat2mat
 
@@ -257,6 +274,8 @@ def pose_from_message(pose: Pose) -> FloatArray:
     matrix = np.eye(4)
     matrix[:3, :3] = quat2mat(quaternion)
     matrix[:3, 3] = pose.position.x, pose.position.y, pose.position.z
+    if not np.isfinite(matrix).all():
+        raise ConfigError(f"pose: the position {matrix[:3, 3].tolist()} is not finite")
     return matrix
 
 
@@ -271,7 +290,7 @@ def joint_positions(state: JointState, names: tuple[str, ...]) -> FloatArray | N
     known = dict(zip(state.name, state.position, strict=False))
     missing = [name for name in names if name not in known]
     if missing:
-        raise ConfigError(f"joint state lacks {', '.join(missing)}; it has {', '.join(state.name) or 'no joints'}")
+        raise ConfigError(f"joint state lacks {_listed(missing)}; it has joints {_listed(state.name)}")
     q = np.array([known[name] for name in names], dtype=np.float64)
     if not np.isfinite(q).all():
         raise ConfigError(f"joint state has positions that are not finite: {q.tolist()}")
@@ -279,4 +298,8 @@ def joint_positions(state: JointState, names: tuple[str, ...]) -> FloatArray | N
 
 
 def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names) if len(names) else "none"
+    """Names for a reason, not more and not longer than a person reads."""
+    if not len(names):
+        return "none"
+    more = f", ... ({len(names)} in all)" if len(names) > _LISTED else ""
+    return ", ".join(name[:80] for name in names[:_LISTED]) + more

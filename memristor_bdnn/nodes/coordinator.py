@@ -43,11 +43,15 @@ class CoordinatorNodeConfig:
     """Parameters of the coordinator node; the loop's own are declared as ``loop.<field>``."""
 
     skill: str = option(skills.DEFAULT, "skill by name", choices=skills.names)
-    arm: str = option("panda", "arm that carries trials out: a name or a YAML file")
-    results: str = option("results/session", "folder of the trial store, the rounds and the checkpoints")
+    arm: str = option("panda", "arm that carries trials out: a name or a YAML file", files=True)
+    results: str = option(
+        "results/session", "folder of the trial store, the rounds and the checkpoints", changes="start"
+    )
     seed: int = option(0, "seed of contexts, candidates and trials", low=0)
     test_data: str = option(
-        "", "report accuracy every round on: 'shipped' (the skill's pool) or an .npz file with x (n, d), score (n,)"
+        "",
+        "report accuracy every round on: 'shipped' (the skill's pool) or an .npz file with x (n, d), score (n,)",
+        files=True,
     )
     arm_output: str = option(
         "sim",
@@ -55,12 +59,19 @@ class CoordinatorNodeConfig:
         choices=("sim", "action", "topic", "auto"),
     )
     joint_prefix: str = option("", "prefix of the joint names in joint_states, as in a multi-arm cell")
-    recover: bool = option(False, "wait for a node that died and go on, instead of ending with an error")
+    recover: bool = option(
+        False, "wait for a node that died and go on, instead of ending with an error", changes="live"
+    )
     peer_timeout_s: float = option(
-        60.0, "longest wait for the other nodes to become active", low=1.0, high=3600.0, unit="s"
+        60.0, "longest wait for the other nodes to become active", low=1.0, high=3600.0, unit="s", changes="live"
     )
     label_timeout_s: float = option(
-        600.0, "longest wait for an operator's or a scale's outcome of a real trial", low=1.0, high=86400.0, unit="s"
+        600.0,
+        "longest wait for an operator's or a scale's outcome of a real trial",
+        low=1.0,
+        high=86400.0,
+        unit="s",
+        changes="live",
     )
 
     def __post_init__(self) -> None:

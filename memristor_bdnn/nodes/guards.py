@@ -87,7 +87,9 @@ class GuardedNode(ParameterNode):
                 self._slots.release()
 
         guarded = self._answering(kind, name, answer, complete)
-        return super().create_service(kind, name, guarded, callback_group=self.group)
+        service = super().create_service(kind, name, guarded, callback_group=self.group)
+        self._record(self.destroy_service, service)
+        return service
 
     def create_service(self, srv_type: Any, srv_name: str, callback: Any, **arguments: Any) -> Any:
         """As of a node, but an error is an answer; parameters are set with our own words."""

@@ -30,7 +30,7 @@ RATE_HZ = 100.0
 class MockControllerConfig:
     """Parameters of the mock controller."""
 
-    arm: str = option("panda", "arm description: a name or a YAML file")
+    arm: str = option("panda", "arm description: a name or a YAML file", files=True)
     joint_prefix: str = option("", "prefix of every joint name, as in a multi-arm cell")
     speed: float = option(1.0, "how much faster than real time motions run", low=0.1, high=100.0)
     fault: str = option(

@@ -12,7 +12,7 @@ import re
 import threading
 import traceback
 import typing
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from contextlib import contextmanager
 from typing import Any
 
@@ -25,6 +25,8 @@ from memristor_bdnn import config as configuration
 from memristor_bdnn.errors import ConfigError, MemristorError
 
 EFFECT = {"live": "at once", "cleanup": "after cleanup", "start": "at start only"}
+LONGEST = 4096
+"""Characters of a text, and values of a list, that a peer may set."""
 _PLUGIN_NAME = re.compile(r"[\w-]*")
 
 
@@ -123,6 +125,10 @@ class ParameterNode(LifecycleNode):
             if self.has_parameter(full)
         }
 
+    def given_at_start(self, name: str) -> Any:
+        """The value of a parameter when it was declared, before any peer could set it."""
+        return self._at_start[name]
+
     def unknown_parameters(self) -> str:
         """One line about values given at start that no parameter of this node takes; empty when there are none."""
         unknown = [n for n in self._parameter_overrides if not self.has_parameter(n) and "qos_overrides" not in n]
@@ -174,7 +180,7 @@ class ParameterNode(LifecycleNode):
             self._declaring = None
 
     def _near(self, name: str) -> str:
-        near = difflib.get_close_matches(name, self._parameters, n=1)
+        near = difflib.get_close_matches(name[:80], self._parameters, n=1)
         return f"{name[:80]!r}" + (f" (did you mean {near[0]!r}?)" if near else "")
 
     # -- setting ------------------------------------------------------------------------------
@@ -206,6 +212,8 @@ class ParameterNode(LifecycleNode):
                 raise ConfigError(f"{p.name}: cannot be removed; set a value of type {expected.name.lower()}")
             if p.type_ != expected:
                 raise ConfigError(f"{p.name}: expected {expected.name.lower()}, got {p.type_.name.lower()}")
+            if isinstance(p.value, Sized) and len(p.value) > LONGEST:
+                raise ConfigError(f"{p.name}: {len(p.value)} characters or values, at most {LONGEST}")
             if about.read_only and plain(p.value) != plain(self.get_parameter(p.name).value):
                 raise ConfigError(
                     f"{p.name} is read-only while the node runs: give it at start, on the command line or in the "

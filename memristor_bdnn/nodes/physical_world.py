@@ -30,7 +30,7 @@ class PhysicalWorldConfig:
     """
 
     skill: str = option(skills.DEFAULT, "skill by name", choices=skills.names)
-    arm: str = option("panda", "arm description: a name or a YAML file")
+    arm: str = option("panda", "arm description: a name or a YAML file", files=True)
     arm_output: str = option("auto", "how trajectories go out", choices=("auto", "action", "topic"))
     controller: str = option("joint_trajectory_controller", "name of the joint trajectory controller")
     enable_hardware: bool = option(False, "must be true before the arm is moved")

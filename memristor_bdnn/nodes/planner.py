@@ -32,7 +32,7 @@ class PlannerNodeConfig:
     """Parameters of the planner node; those of the skill's motion are declared as ``planner.<field>``."""
 
     skill: str = option(skills.DEFAULT, "skill by name", choices=skills.names)
-    arm: str = option("panda", "arm description: a name or a YAML file")
+    arm: str = option("panda", "arm description: a name or a YAML file", files=True)
     seed: int = option(0, "seed of a plan when the goal says -1", low=0)
 
     def __post_init__(self) -> None:

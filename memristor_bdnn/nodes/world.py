@@ -31,15 +31,19 @@ class WorldNodeConfig:
     """Parameters of the world node; those of the skill's world are declared as ``world.<field>``."""
 
     skill: str = option(skills.DEFAULT, "skill by name", choices=skills.names)
-    arm: str = option("panda", "arm description: a name or a YAML file")
+    arm: str = option("panda", "arm description: a name or a YAML file", files=True)
     gui: bool = option(False, "open the simulator's window")
-    camera: bool = option(False, "publish camera images during a trial (about 90 ms each)")
-    camera_view: str = option("side", "where the camera stands", choices=("side", "arm"))
-    seed: int = option(0, "seed of a scene when the request says -1", low=0)
+    camera: bool = option(False, "publish camera images during a trial (about 90 ms each)", changes="live")
+    camera_view: str = option("side", "where the camera stands", choices=("side", "arm"), changes="live")
+    seed: int = option(0, "seed of a scene when the request says -1", low=0, changes="live")
 
     def __post_init__(self) -> None:
         """Validate every field."""
         check(self)
+
+
+class SceneMismatch(ConfigError):
+    """A goal is for another scene than the one that stands there."""
 
 
 class WorldNode(SkillNode):
@@ -48,19 +52,21 @@ class WorldNode(SkillNode):
     config_type = WorldNodeConfig
 
     def __init__(self) -> None:
-        super().__init__(skills.load(skills.DEFAULT).node_names[0])
         self._lock = threading.Lock()
         self._skill: Any = None
         self._world: Any = None
         self._arm: Any = None
         self._found: Any = None
         self._joints: tuple[Any, Any] | None = None
+        super().__init__(skills.load(skills.DEFAULT).node_names[0])
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self._joint_states = self.create_publisher(JointState, "joint_states", 10)
         self._images = self.create_publisher(Image, "camera/image", 2)
         self._markers = self.create_publisher(MarkerArray, "~/markers", latched)
-        self.create_service(ResetWorld, "~/reset", self._reset, callback_group=self.group)
-        self._server = self.offer(ExecuteTrial, "~/execute_trial", self._trial, ExecuteTrial.Result.FAILED)
+        self.serve(ResetWorld, "~/reset", self._reset)
+        self._server = self.offer(
+            ExecuteTrial, "~/execute_trial", self._trial, ExecuteTrial.Result.FAILED, exclusive=True
+        )
         self.create_timer(1.0 / JOINT_STATE_HZ, self._publish_joints, callback_group=self.group)
 
     # -- lifecycle ----------------------------------------------------------------------------
@@ -79,8 +85,8 @@ class WorldNode(SkillNode):
         with self._lock:
             made = build(options, self.read_section("world"))
             self._world = self._skill.world(arm, made, gui=self.config.gui)
-            if self.config.camera and not hasattr(self._world, "render"):
-                raise ConfigError(f"camera: the world of skill {self._skill.name} draws no pictures; leave it off")
+            if self.config.camera and (reason := self._cannot_draw()):
+                raise ConfigError(reason)
             self._found = None
             self._stand_at_home()
         self.announce(self._skill)
@@ -97,23 +103,27 @@ class WorldNode(SkillNode):
         arm = f"arm {self.config.arm}" if self._skill.phases else "no arm"
         return f"skill {self.config.skill}, {arm}, simulated"
 
+    def review(self, changes: dict[str, Any]) -> str:
+        """Pictures are asked only of a world that draws them."""
+        return self._cannot_draw() if changes.get("camera") and self.phase == "configured" else ""
+
+    def _cannot_draw(self) -> str:
+        if hasattr(self._world, "render"):
+            return ""
+        return f"camera: the world of skill {self._skill.name} draws no pictures; leave it off"
+
     # -- reset --------------------------------------------------------------------------------
 
     def _reset(self, request: Any, response: Any) -> Any:
-        try:
-            if reason := self.refuse():
-                raise ConfigError(reason)
-            space = self._skill.context_space
-            given = convert.row_from_message(request.context, space) if request.given else None
-            with self._lock:
-                seed = self.config.seed if request.seed < 0 else request.seed
-                self._found = self._world.reset(seed, given)
-                self._stand_at_home()
-            response.context = convert.table(space.names, self._found)
-            response.success = True
+        space = self._skill.context_space
+        given = convert.row_from_message(request.context, space) if request.given else None
+        seed = convert.seed_from_message(request.seed, self.config.seed)
+        with self.holding(self._lock, "a trial is running"):
+            self._found = None  # a reset that fails leaves no scene
+            found = self._found = self._world.reset(seed, given)
+            self._stand_at_home()
             self._publish_scene()
-        except MemristorError as error:
-            response.message = str(error)
+        response.context = convert.table(space.names, found)
         return response
 
     def _stand_at_home(self) -> None:
@@ -131,19 +141,13 @@ class WorldNode(SkillNode):
             context, parameters, plan = self._read_goal(request)
         except MemristorError as error:
             return self._abort(goal, result, ExecuteTrial.Result.BAD_INPUT, error)
-        if self._found is None or not np.allclose(context, self._found, rtol=0.0, atol=1e-9):
-            return self._abort(
-                goal,
-                result,
-                ExecuteTrial.Result.CONTEXT_MISMATCH,
-                ConfigError(
-                    f"the goal's context is not that of the scene: reset the world first (goal {context.tolist()}, "
-                    f"scene {None if self._found is None else self._found.tolist()})"
-                ),
-            )
         try:
-            with self._lock:
+            with self.holding(self._lock, "the goal before is still ending", lambda: self._stopped(goal)):
+                self._check_scene(context)
                 measured = self._execute(goal, parameters, plan)
+                self._publish_scene()
+        except SceneMismatch as error:
+            return self._abort(goal, result, ExecuteTrial.Result.CONTEXT_MISMATCH, error)
         except Cancelled as error:
             result.error_code, result.error_msg = ExecuteTrial.Result.CANCELED, str(error)
             goal.canceled() if goal.is_cancel_requested else goal.abort()
@@ -156,7 +160,6 @@ class WorldNode(SkillNode):
         result.outcome = convert.outcome_to_message(
             self._skill, measured, request.trial_id, context, parameters, header
         )
-        self._publish_scene()
         goal.succeed()
         return result
 
@@ -168,6 +171,17 @@ class WorldNode(SkillNode):
         if plan is None and self._skill.phases:
             raise ConfigError(f"plan: no phases, expected {', '.join(self._skill.phases)}")
         return context, parameters, plan
+
+    def _check_scene(self, context: Any) -> None:
+        """Raise SceneMismatch when the scene is not the one that the goal was planned for."""
+        if self._found is None or not np.allclose(context, self._found, rtol=0.0, atol=1e-9):
+            raise SceneMismatch(
+                f"the goal's context is not that of the scene: reset the world first (goal {context.tolist()}, "
+                f"scene {None if self._found is None else self._found.tolist()})"
+            )
+
+    def _stopped(self, goal: ServerGoalHandle) -> bool:
+        return bool(goal.is_cancel_requested) or not self.active
 
     def _execute(self, goal: ServerGoalHandle, parameters: Any, plan: Any) -> Any:
         sent = {"feedback": 0.0, "camera": 0.0}
@@ -190,7 +204,7 @@ class WorldNode(SkillNode):
             parameters,
             plan,
             progress=progress,
-            cancelled=lambda: bool(goal.is_cancel_requested) or not self.active,
+            cancelled=lambda: self._stopped(goal),
         )
 
     def _abort(self, goal: ServerGoalHandle, result: Any, code: int, error: Exception) -> Any:
@@ -208,9 +222,9 @@ class WorldNode(SkillNode):
         self._joints = (state["positions"], state["velocities"])
 
     def _publish_joints(self) -> None:
-        if self._joints is None:
+        if (joints := self._joints) is None:  # a cleanup may come at any time
             return
-        q, v = self._joints
+        q, v = joints
         message = JointState(name=list(self._arm.joint_names), position=convert.floats(q), velocity=convert.floats(v))
         message.header = Header(frame_id="world", stamp=self.get_clock().now().to_msg())
         self._joint_states.publish(message)

@@ -46,7 +46,9 @@ class ClientConfig:
     backoff_s: float = option(0.05, "first wait before reconnecting; doubles", low=0, high=60, unit="s")
     backoff_max_s: float = option(2.0, "longest wait before reconnecting", low=0, high=600, unit="s")
     resync_s: float = option(0.5, "how long to look for an answer behind garbage", low=0, high=60, unit="s")
-    allow_unchecked: bool = option(False, "tolerate old firmware that neither sends nor verifies checks")
+    allow_unchecked: bool = option(
+        False, "tolerate old firmware that neither sends nor verifies checks", changes="start"
+    )
 
     def __post_init__(self) -> None:
         check(self)

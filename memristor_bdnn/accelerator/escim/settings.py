@@ -45,7 +45,9 @@ class EscimConfig(ClientConfig):
     restore_tolerance_ua: float = option(
         0.3, "median difference up to which chips count as those of a checkpoint", low=0, high=20, unit="uA"
     )
-    dry_run: bool = option(False, "send nothing that changes a device; record it instead")
-    record: str | None = option(None, "file for a recording of every packet")
-    endurance_file: str | None = option(None, ".npz file that keeps the cells' pulse counts between sessions")
+    dry_run: bool = option(False, "send nothing that changes a device; record it instead", changes="start")
+    record: str | None = option(None, "file for a recording of every packet", files=True)
+    endurance_file: str | None = option(
+        None, ".npz file that keeps the cells' pulse counts between sessions", files=True
+    )
     limits: SafetyLimits = field(default_factory=SafetyLimits)
