@@ -19,6 +19,7 @@ from memristor_bdnn.skills.collect import collect
 from memristor_bdnn.skills.pouring import pool
 from memristor_bdnn.skills.pouring.skill import PouringSkill
 from memristor_bdnn.skills.pouring.world import PouringWorld, WorldConfig
+from memristor_bdnn.skills.rows import checksum
 
 POURS = PouringSkill().collector()
 
@@ -173,3 +174,55 @@ def test_validate_world_writes_its_figures(data_folder: Path, tmp_path: Path) ->
 def test_validate_world_refuses_too_many_rows(collected: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["validate-world", "--data", str(collected), "--rows", "7"]) == 1
     assert "the file has 6 rows" in capsys.readouterr().err
+
+
+def pool_bytes(path, rows=3):
+    with pool.PoolFile(path) as file:
+        for seed in range(rows):
+            row = np.zeros((), pool.ROW)
+            row["seed"] = seed
+            row["crc"] = checksum(row)
+            file.append([row])
+    return path.read_bytes(), pool.ROW.itemsize
+
+
+def seeds_of(path, **options):
+    with pool.PoolFile(path, **options) as file:
+        return file.rows["seed"].tolist()
+
+
+def test_every_cut_of_a_pool_opens_with_the_rows_before_it(tmp_path):
+    whole, size = pool_bytes(tmp_path / "whole")
+    header = len(whole) - 3 * size
+    for cut in [*range(0, header, 37), *range(header, len(whole), 11)]:
+        path = tmp_path / f"cut{cut}"
+        path.write_bytes(whole[:cut])
+        rows = max(0, (cut - header) // size)
+        assert seeds_of(path) == list(range(rows)), cut
+        assert path.read_bytes() == whole[: header + rows * size]
+
+
+def test_a_whole_last_row_that_is_damaged_is_kept_beside_the_pool(tmp_path):
+    path = tmp_path / "p"
+    whole, size = pool_bytes(path)
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.warns(UserWarning, match=r"moved to .*p\.damaged"):
+        assert seeds_of(path) == [0, 1]
+    assert (tmp_path / "p.damaged").read_bytes()[:-1] == whole[-size:-1] + bytes([whole[-1] ^ 1])
+
+
+def test_rows_twice_a_second_writer_and_a_deleted_pool_are_noticed(tmp_path):
+    path = tmp_path / "p"
+    whole, size = pool_bytes(path)
+    path.write_bytes(whole + whole[-size:])
+    with pytest.raises(StoreError, match="seed 2 is there more than once"):
+        seeds_of(path)
+    assert path.read_bytes() == whole + whole[-size:]
+    path.write_bytes(whole)
+    with pool.PoolFile(path) as file:
+        with pytest.raises(StoreError, match="in use by another process"):
+            pool.PoolFile(path)
+        path.unlink()
+        with pytest.raises(StoreError, match="was deleted while in use: its 3 rows were written to it again"):
+            file.append([file.rows[0]])
+    assert path.read_bytes() == whole

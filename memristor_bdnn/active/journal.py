@@ -6,17 +6,15 @@ line before, so lines that were removed, repeated or reordered are found; in ver
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import re
-import stat
 import warnings
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from memristor_bdnn.appending import AppendFile
 from memristor_bdnn.errors import StoreError
 
 VERSION, VERSIONS = 2, (1, 2)
@@ -47,19 +45,12 @@ class Journal:
         self._lines: list[bytes] = []
         self._tail = b""
         self._version = VERSION
-        self._fd: int | None = None
+        self._file: AppendFile | None = None
+        if readonly and not path.exists():
+            return
+        self._file = AppendFile(path, readonly)
         try:
-            if not readonly:
-                path.parent.mkdir(parents=True, exist_ok=True)
-            elif not path.exists():
-                return
-            # Without O_NONBLOCK opening a FIFO would wait for ever.
-            flags = os.O_RDONLY if readonly else os.O_RDWR | os.O_CREAT | os.O_APPEND
-            self._fd = os.open(path, flags | os.O_CLOEXEC | os.O_NONBLOCK, 0o644)
-            self._open()
-        except OSError as error:
-            self.close()
-            raise StoreError(f"{path}: {error.strerror}; choose a file that can be read and written") from error
+            self._parse(self._file.content)
         except BaseException:
             self.close()
             raise
@@ -67,7 +58,7 @@ class Journal:
     @property
     def writable(self) -> bool:
         """Whether lines can be appended."""
-        return self._fd is not None and not self.readonly
+        return self._file is not None and self._file.writable
 
     def append(self, value: Mapping[str, Any]) -> None:
         """Append one object and sync it; after a failure file and memory are as they were.
@@ -75,28 +66,20 @@ class Journal:
         Raises:
             StoreError: the disk refused, or the file was deleted or replaced in the meantime.
         """
-        assert self._fd is not None
-        self._check_place()
+        assert self._file is not None
         line, checksum = self._encode(value)
-        size = sum(map(len, self._lines))
         try:
-            _write(self._fd, line)
-            os.fsync(self._fd)
-        except OSError as error:
-            self._undo(size)
-            raise StoreError(
-                f"{self.path}: {error.strerror}; make room or choose another disk, then run again: what was committed "
-                f"before is kept. Not recorded: {line.decode().strip()}"
-            ) from error
+            self._file.append(line, lambda: b"".join(self._lines), f"{max(len(self._lines) - 1, 0)} trials")
+        except StoreError as error:
+            raise StoreError(f"{error}. Not recorded: {line.decode().strip()}") from error
         self._lines.append(line)
         self.checksums.append(checksum)
         self.values.append(json.loads(line[9:]))
 
     def close(self) -> None:
         """Release the file and its lock; safe to call twice."""
-        if self._fd is not None:
-            os.close(self._fd)
-            self._fd = None
+        if self._file is not None:
+            self._file.close()
 
     # -- writing ------------------------------------------------------------------------------
 
@@ -115,66 +98,9 @@ class Journal:
         before = self.checksums[-1] if self.checksums and self._version > 1 else 0
         return zlib.crc32(text, before)
 
-    def _undo(self, size: int) -> None:
-        """Take back a line of which nobody knows how much is on disk."""
-        assert self._fd is not None
-        try:
-            os.ftruncate(self._fd, size)
-            os.fsync(self._fd)
-        except OSError:
-            self.close()  # nothing can be said of the file any more: the next reader finds a torn line at worst
-
-    def _check_place(self) -> None:
-        """Notice that the file was deleted or replaced; what was committed is written again where nothing is."""
-        assert self._fd is not None
-        mine = os.fstat(self._fd)
-        try:
-            there = os.stat(self.path)
-        except OSError:
-            self.close()
-            if not self._lines:
-                raise StoreError(f"{self.path} was deleted while in use; run again") from None
-            self._rescue()
-            raise StoreError(
-                f"{self.path} was deleted while in use: its {len(self._lines) - 1} trials were written to it again; "
-                "run again to go on"
-            ) from None
-        if (mine.st_dev, mine.st_ino) != (there.st_dev, there.st_ino):
-            self.close()
-            kept = self._rescue(".rescued") if self._lines else None
-            raise StoreError(
-                f"{self.path} was replaced by another file while in use; "
-                + (f"the {len(self._lines) - 1} trials of this run are in {kept}" if kept else "nothing was written")
-            )
-
-    def _rescue(self, suffix: str = "") -> Path:
-        path = self.path.with_name(self.path.name + suffix)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with open(path, "xb") as handle:
-                handle.write(b"".join(self._lines))
-                handle.flush()
-                os.fsync(handle.fileno())
-        except OSError as error:
-            raise StoreError(
-                f"{self.path} vanished while in use and {path} cannot be written ({error.strerror}); its trials were:\n"
-                + b"".join(self._lines).decode()
-            ) from error
-        return path
-
     # -- reading ------------------------------------------------------------------------------
 
-    def _open(self) -> None:
-        assert self._fd is not None
-        if not stat.S_ISREG(os.fstat(self._fd).st_mode):
-            raise StoreError(f"{self.path} is no regular file; choose another")
-        if not self.readonly:
-            try:
-                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise StoreError(f"{self.path} is in use by another process: stop it, or use another file") from error
-        with open(self._fd, "rb", closefd=False) as handle:
-            content = handle.read()
+    def _parse(self, content: bytes) -> None:
         complete, newline, tail = content.rpartition(b"\n")
         for line in (complete + newline).splitlines(keepends=True) if newline else []:
             self._take(line)
@@ -189,12 +115,14 @@ class Journal:
             return
         done = "left out"
         if not self.readonly:
-            assert self._fd is not None
+            assert self._file is not None
             # A line that lacks but its newline may hold a whole trial; other bytes may be anybody's.
             torn = _OWN_LINE.match(tail) and _json(tail[9:]) is None
-            done = "dropped" if torn else f"moved to {self._set_aside(tail)}"
-            os.ftruncate(self._fd, sum(map(len, self._lines)))
-            os.fsync(self._fd)
+            try:
+                done = "dropped" if torn else f"moved to {self._file.set_aside(tail)}"
+                self._file.cut(sum(map(len, self._lines)))
+            except OSError as error:
+                raise StoreError(f"{self.path}: {error.strerror}; make room or choose another disk") from error
         warnings.warn(
             f"{self.path}: an incomplete last line ({len(tail)} bytes), as after a crash, was {done}", stacklevel=4
         )
@@ -232,15 +160,6 @@ class Journal:
             )
         return int(version)
 
-    def _set_aside(self, tail: bytes) -> Path:
-        """Keep bytes that cannot be told to be ours."""
-        path = self.path.with_name(self.path.name + ".damaged")
-        with open(path, "ab") as handle:
-            handle.write(tail + b"\n")
-            handle.flush()
-            os.fsync(handle.fileno())
-        return path
-
 
 def _begins(tail: bytes) -> bool:
     """Whether a file without a newline can be the beginning of our header."""
@@ -256,8 +175,3 @@ def _json(text: bytes) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
-
-
-def _write(fd: int, content: bytes) -> None:
-    while content:
-        content = content[os.write(fd, content) :]

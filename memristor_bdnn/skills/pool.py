@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import struct
-import zlib
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from memristor_bdnn.errors import ConfigError, StoreError
+from memristor_bdnn.skills import rows as rowfiles
+from memristor_bdnn.skills.rows import RowArray, RowFile
 from memristor_bdnn.state import load_npz, pack_json, save_npz, unpack_json
 
 if TYPE_CHECKING:
@@ -21,11 +19,9 @@ if TYPE_CHECKING:
     from memristor_bdnn.skills.records import World
 
 FloatArray = npt.NDArray[np.floating[Any]]
-RowArray = npt.NDArray[np.void]
 
 SCHEMA = 1
 _MAGIC = b"MBSKIL"
-_HEADER = struct.Struct("<6sHI")  # magic, schema, length of the JSON that follows
 
 
 @dataclass(frozen=True)
@@ -82,14 +78,12 @@ def simulate(skill: Skill, world: World, seed: int) -> RowArray:
     row = np.zeros((), row_type(skill))
     row["seed"], row["parameters"], row["context"] = seed, parameters, context
     row["measures"] = measured.measures
-    row["crc"] = _checksum(row)
+    row["crc"] = rowfiles.checksum(row)
     return row
 
 
-class PoolFile:
+class PoolFile(RowFile):
     """An append-only pool file: a header with skill and settings, then rows.
-
-    A torn last row, as a kill leaves it, is cut off when the file is opened for writing.
 
     Args:
         path: the file; made when it does not exist.
@@ -98,48 +92,25 @@ class PoolFile:
         readonly: only look; the file must exist.
 
     Raises:
-        StoreError: not a pool, of another skill or schema, a damaged row, or other settings. The file is left as it is.
+        StoreError: not a pool, of another skill or settings, or what :class:`memristor_bdnn.skills.rows.RowFile`
+            refuses. The file is left as it is.
     """
 
     def __init__(
         self, path: str | Path, skill: Skill, settings: dict[str, Any] | None = None, readonly: bool = False
     ) -> None:
-        self.path, self.skill = Path(path), skill
-        self._handle: Any = None
-        if readonly and not self.path.exists():
-            raise StoreError(f"{self.path}: no such pool file")
-        if not readonly and (not self.path.exists() or self.path.stat().st_size == 0):
-            content = pack_json(_header(skill, settings or {})).tobytes()
-            with open(self.path, "wb") as handle:
-                handle.write(_HEADER.pack(_MAGIC, SCHEMA, len(content)) + content)
-                handle.flush()
-                os.fsync(handle.fileno())
-        self.settings, self.rows, end = _read(self.path, skill)
-        if settings is not None and self.settings != settings:
-            raise StoreError(
-                f"{self.path} was made with the settings {self.settings}, now they are {settings}: use the same, "
-                "or another file"
-            )
-        if not readonly:
-            self._handle = open(self.path, "r+b")
-            self._handle.truncate(end)
-            self._handle.seek(end)
+        self.skill = skill
 
-    def append(self, rows: Iterable[RowArray]) -> None:
-        """Write rows and sync them to disk."""
-        if self._handle is None:
-            raise StoreError(f"{self.path} is open read-only or closed: no row can be added")
-        new = np.array([tuple(row.item()) for row in rows], dtype=row_type(self.skill))
-        self._handle.write(new.tobytes())
-        self._handle.flush()
-        os.fsync(self._handle.fileno())
-        self.rows = np.concatenate([self.rows, new])
+        def check(found: dict[str, Any]) -> None:
+            _check_header(Path(path), found, skill)
+            if settings is not None and found.get("settings") != settings:
+                raise StoreError(
+                    f"{path} was made with the settings {found.get('settings')}, now they are {settings}: use the "
+                    "same, or another file"
+                )
 
-    def close(self) -> None:
-        """Release the file; safe to call twice."""
-        if self._handle is not None:
-            self._handle.close()
-            self._handle = None
+        super().__init__(Path(path), _MAGIC, SCHEMA, row_type(skill), _header(skill, settings or {}), check, readonly)
+        self.settings = self.header["settings"]
 
     def __enter__(self) -> PoolFile:
         """Use as a context manager."""
@@ -185,7 +156,9 @@ def load(path: str | Path, skill: Skill) -> Pool:
     with open(path, "rb") as handle:
         start = handle.read(len(_MAGIC))
     if start == _MAGIC:
-        return labelled(skill, _read(path, skill)[1])
+        header, rows, _ = rowfiles.read(path, path.read_bytes(), _MAGIC, SCHEMA, row_type(skill))
+        _check_header(path, header, skill)
+        return labelled(skill, rows)
     arrays = load_npz(path)
     if "format" in arrays:
         _check_header(path, unpack_json(arrays["format"]), skill)
@@ -217,30 +190,3 @@ def _check_header(path: Path, found: dict[str, Any], skill: Skill) -> None:
             raise StoreError(
                 f"{path}: its {key} is {found.get(key)}, skill {skill.name} has {wanted[key]}; nothing was changed"
             )
-
-
-def _checksum(row: RowArray) -> int:
-    return zlib.crc32(row.tobytes()[:-4])
-
-
-def _read(path: Path, skill: Skill) -> tuple[dict[str, Any], RowArray, int]:
-    """Settings, rows and the offset after the last whole row of a pool file."""
-    content = path.read_bytes()
-    if len(content) < _HEADER.size or content[: len(_MAGIC)] != _MAGIC:
-        raise StoreError(f"{path} is not a pool file of skill {skill.name}; nothing was changed")
-    _, schema, length = _HEADER.unpack_from(content)
-    if schema != SCHEMA:
-        raise StoreError(f"{path} has pool schema {schema}, this version reads {SCHEMA}; nothing was changed")
-    offset = _HEADER.size + length
-    header = unpack_json(np.frombuffer(content[_HEADER.size : offset], np.uint8))
-    _check_header(path, header, skill)
-    kind = row_type(skill)
-    whole = (len(content) - offset) // kind.itemsize
-    rows = np.frombuffer(content, kind, whole, offset).copy()
-    for index, row in enumerate(rows):
-        if _checksum(row) != int(row["crc"]):
-            if index == whole - 1:  # written, but not wholly on the disk when the power went
-                rows = rows[:-1]
-                break
-            raise StoreError(f"{path}: row {index} is damaged (checksum); nothing was changed")
-    return header["settings"], rows, offset + len(rows) * kind.itemsize

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import struct
-import zlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +11,7 @@ import numpy.typing as npt
 
 from memristor_bdnn.errors import ConfigError, StoreError
 from memristor_bdnn.skills import pool as skills_pool
+from memristor_bdnn.skills import rows as rowfiles
 from memristor_bdnn.skills.pouring.context import (
     FEATURE_NAMES,
     N_PARAMETERS,
@@ -27,10 +24,10 @@ from memristor_bdnn.skills.pouring.context import (
 from memristor_bdnn.skills.pouring.geometry import is_valid
 from memristor_bdnn.skills.pouring.setup import draw_context
 from memristor_bdnn.skills.pouring.world import PouringWorld, WorldConfig
-from memristor_bdnn.state import load_npz, pack_json, save_npz, unpack_json
+from memristor_bdnn.skills.rows import RowArray, RowFile
+from memristor_bdnn.state import load_npz, pack_json, save_npz
 
 FloatArray = npt.NDArray[np.floating[Any]]
-RowArray = npt.NDArray[np.void]
 
 SCHEMA = 1
 SHIPPED = Path(__file__).with_name("pool.npz")
@@ -48,7 +45,6 @@ ROW = np.dtype(
     ]
 )
 _MAGIC = b"MBPOOL"
-_HEADER = struct.Struct("<6sHI")  # magic, schema, length of the JSON that follows
 
 
 @dataclass(frozen=True)
@@ -101,7 +97,7 @@ def simulate(
     row["physical"] = np.concatenate([parameters.array(), context.array()])
     row["in_bowl"] = round(outcome.fraction_in_bowl * beads)
     row["in_cup"] = round(outcome.fraction_in_cup * beads)
-    row["crc"] = zlib.crc32(row.tobytes()[:-4])
+    row["crc"] = rowfiles.checksum(row)
     return row
 
 
@@ -116,10 +112,8 @@ def resimulate(world: PouringWorld, row: RowArray) -> RowArray:
     )
 
 
-class PoolFile:
+class PoolFile(RowFile):
     """An append-only pool file: a header with the world's settings, then rows of 64 bytes.
-
-    A torn last row, as a kill leaves it, is cut off when the file is opened for writing.
 
     Args:
         path: the file; made when it does not exist.
@@ -127,41 +121,17 @@ class PoolFile:
         readonly: only look; the file must exist.
 
     Raises:
-        StoreError: not a pool, of another schema version, a damaged row, or other settings. The file
-            is left as it is.
+        StoreError: not a pool, of other settings, or what :class:`memristor_bdnn.skills.rows.RowFile` refuses. The
+            file is left as it is.
     """
 
     def __init__(self, path: str | Path, config: WorldConfig | None = None, readonly: bool = False) -> None:
-        self.path = Path(path)
-        self._handle: Any = None
-        if readonly and not self.path.exists():
-            raise StoreError(f"{self.path}: no such pool file")
-        if not readonly and (not self.path.exists() or self.path.stat().st_size == 0):
-            content = bytes(pack_json(settings_of(config or WorldConfig())))
-            with open(self.path, "wb") as handle:
-                handle.write(_HEADER.pack(_MAGIC, SCHEMA, len(content)) + content)
-                handle.flush()
-                os.fsync(handle.fileno())
-        self.settings, self.rows, end = _read(self.path)
-        if config is not None:
-            _check_settings(self.path, self.settings, settings_of(config))
-        if not readonly:
-            self._handle = open(self.path, "r+b")
-            self._handle.truncate(end)
-            self._handle.seek(end)
+        def check(found: dict[str, Any]) -> None:
+            if config is not None:
+                _check_settings(Path(path), found, settings_of(config))
 
-    def append(self, rows: Sequence[RowArray]) -> None:
-        """Add rows; they are on the disk when this returns."""
-        self._handle.write(b"".join(row.tobytes() for row in rows))
-        self._handle.flush()
-        os.fsync(self._handle.fileno())
-        self.rows = np.concatenate([self.rows, np.array([r.copy() for r in rows], ROW)])
-
-    def close(self) -> None:
-        """Close the file."""
-        if self._handle is not None:
-            self._handle.close()
-            self._handle = None
+        super().__init__(Path(path), _MAGIC, SCHEMA, ROW, settings_of(config or WorldConfig()), check, readonly)
+        self.settings = self.header
 
     def __enter__(self) -> PoolFile:
         return self
@@ -184,7 +154,7 @@ def load(path: str | Path | None = None) -> Pool:
     with open(path, "rb") as handle:
         start = handle.read(len(_MAGIC))
     if start == _MAGIC:
-        return labelled(_read(path)[1])
+        return labelled(rowfiles.read(path, path.read_bytes(), _MAGIC, SCHEMA, ROW)[1])
     arrays = load_npz(path)
     if "x_pool" in arrays:
         return Pool(arrays["x_pool"], arrays["score_pool"], np.zeros(0, ROW))
@@ -243,23 +213,3 @@ def _check_schema(path: Path, schema: int) -> None:
             f"{path} has pool schema {schema}, this version reads {SCHEMA}; nothing was changed. "
             "Use the version that made it, or another file"
         )
-
-
-def _read(path: Path) -> tuple[dict[str, Any], RowArray, int]:
-    """Settings, rows and the offset after the last whole row of a pool file."""
-    content = path.read_bytes()
-    if len(content) < _HEADER.size or content[: len(_MAGIC)] != _MAGIC:
-        raise StoreError(f"{path} is not a pool file; nothing was changed")
-    _, schema, length = _HEADER.unpack_from(content)
-    _check_schema(path, schema)
-    offset = _HEADER.size + length
-    settings = unpack_json(np.frombuffer(content[_HEADER.size : offset], np.uint8))
-    whole = (len(content) - offset) // ROW.itemsize
-    rows = np.frombuffer(content, ROW, whole, offset).copy()
-    for index, row in enumerate(rows):
-        if zlib.crc32(row.tobytes()[:-4]) != int(row["crc"]):
-            if index == whole - 1:  # written, but not wholly on the disk when the power went
-                rows = rows[:-1]
-                break
-            raise StoreError(f"{path}: row {index} is damaged (checksum); nothing was changed")
-    return settings, rows, offset + len(rows) * ROW.itemsize
