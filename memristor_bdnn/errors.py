@@ -46,7 +46,7 @@ class ArmError(MemristorError, RuntimeError):
 
 
 class StoreError(MemristorError, RuntimeError):
-    """A trial store or a pool file cannot be used as it is; nothing in it was changed."""
+    """A file of results (trials, pool, checkpoint, figures) cannot be used or written; nothing in it was changed."""
 
 
 class Cancelled(MemristorError):

@@ -19,8 +19,8 @@ from memristor_bdnn.accelerator.protocol import FloatArray, WriteVerifyReport
 from memristor_bdnn.crossbar.ledger import Ledger
 from memristor_bdnn.crossbar.placement import Placement
 from memristor_bdnn.device.presets import DevicePreset
-from memristor_bdnn.errors import AcceleratorError, ConfigError, UnsupportedError
-from memristor_bdnn.state import pack_json, pack_rng, restore_rng, unpack_json
+from memristor_bdnn.errors import AcceleratorError, ConfigError, MemristorError, UnsupportedError
+from memristor_bdnn.state import check_array, pack_json, pack_rng, restore_rng, unpack_json
 
 IntArray = npt.NDArray[np.integer[Any]]
 Arrays = dict[str, npt.NDArray[Any]]
@@ -71,6 +71,10 @@ class BaseAccelerator(abc.ABC):
 
     name: ClassVar[str]
     config_type: ClassVar[type]
+    optional: ClassVar[tuple[str, ...]] = ()
+    """Arrays of :meth:`_state` that are not in every saved state."""
+    growing: ClassVar[tuple[str, ...]] = ()
+    """Arrays of :meth:`_state` whose shape or type varies."""
 
     def __init__(self, preset: DevicePreset, seed: int = 0, config: Any = None) -> None:
         if not isinstance(seed, int | np.integer) or seed < 0:
@@ -155,22 +159,27 @@ class BaseAccelerator(abc.ABC):
 
     def load_state_dict(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
         """Restore :meth:`state_dict`; all or nothing. Raises ConfigError when it is of another preset or damaged."""
-        needed = ("identity",) if self._rng is None else ("identity", "rng")
-        missing = [key for key in needed if key not in state]
-        if missing:
-            raise ConfigError(f"no state of accelerator {self.name!r}: {', '.join(missing)} missing")
-        n_cells = self._recognise(unpack_json(state["identity"]))
+        if "identity" not in state:
+            raise ConfigError(f"no state of accelerator {self.name!r}: identity missing")
+        n_cells = self._recognise(unpack_json(state["identity"], "identity"))
+        before = self.state_dict()
+        self._compare(state, before, n_cells)
         counts = {key[len("ledger.") :]: value for key, value in state.items() if key.startswith("ledger.")}
         ledger = Ledger(self.preset)
         ledger.load_state_dict(counts)
         rng: np.random.Generator | None = None
         if self._rng is not None:
             rng = np.random.Generator(type(self._rng.bit_generator)(0))  # type: ignore[call-arg]
-            restore_rng(rng, state["rng"])
+            restore_rng(rng, state["rng"], "rng")
         if ledger.wear.size != n_cells:
-            raise ConfigError(f"damaged ledger state: wear of {ledger.wear.size} cells, {n_cells} are allocated")
-        own = {k: v for k, v in state.items() if k not in ("identity", "rng") and not k.startswith("ledger.")}
-        self._restore(own, n_cells)
+            raise ConfigError(f"damaged state: ledger.wear of {ledger.wear.size} cells, {n_cells} are allocated")
+        try:
+            self._restore(_own(state), n_cells)
+        except Exception as error:  # a chip of another package may fail in any way, and half way through
+            self._restore(_own(before), self.n_cells)
+            if isinstance(error, MemristorError):
+                raise
+            raise ConfigError(f"damaged state of accelerator {self.name!r}: {type(error).__name__}: {error}") from error
         self.ledger.load_state_dict(counts)
         self._rng, self.n_cells = rng, n_cells
 
@@ -206,7 +215,7 @@ class BaseAccelerator(abc.ABC):
         return {}
 
     def _restore(self, arrays: Arrays, n_cells: int) -> None:  # noqa: B027
-        """Take over :meth:`_state` for ``n_cells`` allocated cells.
+        """Take over :meth:`_state` for ``n_cells`` allocated cells; the arrays are there, of the right type and shape.
 
         Raises:
             ConfigError: it is damaged; nothing was changed.
@@ -288,6 +297,21 @@ class BaseAccelerator(abc.ABC):
         if not self._told:
             raise AcceleratorError(f"accelerator {self.name!r}: {hook} did not _book() what it did to the cells")
 
+    def _compare(self, state: Mapping[str, npt.NDArray[Any]], like: Arrays, n_cells: int) -> None:
+        """Refuse a saved state whose arrays are not those that these chips would save, by name, type and shape."""
+        missing = [key for key in like if key not in state and key not in self.optional]
+        unknown = [key for key in state if key not in like and key not in self.optional]
+        for names, what in ((missing, "missing"), (unknown, "unknown")):
+            if names:
+                raise ConfigError(f"damaged state of accelerator {self.name!r}: {', '.join(sorted(names))} {what}")
+        for key, value in _own(state).items():
+            own = np.asarray(like.get(key, value))
+            if key in self.growing or own.dtype.kind not in "biuf":
+                continue
+            # Arrays of the allocated cells are shorter or longer when other cells are allocated; _restore judges them.
+            shape = own.shape if n_cells == self.n_cells else None
+            check_array(key, value, kinds=own.dtype.kind, shape=shape, nan=True)
+
     def _recognise(self, identity: Any) -> int:
         """Number of allocated cells in a saved state of these chips; raises ConfigError for others."""
         if not isinstance(identity, dict) or not {"preset", "n_cells"} <= identity.keys():
@@ -301,6 +325,11 @@ class BaseAccelerator(abc.ABC):
                 f"the state was saved with preset {name!r} and does not fit this accelerator's {self.preset.name!r};"
                 " load it with the same preset"
             )
-        if not isinstance(n_cells, int) or not 0 <= n_cells <= self.capacity:
+        if not isinstance(n_cells, int) or isinstance(n_cells, bool) or not 0 <= n_cells <= self.capacity:
             raise ConfigError(f"damaged state: n_cells = {n_cells!r}, allowed 0..{self.capacity}")
         return n_cells
+
+
+def _own(state: Mapping[str, npt.NDArray[Any]]) -> Arrays:
+    """Of a saved state what :meth:`BaseAccelerator._state` gave."""
+    return {k: v for k, v in state.items() if k not in ("identity", "rng") and not k.startswith("ledger.")}

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from memristor_bdnn.errors import ConfigError
 from memristor_bdnn.skills.protocol import Skill
 from memristor_bdnn.spaces import check_features
-from memristor_bdnn.state import load_npz
+from memristor_bdnn.state import check_array, load_npz
 
 FloatArray = npt.NDArray[np.floating[Any]]
 TEST_ROWS = 500
@@ -30,6 +30,7 @@ def load_test_data(path: str | Path, skill: Skill) -> tuple[FloatArray, npt.NDAr
     for name in ("x", "score"):
         if name not in arrays:
             raise ConfigError(f"{path}: no array {name!r}; it has {', '.join(arrays)}")
+        check_array(f"{path}: {name}", arrays[name], kinds="fiu")
     x, score = np.asarray(arrays["x"], float), np.asarray(arrays["score"], float)
     if x.ndim != 2 or x.shape[1] != len(names) or score.shape != (len(x),) or len(x) == 0:
         raise ConfigError(f"{path}: x {x.shape} and score {score.shape}, expected (n, {len(names)}) and (n,)")

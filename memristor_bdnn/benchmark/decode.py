@@ -25,7 +25,7 @@ def run(args: argparse.Namespace) -> int:
     from memristor_bdnn.network.bayesian import BayesianNetwork
     from memristor_bdnn.network.scaling import InputScaler
     from memristor_bdnn.report.record import check_out, print_table, record, write_record
-    from memristor_bdnn.state import load_npz
+    from memristor_bdnn.state import check_array, load_npz
 
     check_out(args.out)
     chips = load_npz(args.data)
@@ -40,6 +40,7 @@ def run(args: argparse.Namespace) -> int:
         network = BayesianNetwork(offset=offset, scale=SCALE_UA)
         if name not in chips:
             raise ConfigError(f"{args.data}: no array {name}; expected target_ua and read_ua")
+        check_array(f"{args.data}: {name}", chips[name], kinds="fiu")
         currents = np.asarray(chips[name], dtype=np.float64).ravel()
         if currents.size < network.n_cells or not np.isfinite(currents).all():
             raise ConfigError(

@@ -191,6 +191,7 @@ def published_rows(data: str | None, rows: int, rng: np.random.Generator) -> tup
     from memristor_bdnn.errors import ConfigError
     from memristor_bdnn.skills.pouring.context import decode
     from memristor_bdnn.skills.pouring.geometry import is_valid
+    from memristor_bdnn.state import check_array, load_npz
 
     default = os.environ.get("MEMRISTOR_BDNN_DATA", "")
     path = Path(data or default)
@@ -201,8 +202,11 @@ def published_rows(data: str | None, rows: int, rng: np.random.Generator) -> tup
         print(f"published pool not found at {path}: planning random valid pours instead")
     pool = None
     if path.is_file():
-        with np.load(path, allow_pickle=False) as archive:
-            pool = np.asarray(archive["x_pool"], dtype=np.float64)
+        arrays = load_npz(path)
+        if "x_pool" not in arrays:
+            raise ConfigError(f"{path}: no array 'x_pool'; found {', '.join(arrays) or 'nothing'}")
+        pool = arrays["x_pool"]
+        check_array(f"{path}: x_pool", pool, shape=(len(np.atleast_1d(pool)), 11))
         pool = pool[rng.permutation(len(pool))]
     contexts, parameters = np.empty((0, 6)), np.empty((0, 5))
     drawn = 0

@@ -199,13 +199,14 @@ def _map(args: argparse.Namespace) -> int:
     from memristor_bdnn.device import presets
     from memristor_bdnn.report.device_figures import chip_maps
     from memristor_bdnn.report.record import check_out
-    from memristor_bdnn.state import load_npz
+    from memristor_bdnn.state import check_array, load_npz
 
     check_out(args.out)
     arrays = load_npz(args.file)
     names = [name for name in arrays if name == "read_ua" or name.endswith("cells.state_ua")]
     if not names:
         raise ConfigError(f"{args.file}: no array read_ua and no saved cells; found {', '.join(arrays) or 'nothing'}")
+    check_array(f"{args.file}: {names[0]}", arrays[names[0]], kinds="fiu", nan=True)
     currents = np.asarray(arrays[names[0]], dtype=np.float64)
     if currents.ndim != 3:
         placement = Placement.of(presets.load(args.preset))

@@ -217,12 +217,13 @@ class TimedAccelerator:
 def _labelled(path: str | None, n: int, seed: int) -> tuple[FloatArray, FloatArray]:
     """n labelled rows: published trials, or points of a random smooth function on 11 inputs."""
     if path is not None:
-        from memristor_bdnn.state import load_npz
+        from memristor_bdnn.state import check_array, load_npz
 
         arrays = load_npz(path)
         for name in ("x_pool", "score_pool"):
             if name not in arrays:
                 raise ConfigError(f"{path}: no array {name!r}; found {', '.join(arrays) or 'nothing'}")
+            check_array(f"{path}: {name}", arrays[name], kinds="fiu")
         return arrays["x_pool"][:n], (arrays["score_pool"][:n] > 0).astype(np.float64)
     rng = np.random.default_rng(seed)
     x = rng.uniform(-1, 1, (n, 11))

@@ -12,10 +12,22 @@ from memristor_bdnn.device.noise import Float32, laplace_reads, standard_normals
 from memristor_bdnn.device.presets import DevicePreset
 from memristor_bdnn.device.transitions import Windows, single_pulses
 from memristor_bdnn.errors import ConfigError
+from memristor_bdnn.state import check_array
 
 IntArray = npt.NDArray[np.integer[Any]]
 
 STUCK_LOW, HEALTHY, STUCK_HIGH = -1, 0, 1
+_RANGES = {
+    "state_ua": (0.0, 1000.0),
+    "low_ua": (0.0, 1000.0),
+    "high_ua": (0.0, 1000.0),
+    "stuck": (STUCK_LOW, STUCK_HIGH),
+    "factor": (0.0, 1000.0),
+    "rate_ua": (-1000.0, 1000.0),
+    "age_s": (0.0, 1e15),
+    "gate_ua": (-1000.0, 1000.0),
+}
+"""What a saved state may hold: no cell carries a milliampere at the read voltage."""
 
 
 class CellArray:
@@ -211,15 +223,22 @@ class CellArray:
         """Restore :meth:`state_dict`.
 
         Raises:
-            ConfigError: an array is missing, or is not of these cells' shape and type.
+            ConfigError: an array is missing or unknown, is not of these cells' shape and type, or holds what no cell
+                can; nothing was changed.
         """
+        unknown = sorted(state.keys() - set(self._SAVED))
+        if unknown:
+            raise ConfigError(f"cell state: {', '.join(unknown)} unknown")
         for name in self._SAVED:
             own = getattr(self, name)
             if name not in state or state[name].shape != own.shape or state[name].dtype != own.dtype:
                 found = f"{state[name].dtype} {state[name].shape}" if name in state else "nothing"
                 raise ConfigError(f"cell state {name!r}: expected {own.dtype} {own.shape}, found {found}")
-        if not (np.isfinite(state["state_ua"]).all() and (state["state_ua"] >= 0).all()):
-            raise ConfigError("cell state 'state_ua': expected finite currents, not negative")
+            low, high = _RANGES[name]
+            check_array(f"cell state {name!r}", state[name], kinds="fi", low=low, high=high, nan=name == "gate_ua")
+        upside_down = np.flatnonzero(state["low_ua"] > state["high_ua"])
+        if upside_down.size:
+            raise ConfigError(f"cell state 'low_ua'[{upside_down[0]}] lies above 'high_ua', expected below")
         for name in self._SAVED:
             setattr(self, name, state[name].copy())
         self._broken = np.flatnonzero(self.stuck != HEALTHY)

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from memristor_bdnn.device.presets import DevicePreset
 from memristor_bdnn.errors import ConfigError
+from memristor_bdnn.state import check_array
 
 _COUNTS = ("reads", "set_pulses", "reset_pulses", "verify_reads", "adc_conversions", "accesses")
 _SUMS = ("read_current_ua", "set_current_ua", "reset_current_ua", "rest_s")
@@ -217,11 +218,18 @@ class Ledger:
         """Restore what :meth:`state_dict` gave.
 
         Raises:
-            ConfigError: an array is missing or has the wrong shape.
+            ConfigError: an array is missing, unknown, or of the wrong type or shape, or counts below 0; nothing was
+                changed.
         """
-        for key, size in (("counts", len(_COUNTS)), ("sums", len(_SUMS)), ("wear", None)):
-            if key not in state or state[key].ndim != 1 or (size is not None and state[key].size != size):
-                raise ConfigError(f"damaged ledger state: {key!r} is missing or has the wrong shape")
+        wanted = {"counts": "i", "sums": "f", "wear": "i"}
+        if state.keys() != wanted.keys():
+            odd = ", ".join(f"ledger.{key}" for key in sorted(state.keys() ^ wanted.keys()))
+            raise ConfigError(f"damaged ledger state: {odd} missing or unknown")
+        sizes = {"counts": len(_COUNTS), "sums": len(_SUMS), "wear": np.size(state["wear"])}
+        for key, kinds in wanted.items():
+            # Sums of 1e30 uA are beyond any chip's life, counts of 2**60 too.
+            high = 1e30 if kinds == "f" else 2**60
+            check_array(f"ledger.{key}", state[key], kinds=kinds, shape=(sizes[key],), low=0, high=high)
         for name, count in zip(_COUNTS, state["counts"], strict=True):
             setattr(self, name, int(count))
         for name, total in zip(_SUMS, state["sums"], strict=True):

@@ -16,7 +16,7 @@ from memristor_bdnn.crossbar.adc import quantise
 from memristor_bdnn.crossbar.cells import CellArray
 from memristor_bdnn.device.presets import DevicePreset, override
 from memristor_bdnn.errors import ConfigError, UnsupportedError
-from memristor_bdnn.state import load_npz
+from memristor_bdnn.state import check_array, load_npz
 
 FloatArray = npt.NDArray[np.floating[Any]]
 
@@ -67,11 +67,7 @@ def load_measurement(path: str | Path) -> tuple[FloatArray, FloatArray]:
     for name in ("target_ua", "read_ua"):
         if name not in arrays:
             raise ConfigError(f"{path}: no array {name!r}; found {', '.join(arrays) or 'nothing'}")
-        values = arrays[name]
-        bad = np.argwhere(~(np.isfinite(values) & (values >= 0) & (values <= 1000)))
-        if bad.size:
-            where = tuple(int(i) for i in bad[0])
-            raise ConfigError(f"{path}: {name}{list(where)} = {values[where]!r}: expected 0..1000 microampere")
+        check_array(f"{path}: {name} (microampere)", arrays[name], kinds="fiu", low=0, high=1000)
     if arrays["target_ua"].shape != arrays["read_ua"].shape:
         raise ConfigError(f"{path}: target_ua {arrays['target_ua'].shape} and read_ua {arrays['read_ua'].shape} differ")
     return arrays["target_ua"].ravel(), arrays["read_ua"].ravel()

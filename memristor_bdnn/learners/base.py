@@ -17,8 +17,8 @@ import numpy.typing as npt
 
 from memristor_bdnn.accelerator.protocol import Accelerator
 from memristor_bdnn.config import check, option
-from memristor_bdnn.errors import ConfigError
-from memristor_bdnn.learners import checkpoint
+from memristor_bdnn.errors import ConfigError, MemristorError
+from memristor_bdnn.learners import checkpoint as files
 from memristor_bdnn.learners.checks import check_inputs, check_labels
 from memristor_bdnn.learners.protocol import (
     CancelCallback,
@@ -33,6 +33,9 @@ from memristor_bdnn.state import pack_rng, restore_rng
 
 FloatArray = npt.NDArray[np.floating[Any]]
 Arrays = dict[str, npt.NDArray[Any]]
+_SCALER_RANGES = {"scaler_mean": (-1e15, 1e15), "scaler_sd": (1e-9, 1e15)}
+COUNTED = (0, 2**48)
+"""Range of a counter in a checkpoint: it can go on counting."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,8 @@ class BaseLearner(ABC):
     """Arrays of :meth:`_state` that are not in every checkpoint."""
     growing: ClassVar[tuple[str, ...]] = ()
     """Arrays of :meth:`_state` whose shape is not that of a fresh learner's."""
+    ranges: ClassVar[Mapping[str, tuple[float, float]]] = {}
+    """Lowest and highest value of arrays of :meth:`_state`; without an entry every finite number is one."""
 
     def __init__(self, accelerator: Accelerator, config: Any = None, seed: int = 0) -> None:
         self.config = self.config_type() if config is None else config
@@ -144,40 +149,70 @@ class BaseLearner(ABC):
         return Prediction(p.mean(axis=0), p.std(axis=0), p)
 
     def save(self, path: str | Path) -> str:
-        """Write learner and accelerator state (.npz without objects); returns its SHA-256."""
+        """Write learner and accelerator state (.npz without objects); returns its SHA-256.
+
+        Raises:
+            StoreError: the file cannot be written; learner, chips and an older file are as they were.
+        """
         arrays = {"rng": pack_rng(self.rng), **self._state()}
         if self.scaler is not None:
             arrays["scaler_mean"], arrays["scaler_sd"] = self.scaler.mean, self.scaler.sd
-        return checkpoint.save(path, self.checkpoint, self.config, self.accelerator, arrays)
+        return files.save(path, self.checkpoint, self.config, self.accelerator, arrays)
 
     def load(self, path: str | Path) -> str:
         """Restore :meth:`save` bit-exactly; returns the file's SHA-256.
 
-        Everything that can be judged of the file is, before the learner or its chips are touched.
+        All of the file is judged before the learner or its chips are touched, and if they refuse it all the same, they
+        are put back as they were.
 
         Raises:
-            ConfigError: damaged, of another learner, made with other options (names them), or of other hardware.
+            ConfigError: damaged (names the array), of another learner, made with other options (names them), or of
+                other hardware.
         """
-        file = checkpoint.read(path, self.checkpoint, self.config)
+        own = {**self._state(), "rng": pack_rng(self.rng)}
+        scaling = dict.fromkeys(("scaler_mean", "scaler_sd"), np.zeros(self.n_features))
+        growing = (*self.growing, "rng")
+        fixed = {key: value for key, value in own.items() if key not in growing}
+        file = files.read(path, self.checkpoint, self.config, self.accelerator, {**fixed, **scaling})
         arrays = file.arrays
-        expected: dict[str, tuple[int, ...] | None] = {
-            key: None if key in self.growing else np.shape(value)
-            for key, value in self._state().items()
-            if key not in self.optional
-        }
-        if "scaler_mean" in arrays or "scaler_sd" in arrays:
-            expected |= dict.fromkeys(("scaler_mean", "scaler_sd"), (self.n_features,))
-        checkpoint.check_arrays(path, arrays, {"rng": None, **expected})
+        scaled = "scaler_mean" in arrays or "scaler_sd" in arrays
+        if not file.complete:  # a file of before does not say what belongs to it: who has pulsed chips has seen data
+            scaled = scaled or bool(np.any(file.accelerator.get("ledger.wear", 0)))
+        expected = {**own, **scaling} if scaled else own
+        files.check_arrays(path, arrays, expected, self.optional, growing, {**_SCALER_RANGES, **self.ranges})
         generator = np.random.default_rng(0)
-        restore_rng(generator, arrays["rng"])
-        self.accelerator.load_state_dict(file.accelerator)
-        self.rng.bit_generator.state = generator.bit_generator.state
-        self.scaler = None
-        if "scaler_mean" in arrays:
-            bits, span = self.config.input_bits, self.config.input_span
-            self.scaler = InputScaler(arrays["scaler_mean"], arrays["scaler_sd"], bits, span)
-        self._restore(arrays)
+        restore_rng(generator, arrays["rng"], f"{path}: rng")
+        try:
+            self._check(arrays)
+        except ConfigError as error:
+            raise ConfigError(f"damaged checkpoint {path}: {error}") from error
+        self._take_over(path, file, arrays, generator)
         return file.sha256
+
+    def _take_over(
+        self, path: str | Path, file: files.Checkpoint, arrays: Arrays, generator: np.random.Generator
+    ) -> None:
+        """Put learner and chips into a state that was judged, or leave both as they were."""
+        before = {key: np.array(value) for key, value in self._state().items()}
+        chips, scaler, draws = self.accelerator.state_dict(), self.scaler, self.rng.bit_generator.state
+        try:
+            self.accelerator.load_state_dict(file.accelerator)
+        except ConfigError as error:
+            raise ConfigError(f"{path}: accelerator: {error}") from error
+        try:
+            self.rng.bit_generator.state = generator.bit_generator.state
+            self.scaler = None
+            if "scaler_mean" in arrays:
+                bits, span = self.config.input_bits, self.config.input_span
+                self.scaler = InputScaler(arrays["scaler_mean"], arrays["scaler_sd"], bits, span)
+            self._restore(arrays)
+        except Exception as error:  # a learner of another package may fail in any way
+            self.rng.bit_generator.state, self.scaler = draws, scaler
+            self._restore(before)
+            self.accelerator.load_state_dict(chips)
+            if isinstance(error, MemristorError):
+                raise
+            raise ConfigError(f"{path}: {self.name} cannot go on from it: {type(error).__name__}: {error}") from error
 
     @abstractmethod
     def _fit(self, x: FloatArray, y: FloatArray, watch: Watch) -> LearnReport:
@@ -198,6 +233,16 @@ class BaseLearner(ABC):
     @abstractmethod
     def _restore(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
         """Take over :meth:`_state` from a checkpoint; all of it is there, finite and of the right shape."""
+
+    def _check(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:  # noqa: B027
+        """Judge what ``optional``, ``growing`` and ``ranges`` cannot say of a checkpoint; nothing is touched yet.
+
+        Args:
+            arrays: as for :meth:`_restore`; ``scaler_mean`` is among them if the learner had seen data.
+
+        Raises:
+            ConfigError: names the array; see :func:`memristor_bdnn.state.check_array`.
+        """
 
     def _ready(self) -> bool:
         """Whether there is something to predict from."""

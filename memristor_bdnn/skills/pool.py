@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from memristor_bdnn import archives
 from memristor_bdnn.errors import ConfigError, StoreError
 from memristor_bdnn.skills import rows as rowfiles
 from memristor_bdnn.skills.rows import RowArray, RowFile
-from memristor_bdnn.state import load_npz, pack_json, save_npz, unpack_json
+from memristor_bdnn.state import check_array, pack_json, save_npz, unpack_json
 
 if TYPE_CHECKING:
     from memristor_bdnn.skills.records import SkillMaths as Skill
@@ -153,26 +155,44 @@ def load(path: str | Path, skill: Skill) -> Pool:
     path = Path(path)
     if not path.exists():
         raise ConfigError(f"{path}: no such pool; make one: memristor-bdnn collect --skill {skill.name} --out {path}")
-    with open(path, "rb") as handle:
-        start = handle.read(len(_MAGIC))
-    if start == _MAGIC:
-        header, rows, _ = rowfiles.read(path, path.read_bytes(), _MAGIC, SCHEMA, row_type(skill))
+    content = archives.read_file(path)
+    if content.startswith(_MAGIC):
+        header, rows, _ = rowfiles.read(path, content, _MAGIC, SCHEMA, row_type(skill))
         _check_header(path, header, skill)
         return labelled(skill, rows)
-    arrays = load_npz(path)
+    arrays = archives.unpack(path, content)
     if "format" in arrays:
-        _check_header(path, unpack_json(arrays["format"]), skill)
-        rows = np.zeros(len(arrays["seed"]), row_type(skill))
-        for name in ("seed", "parameters", "context", "measures"):
-            rows[name] = arrays[name]
-        return labelled(skill, rows)
+        _check_header(path, unpack_json(arrays["format"], f"{path}: format"), skill)
+        return labelled(skill, rows_of(path, arrays, row_type(skill)))
     if not {"x", "score"} <= set(arrays):
         raise ConfigError(f"{path} is no pool: expected a file of memristor-bdnn collect, or arrays x and score")
-    x, score = np.asarray(arrays["x"], float), np.asarray(arrays["score"], float)
+    x, score = arrays["x"], arrays["score"]
     width = len(skill.feature_names)
     if x.ndim != 2 or x.shape[1] != width or score.shape != (len(x),) or len(x) == 0:
         raise ConfigError(f"{path}: x {x.shape} and score {score.shape}, expected (n, {width}) and (n,)")
-    return Pool(x, score, np.zeros(0, row_type(skill)))
+    for name, values in (("x", x), ("score", score)):
+        check_array(f"{path}: {name}", values, kinds="fiu")
+    return Pool(x.astype(float), score.astype(float), np.zeros(0, row_type(skill)))
+
+
+def rows_of(path: Path, arrays: Mapping[str, npt.NDArray[Any]], kind: np.dtype[np.void]) -> RowArray:
+    """Rows from the columns of an exported pool; the checksums stay empty.
+
+    Raises:
+        ConfigError: a column is missing, of another type or shape, not finite, or beyond what a row holds.
+    """
+    columns = [name for name in kind.names or () if name != "crc"]
+    missing = [name for name in columns if name not in arrays]
+    if missing:
+        raise ConfigError(f"{path} is no whole pool: {', '.join(missing)} missing")
+    rows = np.zeros(arrays["seed"].size, kind)
+    for name in columns:
+        whole = kind[name].base.kind == "u"
+        low, high = (0, float(np.iinfo(kind[name].base).max)) if whole else (-np.inf, np.inf)
+        kinds, shape = "iu" if whole else "f", rows[name].shape
+        check_array(f"{path}: {name}", arrays[name], kinds=kinds, shape=shape, low=low, high=high)
+        rows[name] = arrays[name]
+    return rows
 
 
 def _header(skill: Skill, settings: dict[str, Any]) -> dict[str, Any]:
@@ -183,8 +203,10 @@ def _header(skill: Skill, settings: dict[str, Any]) -> dict[str, Any]:
     return {"schema": SCHEMA, "skill": skill.name, **spaces, "settings": settings}
 
 
-def _check_header(path: Path, found: dict[str, Any], skill: Skill) -> None:
+def _check_header(path: Path, found: Any, skill: Skill) -> None:
     wanted = _header(skill, {})
+    if not isinstance(found, dict) or not isinstance(found.get("settings"), dict):
+        raise StoreError(f"{path}: its header is not that of a pool; nothing was changed")
     for key in ("schema", "skill", "parameter", "context", "measure"):
         if found.get(key) != wanted[key]:
             raise StoreError(

@@ -9,6 +9,7 @@ import numpy as np
 from memristor_bdnn.config import option
 from memristor_bdnn.learners.base import BaseLearner, LearnerConfig
 from memristor_bdnn.learners.protocol import LearnReport
+from memristor_bdnn.state import check_array
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,10 @@ class BootstrapLearner(BaseLearner):
 
     def _state(self):
         return {"wanted": self.wanted}
+
+    def _check(self, arrays):
+        """No weight lies beyond what a pair of devices can hold; refused before anything is touched."""
+        check_array("wanted", arrays["wanted"], low=-self.config.weight_span, high=self.config.weight_span)
 
     def _restore(self, arrays):
         self.wanted = arrays["wanted"]

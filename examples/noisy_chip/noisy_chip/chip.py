@@ -8,7 +8,7 @@ import numpy as np
 
 from memristor_bdnn.accelerator.base import BaseAccelerator, Work
 from memristor_bdnn.config import check, option
-from memristor_bdnn.errors import ConfigError
+from memristor_bdnn.state import check_array
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,5 @@ class NoisyChip(BaseAccelerator):
         return {"state": self.state.copy()}
 
     def _restore(self, arrays, n_cells):
-        if np.shape(arrays.get("state")) != self.state.shape:
-            raise ConfigError(
-                f"damaged state: 'state' is missing or is not one current for each of {self.capacity} cells"
-            )
+        check_array("state", arrays["state"], shape=self.state.shape, low=self.low, high=self.high)
         self.state = arrays["state"].astype(float)

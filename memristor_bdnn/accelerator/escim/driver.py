@@ -24,7 +24,7 @@ from memristor_bdnn.accelerator.protocol import FloatArray
 from memristor_bdnn.crossbar.ledger import Ledger
 from memristor_bdnn.device.presets import DevicePreset
 from memristor_bdnn.errors import ConfigError, UnsupportedError
-from memristor_bdnn.state import pack_json, unpack_json
+from memristor_bdnn.state import check_array, pack_json, unpack_json
 
 
 class EscimAccelerator(BaseAccelerator):
@@ -211,21 +211,21 @@ class EscimAccelerator(BaseAccelerator):
         missing = [key for key in ("identity", "pulses", "currents_ua") if key not in state]
         if missing:
             raise ConfigError(f"no state of an ESCIM board: {', '.join(missing)} missing")
-        identity = unpack_json(state["identity"])
+        identity = unpack_json(state["identity"], "identity")
         if not isinstance(identity, dict) or identity.get("accelerator") != self.name:
             raise ConfigError(f"no state of an ESCIM board: its identity is {identity!r}")
         n_cells = identity.get("n_cells")
-        if not isinstance(n_cells, int) or not 0 < n_cells <= self.capacity:
+        if not isinstance(n_cells, int) or isinstance(n_cells, bool) or not 0 < n_cells <= self.capacity:
             raise ConfigError(f"damaged state: n_cells = {n_cells!r}, allowed 1..{self.capacity}")
         ledger = Ledger(self.preset)
         ledger.load_state_dict(_ledger_of(state))
-        for name, shape, wanted in (
-            ("ledger.wear", ledger.wear.shape, (n_cells,)),
-            ("currents_ua", np.shape(state["currents_ua"]), (n_cells,)),
-            ("pulses", np.shape(state["pulses"]), self.board.guard.pulses.shape),
-        ):
-            if shape != wanted:
-                raise ConfigError(f"damaged state: {name} has shape {shape}, expected {wanted}")
+        check_array("damaged state: ledger.wear", ledger.wear, kinds="i", shape=(n_cells,))
+        check_array("damaged state: currents_ua", state["currents_ua"], shape=(n_cells,), low=0.0, high=1000.0)
+        counted = self.board.guard.pulses.shape
+        check_array("damaged state: pulses", state["pulses"], kinds="i", shape=counted, low=0, high=2**48)
+        unknown = sorted(state.keys() - self.state_dict().keys())
+        if unknown:
+            raise ConfigError(f"damaged state: {', '.join(unknown)} unknown")
         return n_cells
 
     def _read_chip(self, chip: int) -> None:

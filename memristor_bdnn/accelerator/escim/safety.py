@@ -13,7 +13,7 @@ import numpy.typing as npt
 from memristor_bdnn.accelerator.escim.wire.scaling import CELLS, COLUMNS, ROWS
 from memristor_bdnn.config import check, option
 from memristor_bdnn.errors import AcceleratorError, ConfigError
-from memristor_bdnn.state import load_npz, save_npz
+from memristor_bdnn.state import check_array, load_npz, save_npz
 
 _BUCKETS, _BUCKET_S = 6, 10.0
 _SAVE_S = 60.0
@@ -80,8 +80,10 @@ class Guard:
         self._turned = self._saved = clock()
         if self._file is not None and self._file.exists():
             stored = load_npz(self._file)
-            if "pulses" not in stored or stored["pulses"].shape != self.pulses.shape:
+            if "pulses" not in stored:
                 raise ConfigError(f"{self._file} is no endurance record: expected pulses of shape {self.pulses.shape}")
+            what = f"{self._file} is no endurance record: pulses"
+            check_array(what, stored["pulses"], kinds="i", shape=self.pulses.shape, low=0, high=2**48)
             self.pulses = stored["pulses"].astype(np.int64)
 
     def check_voltages(self, *, bl: float = 0.0, sl: float = 0.0, wl: float = 0.0, width_ns: float = 0.0) -> None:

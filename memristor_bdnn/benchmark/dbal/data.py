@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from memristor_bdnn.errors import ConfigError
 from memristor_bdnn.skills.pool import Pool
-from memristor_bdnn.state import load_npz
+from memristor_bdnn.state import check_array, load_npz
 
 FloatArray = npt.NDArray[np.floating[Any]]
 COLUMNS = ("x_pool", "score_pool", "x_test", "score_test")
@@ -69,6 +69,8 @@ def checked(arrays: dict[str, npt.NDArray[Any]], path: str | Path, initial: int)
     missing = [name for name in COLUMNS if name not in arrays]
     if missing:
         raise ConfigError(f"{path}: missing {', '.join(missing)}; expected the arrays {', '.join(COLUMNS)}")
+    for name in COLUMNS:
+        check_array(f"{path}: {name}", arrays[name], kinds="fiub")
     data = {name: np.asarray(arrays[name], dtype=np.float64) for name in COLUMNS}
     for part in ("pool", "test"):
         x, score = data[f"x_{part}"], data[f"score_{part}"]

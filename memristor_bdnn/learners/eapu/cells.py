@@ -198,11 +198,15 @@ class Programmer:
         }
 
     def load_state_dict(self, state: Mapping[str, Array]) -> None:
-        """Restore :meth:`state_dict`. Raises ConfigError when it is of other cells or another method."""
+        """Restore :meth:`state_dict` or nothing. Raises ConfigError when it is of other cells or another method."""
         if state.keys() != self.state_dict().keys():
             raise ConfigError(f"saved state was not made by the programming method {self.name!r}")
-        if len(state["slope"]) != self.cells:
-            raise ConfigError(f"saved state has {len(state['slope'])} cells, this optimiser {self.cells}")
+        if np.shape(state["slope"]) != (self.cells,):
+            raise ConfigError(f"saved state has {np.size(state['slope'])} cells, this optimiser {self.cells}")
+        for name in state.keys() - {"pulses", "rng"}:  # NaN: a cell that is not stuck, or that remembers no voltage
+            files.check_array(f"saved state {name!r}", state[name], shape=(self.cells,), nan=True)
+        files.check_array("saved state 'pulses'", state["pulses"], kinds="i", shape=(), low=0)
+        files.restore_rng(np.random.Generator(type(self.rng.bit_generator)(0)), state["rng"], "saved state 'rng'")  # type: ignore[call-arg]
         for name in state.keys() - {"pulses", "rng"}:
             getattr(self, name)[:] = state[name]
         self.pulses = int(state["pulses"])

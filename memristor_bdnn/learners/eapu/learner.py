@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -13,12 +13,13 @@ import numpy.typing as npt
 from memristor_bdnn.accelerator.protocol import Accelerator
 from memristor_bdnn.config import option
 from memristor_bdnn.errors import ConfigError
-from memristor_bdnn.learners.base import Arrays, BaseLearner, LearnerConfig, Watch, softened
+from memristor_bdnn.learners.base import COUNTED, Arrays, BaseLearner, LearnerConfig, Watch, softened
 from memristor_bdnn.learners.eapu.rule import probabilistic_update
 from memristor_bdnn.learners.protocol import LearnReport
 from memristor_bdnn.network import exsitu
 from memristor_bdnn.network.bayesian import layer_shapes
 from memristor_bdnn.network.chains import Chains
+from memristor_bdnn.state import check_array
 
 FloatArray = npt.NDArray[np.floating[Any]]
 
@@ -82,6 +83,12 @@ class EaPULearner(BaseLearner):
     name = "eapu"
     checkpoint = "memristor_bdnn.eapu/1"
     growing = ("memory",)
+    ranges: ClassVar[Mapping[str, tuple[float, float]]] = {
+        "adam_first": (-1e12, 1e12),
+        "adam_second": (0.0, 1e24),
+        "counters": COUNTED,
+        "writing_sd_ua": (0.0, 1000.0),
+    }
     config: EaPUConfig
 
     def __init__(self, accelerator: Accelerator, config: EaPUConfig | None = None, seed: int = 0) -> None:
@@ -166,6 +173,14 @@ class EaPULearner(BaseLearner):
             "writing_sd_ua": np.array(self.writing_sd_ua),
             "memory": np.array(list(self.memory), np.float32),
         }
+
+    def _check(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+        memory, net = arrays["memory"], self.network
+        if memory.size or memory.shape != (0,):
+            kept = min(len(memory) if memory.ndim else 0, self.config.memory_rounds)
+            largest = (net.devices * 1000.0 + abs(net.offset)) / net.scale  # no cell carries a milliampere
+            shape = (kept, self.config.memory_reads, net.n_weights)
+            check_array("memory", memory, shape=shape, low=-largest, high=largest)
 
     def _restore(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
         self._adam.first, self._adam.second = arrays["adam_first"], arrays["adam_second"]

@@ -17,6 +17,7 @@ import torch
 from memristor_bdnn.errors import ConfigError
 from memristor_bdnn.learners.eapu.cells import PROGRAMMERS, EapuDevice, as_device
 from memristor_bdnn.learners.eapu.rule import probabilistic_update
+from memristor_bdnn.state import check_array
 
 Tensor = torch.Tensor
 Array = npt.NDArray[Any]
@@ -158,11 +159,26 @@ class DeviceOptimizer(torch.optim.Optimizer):
         }
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:  # type: ignore[override]
-        """Restore :meth:`state_dict`; with the model's weights restored, training goes on identically."""
-        self.optimizer.load_state_dict(dict(state_dict["optimizer"]))
-        self._share()
+        """Restore :meth:`state_dict`; with the model's weights restored, training goes on identically.
+
+        Raises:
+            ConfigError: a part is missing, or of other cells; nothing was changed.
+        """
+        missing = [key for key in ("optimizer", "cells", "held", "counters") if key not in state_dict]
+        if missing:
+            raise ConfigError(f"no saved state of {type(self).__name__}: {', '.join(missing)} missing")
+        held = state_dict["held"].numpy()
+        check_array("saved state 'held'", held, shape=self._held.shape)
+        check_array("saved state 'counters'", state_dict["counters"], kinds="i", shape=(3,), low=0)
+        before = {name: np.array(value) for name, value in self.programmer.state_dict().items()}
         self.programmer.load_state_dict({name: value.numpy() for name, value in state_dict["cells"].items()})
-        self._held[:] = state_dict["held"].numpy()
+        try:
+            self.optimizer.load_state_dict(dict(state_dict["optimizer"]))
+        except Exception:
+            self.programmer.load_state_dict(before)
+            raise
+        self._share()
+        self._held[:] = held
         self.iterations, self.updates, self.deploy_pulses = state_dict["counters"]
 
 

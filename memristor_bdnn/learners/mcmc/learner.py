@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from memristor_bdnn.accelerator.protocol import Accelerator
 from memristor_bdnn.config import option
-from memristor_bdnn.errors import CapacityError, UnsupportedError
-from memristor_bdnn.learners.base import Arrays, BaseLearner, LearnerConfig, Watch, softened
+from memristor_bdnn.errors import CapacityError, ConfigError, UnsupportedError
+from memristor_bdnn.learners.base import COUNTED, Arrays, BaseLearner, LearnerConfig, Watch, softened
 from memristor_bdnn.learners.mcmc.models import Logistic, Model, Network, sigmoid
 from memristor_bdnn.learners.protocol import LearnReport
+from memristor_bdnn.state import check_array
 
 FloatArray = npt.NDArray[np.floating[Any]]
 
@@ -73,6 +74,12 @@ class MCMCLearner(BaseLearner):
     name = "mcmc"
     checkpoint = "memristor_bdnn.mcmc/1"
     growing = ("order", "spare")
+    ranges: ClassVar[Mapping[str, tuple[float, float]]] = {
+        "row_counters": COUNTED,
+        "totals": COUNTED,
+        "current_ua": (0.0, 1000.0),
+        "square_mean": (0.0, 1e5),
+    }
     config: MCMCConfig
 
     def __init__(self, accelerator: Accelerator, config: MCMCConfig | None = None, seed: int = 0) -> None:
@@ -145,6 +152,30 @@ class MCMCLearner(BaseLearner):
             "current_ua": self._current_ua,
             "square_mean": self.square_mean,
         }
+
+    def _check(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+        cfg, order, spare = self.config, arrays["order"], arrays["spare"]
+        rows = cfg.rows + cfg.spare_rows
+        for name, value in (("order", order), ("spare", spare)):
+            if value.dtype == np.float64 and not value.size:
+                value = value.astype(np.int64)
+            check_array(name, value, kinds="i", shape=(value.size,), low=0, high=rows - 1)
+        if "scaler_mean" not in arrays:
+            if order.size or arrays["row_counters"].any():
+                raise ConfigError(f"order has {order.size} rows and row_counters counts some, but nothing was learned")
+            return
+        if not 0 < order.size <= cfg.rows:
+            raise ConfigError(f"order has {order.size} rows, expected 1 to {cfg.rows}")
+        if not np.array_equal(np.sort(np.concatenate([order, spare])), np.arange(rows)):
+            raise ConfigError(f"order and spare do not name each of the {rows} rows once")
+        used = np.flatnonzero(arrays["row_counters"])
+        if not np.array_equal(used, np.sort(order)):
+            raise ConfigError("row_counters does not count the rows of order, and no others")
+        proposals, accepted, verified = (int(v) for v in arrays["totals"])
+        if verified not in (0, 1) or accepted > proposals:
+            raise ConfigError(
+                f"totals = {[proposals, accepted, verified]}: no more accepted than proposed, then 0 or 1"
+            )
 
     def _restore(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
         self.order, self.spare = arrays["order"].tolist(), arrays["spare"].tolist()

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from memristor_bdnn.accelerator.protocol import Accelerator
-from memristor_bdnn.learners.base import Arrays, BaseLearner, Watch
+from memristor_bdnn.errors import ConfigError
+from memristor_bdnn.learners.base import COUNTED, Arrays, BaseLearner, Watch
 from memristor_bdnn.learners.msgld.config import MSGLDConfig
 from memristor_bdnn.learners.msgld.insitu import InSituTrainer
 from memristor_bdnn.learners.protocol import LearnReport
 from memristor_bdnn.network import exsitu
 from memristor_bdnn.network.bayesian import layer_shapes
 from memristor_bdnn.network.chains import Chains
+from memristor_bdnn.state import check_array
 
 FloatArray = npt.NDArray[np.floating[Any]]
 ANCHOR_READS = 16
@@ -39,6 +41,14 @@ class MSGLD(BaseLearner):
     checkpoint = "memristor_bdnn.msgld/2"
     optional = ("anchor",)
     growing = ("replay_x", "replay_y", "memory")
+    ranges: ClassVar[Mapping[str, tuple[float, float]]] = {
+        "counters": COUNTED,
+        "odds": (1e-4, 1e4),
+        "gradient_mean": (-1e12, 1e12),
+        "gradient_square": (0.0, 1e24),
+        "gradient_steps": COUNTED,
+        "replay_y": (0.0, 1.0),
+    }
     config: MSGLDConfig
 
     def __init__(self, accelerator: Accelerator, config: MSGLDConfig | None = None, seed: int = 0) -> None:
@@ -129,6 +139,30 @@ class MSGLD(BaseLearner):
         if self.trainer.anchor is not None:
             arrays["anchor"] = self.trainer.anchor
         return arrays
+
+    def _check(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+        cfg, weights = self.config, self.network.n_weights
+        # No cell carries a milliampere: what sums of currents and weights can be follows.
+        most = cfg.devices_per_weight * 1000.0
+        check_array("offset", arrays["offset"], low=cfg.offset_ua - most, high=cfg.offset_ua + most)
+        if not cfg.calibrate_offset and float(arrays["offset"]) != cfg.offset_ua:
+            raise ConfigError(
+                f"offset = {float(arrays['offset'])}, expected offset_ua = {cfg.offset_ua}: not calibrated"
+            )
+        largest = (most + abs(float(arrays["offset"]))) / cfg.scale_ua
+        memory = arrays["memory"]
+        if memory.size or memory.shape != (0,):
+            kept = min(len(memory) if memory.ndim else 0, cfg.memory_samples)
+            check_array("memory", memory, shape=(kept, weights), low=-largest, high=largest)
+        if "anchor" in arrays:
+            check_array("anchor", arrays["anchor"], shape=(weights,), low=-largest, high=largest)
+        if "anchor" in arrays and cfg.prior_mean != "deployed":
+            raise ConfigError(f"anchor is there, but prior_mean = {cfg.prior_mean!r} has none")
+        replay_x, replay_y = arrays["replay_x"], arrays["replay_y"]
+        check_array("replay_x", replay_x, shape=(min(len(np.atleast_1d(replay_x)), cfg.replay_rows), self.n_inputs))
+        check_array("replay_y", replay_y, shape=(min(replay_y.size, cfg.replay_rows),))
+        if len(replay_x) != len(replay_y):
+            raise ConfigError(f"replay_x has {len(replay_x)} rows, replay_y {len(replay_y)}: expected as many")
 
     def _restore(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
         self.trainer.epochs_done, self._labels_learned = (int(v) for v in arrays["counters"])

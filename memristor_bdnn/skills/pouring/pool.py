@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from memristor_bdnn import archives
 from memristor_bdnn.errors import ConfigError, StoreError
 from memristor_bdnn.skills import pool as skills_pool
 from memristor_bdnn.skills import rows as rowfiles
@@ -25,7 +26,7 @@ from memristor_bdnn.skills.pouring.geometry import is_valid
 from memristor_bdnn.skills.pouring.setup import draw_context
 from memristor_bdnn.skills.pouring.world import PouringWorld, WorldConfig
 from memristor_bdnn.skills.rows import RowArray, RowFile
-from memristor_bdnn.state import load_npz, pack_json, save_npz
+from memristor_bdnn.state import check_array, pack_json, save_npz
 
 FloatArray = npt.NDArray[np.floating[Any]]
 
@@ -151,19 +152,23 @@ def load(path: str | Path | None = None) -> Pool:
     path = SHIPPED if path is None else Path(path)
     if not path.exists():
         raise ConfigError(f"{path}: no such pool; make one: memristor-bdnn collect --trials 1000 --out {path}")
-    with open(path, "rb") as handle:
-        start = handle.read(len(_MAGIC))
-    if start == _MAGIC:
-        return labelled(rowfiles.read(path, path.read_bytes(), _MAGIC, SCHEMA, ROW)[1])
-    arrays = load_npz(path)
+    content = archives.read_file(path)
+    if content.startswith(_MAGIC):
+        return labelled(rowfiles.read(path, content, _MAGIC, SCHEMA, ROW)[1])
+    arrays = archives.unpack(path, content)
     if "x_pool" in arrays:
+        if "score_pool" not in arrays:
+            raise ConfigError(f"{path} is no whole pool: score_pool missing")
+        n = len(arrays["x_pool"]) if arrays["x_pool"].ndim else 0
+        check_array(f"{path}: x_pool", arrays["x_pool"], shape=(n, len(FEATURE_NAMES)))
+        check_array(f"{path}: score_pool", arrays["score_pool"], shape=(n,), low=-1, high=1)
         return Pool(arrays["x_pool"], arrays["score_pool"], np.zeros(0, ROW))
     if "schema" not in arrays:
         raise StoreError(f"{path} is not a pool: expected a file of memristor-bdnn collect, or an export of one")
+    check_array(f"{path}: schema", arrays["schema"], kinds="iu", shape=())
     _check_schema(path, int(arrays["schema"]))
-    rows = np.zeros(len(arrays["seed"]), ROW)
-    for name in ("seed", "physical", "beads", "in_bowl", "in_cup", "tipped"):
-        rows[name] = arrays[name]
+    rows = skills_pool.rows_of(path, arrays, ROW)
+    check_array(f"{path}: beads", rows["beads"], kinds="u", low=1)
     return labelled(rows)
 
 
