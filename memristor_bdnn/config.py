@@ -9,6 +9,8 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
+import os
+import stat
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +22,12 @@ import yaml
 from memristor_bdnn.errors import ConfigError
 
 T = TypeVar("T")
+LARGEST_FILE = 4 << 20
+"""Bytes of a YAML file at most; ours have a few thousand."""
+MOST_VALUES = 200_000
+"""Values of a YAML file at most, every alias counted as what it stands for."""
 CHANGES = ("live", "cleanup", "start")
+_MERGE = "tag:yaml.org,2002:merge"
 
 
 def option(
@@ -109,28 +116,103 @@ def build(cls: type[T], values: Mapping[str, Any] | None = None) -> T:
     return cls(**values)
 
 
+def read_yaml(path: str | Path, what: str = "file") -> Any:
+    """What a YAML file holds: the one way by which a file of a user comes in. ``what`` it is names it in an error.
+
+    Raises:
+        ConfigError: it cannot be read, is no regular file, is too large, not UTF-8, not YAML, gives a name twice, is
+            nested too deeply, or holds aliases that contain themselves or multiply.
+    """
+    try:
+        text = _regular_bytes(Path(path), what).decode("utf-8-sig")
+    except OSError as error:
+        raise ConfigError(f"cannot read {what} {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{what} {path} is not UTF-8 text (byte {error.start}): save it as UTF-8") from error
+    return parse_yaml(text, f"{what} {path}")
+
+
+def parse_yaml(text: str, what: str) -> Any:
+    """What a YAML text holds, bounded in size and depth. Raises ConfigError, see :func:`read_yaml`."""
+    try:
+        _measure(yaml.compose(text, Loader=yaml.SafeLoader), {})
+        return yaml.safe_load(text)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
+        raise ConfigError(f"{what} is not valid YAML: {error.problem or error.context}{where}") from error
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date such as 2024-99-99
+        raise ConfigError(f"{what} is not valid YAML: {' '.join(str(error).split())}") from error
+    except RecursionError:
+        raise ConfigError(f"{what} is nested too deeply") from None
+
+
+def _regular_bytes(path: Path, what: str) -> bytes:
+    """The content of a file; a pipe or a device could block for ever or never end."""
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    with open(handle, "rb") as file:
+        status = os.fstat(handle)
+        if not stat.S_ISREG(status.st_mode):
+            kind = "a folder" if stat.S_ISDIR(status.st_mode) else "no regular file"
+            raise ConfigError(f"cannot read {what} {path}: it is {kind}")
+        if status.st_size > LARGEST_FILE:
+            raise ConfigError(f"{what} {path} has {status.st_size} bytes: at most {LARGEST_FILE} are read")
+        return file.read(LARGEST_FILE + 1)
+
+
+def _measure(node: yaml.Node | None, sizes: dict[int, int]) -> int:
+    """Values below a node with aliases written out; refuses names given twice and what does not end.
+
+    Raises:
+        yaml.YAMLError: as a reader of YAML would, with the place.
+    """
+    if node is None or isinstance(node, yaml.ScalarNode):
+        return 1
+    known = sizes.get(id(node))
+    if known is not None:
+        if not known:
+            raise yaml.MarkedYAMLError(problem="an alias contains itself", problem_mark=node.start_mark)
+        return known
+    sizes[id(node)] = 0
+    names: set[str] = set()
+    children: list[yaml.Node] = []
+    for item in node.value:
+        children += item if isinstance(item, tuple) else (item,)
+        if isinstance(item, tuple) and isinstance(item[0], yaml.ScalarNode) and item[0].tag != _MERGE:
+            if item[0].value in names:
+                raise yaml.MarkedYAMLError(problem=f"{item[0].value!r} is given twice", problem_mark=item[0].start_mark)
+            names.add(item[0].value)
+    total = 1 + sum(_measure(child, sizes) for child in children)
+    if total > MOST_VALUES:
+        raise yaml.MarkedYAMLError(problem=f"more than {MOST_VALUES} values", problem_mark=node.start_mark)
+    sizes[id(node)] = total
+    return total
+
+
 def from_yaml(cls: type[T], path: str | Path, section: str | None = None) -> T:
     """Load a configuration from a YAML file, or from one top-level section of it.
 
     Raises:
-        ConfigError: the file is missing, is no YAML mapping, or :func:`build` refuses a value.
+        ConfigError: see :func:`read_yaml`; the file or the section is no mapping, or :func:`build` refuses a value.
     """
-    path = Path(path)
-    try:
-        content = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise ConfigError(f"cannot read configuration {path}: {error.strerror}") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not valid YAML: {error}") from error
+    content = read_yaml(path, "configuration")
     content = {} if content is None else content
     if section is not None and isinstance(content, Mapping):
-        content = content.get(section, {})
+        content = content.get(section)
+        content = {} if content is None else content
     if not isinstance(content, Mapping):
-        raise ConfigError(f"{path}: expected a mapping of option names to values, got {type(content).__name__}")
+        where = f"{path}: section {section}" if section is not None else f"{path}"
+        raise ConfigError(f"{where}: expected a mapping of option names to values, got {type(content).__name__}")
     try:
         return build(cls, content)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
+
+
+def shown(value: Any) -> str:
+    """A value for an error message of one line; a long one is cut off."""
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:200]}..."
 
 
 def _coerce(value: Any, hint: Any, name: str) -> Any:
@@ -150,17 +232,17 @@ def _coerce(value: Any, hint: Any, name: str) -> Any:
         raise errors[0]
     if origin is tuple:
         if isinstance(value, str) or not isinstance(value, Sequence):
-            raise ConfigError(f"{name} = {value!r}: expected a list")
+            raise ConfigError(f"{name} = {shown(value)}: expected a list")
         arms = typing.get_args(hint)
         if len(arms) == 2 and arms[1] is Ellipsis:
             arms = (arms[0],) * len(value)
         if len(arms) != len(value):
-            raise ConfigError(f"{name} = {value!r}: expected {len(arms)} values, got {len(value)}")
+            raise ConfigError(f"{name} = {shown(value)}: expected {len(arms)} values, got {len(value)}")
         items = tuple(_coerce(v, a, name) for v, a in zip(value, arms, strict=True))
         return value if isinstance(value, tuple) and items == value else items
     if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
         if not math.isfinite(value):
-            raise ConfigError(f"{name} = {value!r}: expected a finite number")
+            raise ConfigError(f"{name} = {shown(value)}: expected a finite number")
         return float(value) if not isinstance(value, float) else value
     if hint is int and isinstance(value, int) and not isinstance(value, bool):
         return value
@@ -169,13 +251,15 @@ def _coerce(value: Any, hint: Any, name: str) -> Any:
             return value
     elif hint not in (int, float):
         return value
-    raise ConfigError(f"{name} = {value!r}: expected {getattr(hint, '__name__', hint)}, got {type(value).__name__}")
+    raise ConfigError(
+        f"{name} = {shown(value)}: expected {getattr(hint, '__name__', hint)}, got {type(value).__name__}"
+    )
 
 
 def _check_bounds(name: str, value: Any, meta: Mapping[str, Any]) -> None:
     choices, low, high, unit = choices_of(meta), meta.get("low"), meta.get("high"), meta.get("unit", "")
     if choices is not None and value not in choices:
-        raise ConfigError(f"{name} = {value!r}: choose one of {', '.join(map(str, choices))}")
+        raise ConfigError(f"{name} = {shown(value)}: choose one of {', '.join(map(str, choices))}")
     items = value if isinstance(value, tuple) else (value,)
     for item in items:
         if not isinstance(item, int | float) or isinstance(item, bool):

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from memristor_bdnn.active.trials import LocalTrials
-from memristor_bdnn.config import build, from_yaml
+from memristor_bdnn.config import build, from_yaml, read_yaml, shown
 from memristor_bdnn.errors import ConfigError
 from memristor_bdnn.skills import DEFAULT, Skill
 
@@ -39,19 +38,15 @@ def sections(path: str | None) -> dict[str, Any]:
     Raises:
         ConfigError: it cannot be read, or holds something else than the sections :data:`SECTIONS`, each a mapping.
     """
-    import yaml
-
     if not path:
         return {}
-    try:
-        content = yaml.safe_load(Path(path).read_text()) or {}
-    except (OSError, yaml.YAMLError) as error:
-        raise ConfigError(f"cannot read --config {path}: {error}") from error
+    content = read_yaml(path, "--config")
+    content = {} if content is None else content
     if not isinstance(content, dict) or set(content) - set(SECTIONS):
         raise ConfigError(f"--config {path}: expected the sections {', '.join(SECTIONS)}")
     for name, section in content.items():
         if section is not None and not isinstance(section, dict):
-            raise ConfigError(f"--config {path}: section {name} is {section!r}, expected a mapping of options")
+            raise ConfigError(f"--config {path}: section {name} is {shown(section)}, expected a mapping of options")
     return {name: section or {} for name, section in content.items()}
 
 

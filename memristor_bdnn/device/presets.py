@@ -11,9 +11,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import yaml
 
-from memristor_bdnn.config import build, check, option
+from memristor_bdnn.config import build, check, option, read_yaml
 from memristor_bdnn.device.parameters import (
     BlindWrite,
     Faults,
@@ -256,7 +255,7 @@ NAMES = tuple(_BUILDERS)
 """Names of the built-in presets."""
 
 
-def load(name_or_path: str | Path | DevicePreset) -> DevicePreset:
+def load(name_or_path: str | Path | DevicePreset, _above: tuple[Path, ...] = ()) -> DevicePreset:
     """A built-in preset by name, or one from a YAML file.
 
     The file names the preset it starts from as ``base`` (default tsinghua_taox_hfox) and gives only what
@@ -273,17 +272,17 @@ def load(name_or_path: str | Path | DevicePreset) -> DevicePreset:
     path = Path(name_or_path)
     if path.suffix.lower() not in (".yaml", ".yml"):
         raise ConfigError(f"unknown device preset {str(name_or_path)!r}; choose {', '.join(NAMES)}, or a .yaml file")
-    try:
-        content = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise ConfigError(f"cannot read device preset {path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not valid YAML: {error}") from error
+    content = read_yaml(path, "device preset")
     if not isinstance(content, Mapping):
         raise ConfigError(f"{path}: expected a mapping of preset fields, got {type(content).__name__}")
+    base = content.get("base", NAMES[0])
+    if not isinstance(base, str):
+        raise ConfigError(f"{path}: base = {base!r}: expected the name of a preset or of a YAML file")
+    if path.resolve() in _above:
+        raise ConfigError(f"{path}: starts from itself through base")
     try:
         changes = {key: _with_table(value, path.parent) for key, value in content.items() if key != "base"}
-        return override(load(content.get("base", NAMES[0])), changes)
+        return override(load(base, (*_above, path.resolve())), changes)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
 
