@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import errno
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
 
 from memristor_bdnn import __version__
 from memristor_bdnn.errors import Cancelled, MemristorError
+from memristor_bdnn.nodes.environment import prepare_matplotlib
 
 # verb -> (module under memristor_bdnn.commands, help). Modules are imported only when their verb is
 # used, so that `--help` and node start-up never pay for torch or pybullet.
@@ -50,21 +54,87 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.print_help()
         return EXIT_USAGE
     verb = parser.parse_args(argv[:1]).verb
-    module = importlib.import_module(f"memristor_bdnn.commands.{VERBS[verb][0]}")
-    sub = argparse.ArgumentParser(prog=f"memristor-bdnn {verb}", description=module.__doc__)
-    module.add_arguments(sub)
-    args = sub.parse_args(argv[1:])
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="surrogateescape")  # names of files need not be text
     try:
-        return int(module.run(args))
+        prepare_matplotlib(os.environ)
+        module = importlib.import_module(f"memristor_bdnn.commands.{VERBS[verb][0]}")
+        sub = argparse.ArgumentParser(prog=f"memristor-bdnn {verb}", description=module.__doc__)
+        module.add_arguments(sub)
+        args = sub.parse_args(argv[1:])
+        code = int(module.run(args))
+        sys.stdout.flush()
+        return code
     except MemristorError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_INTERRUPTED if isinstance(error, Cancelled) else EXIT_FAILURE
+        return _fail(str(error), EXIT_INTERRUPTED if isinstance(error, Cancelled) else EXIT_FAILURE)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return EXIT_FAILURE
+    except UnicodeError as error:
+        return _fail(_of_text(error))
+    except RecursionError:
+        return _fail("a file is nested too deeply")
+    except OSError as error:
+        if error.filename is None:
+            try:
+                sys.stdout.flush()
+            except OSError:  # it was the output itself
+                _drop_output()
+                return _fail(f"standard output: {_of_system(error)}")
+        return _fail(_of_system(error))
+
+
+# What a person can do about an error of the operating system.
+REMEDIES = {
+    errno.ENOSPC: "the disk is full: free some space, or choose another folder",
+    errno.EDQUOT: "the disk quota is used up: free some space, or choose another folder",
+    errno.EFBIG: "the file may not become so large: choose another folder",
+    errno.EROFS: "choose a folder that can be written",
+    errno.EACCES: "choose a file or folder that you may use",
+    errno.EPERM: "choose a file or folder that you may use",
+    errno.ENOENT: "check the path; its folder must exist",
+    errno.ENOTDIR: "a part of the path is a file: check the path",
+    errno.EISDIR: "give a file, not a folder",
+    errno.EEXIST: "something else is there: choose another name",
+    errno.ENOTEMPTY: "something else is there: choose another name",
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.ELOOP: "its links lead in a circle",
+    errno.EMFILE: "too many files are open: raise the limit (ulimit -n)",
+    errno.EIO: "the disk reports an error: check it",
+}
+
+
+def _of_system(error: OSError) -> str:
+    """One line with file and remedy."""
+    words = [os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, str | bytes)]
+    remedy = REMEDIES.get(error.errno or 0, "")
+    return f"{' -> '.join(words) + ': ' if words else ''}{error.strerror or error}{'; ' if remedy else ''}{remedy}"
+
+
+def _of_text(error: UnicodeError) -> str:
+    """One line about text that is none."""
+    if isinstance(error, UnicodeDecodeError):
+        return f"a file is not {error.encoding.upper()} text (byte {error.start}): {error.object[:40]!r}"
+    if isinstance(error, UnicodeEncodeError):
+        return f"{error.object[:200]!r} is not text: {error.reason}; choose another name"
+    return str(error)
+
+
+def _fail(message: str, code: int = EXIT_FAILURE) -> int:
+    """Say an error in one line."""
+    with contextlib.suppress(OSError):
+        print(f"error: {message}", file=sys.stderr, flush=True)
+    return code
+
+
+def _drop_output() -> None:
+    """What is still in the buffer goes nowhere, so that Python's own last flush finds no error."""
+    with contextlib.suppress(OSError, io.UnsupportedOperation):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

@@ -5,6 +5,11 @@ from __future__ import annotations
 import importlib
 import os
 import signal
+import sys
+from typing import Any
+
+from memristor_bdnn.errors import MemristorError
+from memristor_bdnn.nodes import environment, typed
 
 # executable -> (module, class, keyword arguments). Three executables preset the accelerator's learner.
 EXECUTABLES: dict[str, tuple[str, str, dict[str, str]]] = {
@@ -29,8 +34,23 @@ def run(executable: str) -> int:
     """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: os._exit(0))
-    module, name, arguments = EXECUTABLES[executable]
-    node_class = getattr(importlib.import_module(f"memristor_bdnn.nodes.{module}"), name)
-    from memristor_bdnn.nodes.spinning import spin
+    try:
+        discovery = environment.choose_discovery(os.environ)
+        environment.prepare_logs(os.environ)
+        sys.argv[:] = typed.outrank_files(sys.argv)
+        module, name, arguments = EXECUTABLES[executable]
+        node_class = getattr(importlib.import_module(f"memristor_bdnn.nodes.{module}"), name)
+        from memristor_bdnn.nodes.spinning import spin
 
-    return spin(node_class, **arguments)
+        def make(**options: str) -> Any:
+            node = node_class(**options)
+            node.get_logger().info(discovery)
+            return node
+
+        return spin(make, **arguments)
+    except Exception as error:
+        # What ROS 2 itself refuses: a params file that it cannot read, a parameter of another type.
+        if not isinstance(error, MemristorError) and not type(error).__module__.startswith("rclpy"):
+            raise
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+        return 1

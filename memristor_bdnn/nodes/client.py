@@ -8,6 +8,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
+from memristor_bdnn.nodes import environment
 from memristor_bdnn.nodes.peers import Peers
 
 
@@ -18,7 +19,8 @@ class GraphClient:
     """
 
     def __init__(self, name: str, namespace: str = "", cancelled: Callable[[], bool] = lambda: False) -> None:
-        os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+        environment.choose_discovery(os.environ)
+        environment.prepare_logs(os.environ)
         import rclpy
         from rclpy.executors import MultiThreadedExecutor
         from rclpy.signals import SignalHandlerOptions

@@ -9,121 +9,17 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import importlib
+import sys
 import typing
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-
-import yaml
+from typing import Any
 
 from memristor_bdnn import skills
 from memristor_bdnn.errors import ConfigError
+from memristor_bdnn.nodes.arguments import Argument, NodeCommand, NodeSpec
+from memristor_bdnn.nodes.decide import Decision
+from memristor_bdnn.nodes.typed import parameter_text as parameter_text
 from memristor_bdnn.skills import Skill
-
-ParameterValue = bool | int | float | str
-
-
-@dataclass(frozen=True)
-class Argument:
-    """One argument of the graph, as in ``name:=value``.
-
-    Attributes:
-        name: what the user types.
-        default: text form; a value equal to the default is not passed on, so that a parameter
-            file still decides.
-        doc: one sentence.
-        kind: bool, int, float or str.
-        choices: allowed values, or a function that lists them when asked.
-        targets: ``role.parameter`` names that receive the value; the roles are those of :class:`NodeSpec`.
-        files: suffixes of file names that are allowed beside the choices.
-        skill: the only skill that knows the argument; empty for all.
-        option_of: the option that the chosen accelerator must have.
-        only: ``simulated`` or ``physical``: whose arm the argument is for; empty for both.
-    """
-
-    name: str
-    default: str
-    doc: str
-    kind: type = str
-    choices: tuple[str, ...] | Callable[[], Sequence[str]] | None = None
-    targets: tuple[str, ...] = ()
-    files: tuple[str, ...] = ()
-    skill: str = ""
-    option_of: str = ""
-    only: str = ""
-
-    def allowed(self) -> tuple[str, ...] | None:
-        """The allowed values as text, or None for any."""
-        if self.kind is bool:
-            return ("true", "false")
-        if self.choices is None:
-            return None
-        return tuple(self.choices() if callable(self.choices) else self.choices)
-
-    def parse(self, text: str) -> ParameterValue:
-        """The typed value. Raises ConfigError naming the argument, the value and the choices."""
-        allowed = self.allowed()
-        if allowed is not None and text not in allowed and not (self.files and text.endswith(self.files)):
-            raise ConfigError(f"{self.name}:={text}: choose one of {', '.join(allowed)}")
-        if self.kind is bool:
-            return text == "true"
-        try:
-            return self.kind(text)  # type: ignore[no-any-return]
-        except ValueError:
-            raise ConfigError(f"{self.name}:={text}: expected {self.kind.__name__}") from None
-
-
-@dataclass(frozen=True)
-class NodeSpec:
-    """One node of the graph: its role, its name, its executable, fixed parameters.
-
-    ``when`` is the one condition a graph knows: ``argument=value`` or ``argument!=value``.
-    """
-
-    role: str
-    name: str
-    executable: str
-    parameters: Mapping[str, ParameterValue] = field(default_factory=dict)
-    when: str = ""
-
-    def wanted(self, values: Mapping[str, str]) -> bool:
-        """Whether the node runs with these argument texts."""
-        if not self.when:
-            return True
-        name, _, value = self.when.partition("=")
-        return (values[name.rstrip("!")] == value) != name.endswith("!")
-
-
-@dataclass(frozen=True)
-class NodeCommand:
-    """A node ready to start, every argument applied."""
-
-    name: str
-    executable: str
-    namespace: str
-    params_file: str
-    parameters: Mapping[str, ParameterValue]
-    log_level: str
-    respawn: bool
-
-    def ros_arguments(self) -> list[str]:
-        """Arguments after the executable, the same that launch_ros gives to a node."""
-        result = ["--ros-args", "-r", f"__node:={self.name}"]
-        if self.namespace:
-            result += ["-r", f"__ns:=/{self.namespace.strip('/')}"]
-        result += ["--log-level", self.log_level]
-        if self.params_file:
-            result += ["--params-file", self.params_file]
-        for key, value in self.parameters.items():
-            result += ["-p", f"{key}:={parameter_text(value)}"]
-        return result
-
-
-def parameter_text(value: ParameterValue) -> str:
-    """A value as YAML on a command line; text that YAML would read as something else is quoted."""
-    if isinstance(value, str):
-        return value if value and isinstance(yaml.safe_load(value), str) else f"'{value}'"
-    return str(value).lower() if isinstance(value, bool) else repr(value)
 
 
 def _names(kind: str) -> Callable[[], Sequence[str]]:
@@ -159,12 +55,25 @@ def _for(roles: Sequence[str], parameter: str) -> tuple[str, ...]:
 
 ARGUMENTS = (
     Argument("namespace", "", "namespace of all nodes"),
-    Argument("params_file", "", "YAML file of node parameters, applied before the arguments"),
+    Argument("params_file", "", "YAML file of node parameters; it decides what is not typed"),
+    Argument(
+        "discovery",
+        "",
+        "who may find the nodes; empty: as the environment says, otherwise this machine alone",
+        choices=("localhost", "subnet"),
+    ),
     Argument("use_sim_time", "false", "follow /clock", bool, targets=_for(_ALL, "use_sim_time")),
     Argument("autostart", "true", "configure and activate the nodes", bool, targets=_for(_ALL, "autostart")),
     Argument("use_respawn", "false", "start a node again when it dies", bool, targets=("coordinator.recover",)),
     Argument("log_level", "info", "log level of the nodes", choices=("debug", "info", "warn", "error", "fatal")),
-    Argument("skill", skills.DEFAULT, "what is learned", choices=_names("skills"), targets=_for(_SKILLED, "skill")),
+    Argument(
+        "skill",
+        skills.DEFAULT,
+        "what is learned",
+        choices=_names("skills"),
+        targets=_for(_SKILLED, "skill"),
+        agree=True,
+    ),
     Argument("learner", "msgld", "learner plugin", choices=_names("learners"), targets=("accelerator.learner",)),
     Argument(
         "recipe",
@@ -190,6 +99,7 @@ ARGUMENTS = (
         choices=_names("motion.arms"),
         targets=_for(("world", "planner", "coordinator"), "arm"),
         files=(".yaml", ".yml"),
+        agree=True,
     ),
     Argument(
         "arm_output",
@@ -197,6 +107,7 @@ ARGUMENTS = (
         "who moves: the simulator, or a controller over its action or topic",
         choices=("sim", "action", "topic", "auto"),
         targets=("world.arm_output", "coordinator.arm_output"),
+        agree=True,
     ),
     Argument(
         "enable_hardware",
@@ -218,6 +129,7 @@ ARGUMENTS = (
         "",
         "prefix of a physical arm's joint names",
         targets=("world.port.joint_prefix", "coordinator.joint_prefix"),
+        agree=True,
     ),
     Argument("gui", "false", "open the simulator's window", bool, targets=("world.gui",), only="simulated"),
     Argument(
@@ -253,7 +165,7 @@ ARGUMENTS = (
 def skill_arguments(skill: Skill) -> tuple[Argument, ...]:
     """The arguments that a skill declares of its physical set-up; empty text leaves the node's default."""
     hints = typing.get_type_hints(skill.physical_options)
-    fields = {f.name: f for f in dataclasses.fields(skill.physical_options)}
+    fields: dict[str, Any] = {f.name: f for f in dataclasses.fields(skill.physical_options)}
     return tuple(
         Argument(
             name,
@@ -264,6 +176,7 @@ def skill_arguments(skill: Skill) -> tuple[Argument, ...]:
             targets=(f"world.{name}",),
             skill=skill.name,
             only="physical",
+            empty=fields[name].default,
         )
         for name in skill.arguments
     )
@@ -307,63 +220,39 @@ PHYSICAL_DEFAULTS = {"arm_output": "auto"}
 """What launch/physical_arm.launch.py changes."""
 
 
-def resolve(values: Mapping[str, str]) -> list[NodeCommand]:
-    """Every node with its parameters, for the given argument texts.
+def show_warning(text: str) -> None:
+    """Where a warning goes unless somebody else wants it."""
+    print(f"warning: {text}", file=sys.stderr, flush=True)
+
+
+def resolve(
+    typed: Mapping[str, str],
+    defaults: Mapping[str, str] | None = None,
+    *,
+    within: str = "",
+    warn: Callable[[str], None] = show_warning,
+) -> list[NodeCommand]:
+    """Every node with its parameters.
+
+    What was typed wins over the params file, also where it equals a default; the file wins over ``defaults``, and these
+    over the nodes' own. Which nodes run follows from the value that won.
+
+    Args:
+        typed: texts of the arguments that somebody gave, and of no others.
+        defaults: of a launch file, where they differ from the graph's.
+        within: namespace in which the graph's own lies, as a launch file may push one.
+        warn: told what is left out of the params file.
 
     Raises:
-        ConfigError: a value that is not allowed, an argument that skill or accelerator do not have, or a params_file
-            that does not exist.
+        ConfigError: a value that is not allowed, an argument that skill or accelerator do not have, nodes that would
+            disagree, or a params file that cannot be used.
     """
-    arguments = all_arguments()
-    merged = {a.name: values.get(a.name, a.default) for a in arguments}
-    params_file = merged["params_file"]
-    if params_file and not Path(params_file).is_file():
-        raise ConfigError(f"params_file:={params_file}: no such file")
-    skill = skills.load(merged["skill"])
-    nodes = nodes_of(skill)
-    parameters: dict[str, dict[str, ParameterValue]] = {n.role: dict(n.parameters) for n in nodes}
-    for argument in arguments:
-        text = merged[argument.name]
-        if text == argument.default:
-            continue
-        value = argument.parse(text)
-        _check_fits(argument, text, merged)
-        for target in argument.targets:
-            role, _, parameter = target.partition(".")
-            parameters[role][parameter] = value
-    return [
-        NodeCommand(
-            name=node.name,
-            executable=node.executable,
-            namespace=merged["namespace"],
-            params_file=str(Path(params_file).resolve()) if params_file else "",
-            parameters=parameters[node.role],
-            log_level=merged["log_level"],
-            respawn=merged["use_respawn"] == "true",
-        )
-        for node in nodes
-        if node.wanted(merged)
-    ]
+    return Decision(all_arguments(), nodes_of, typed, defaults or {}, within).commands(warn)
 
 
-def _check_fits(argument: Argument, text: str, merged: Mapping[str, str]) -> None:
-    """Refuse an argument that would be ignored."""
-    if argument.skill and argument.skill != merged["skill"]:
-        raise ConfigError(f"{argument.name}:={text} is an argument of skill {argument.skill}, not of {merged['skill']}")
-    simulated = merged["arm_output"] == "sim"
-    if argument.only == "physical" and simulated:
-        raise ConfigError(f"{argument.name}:={text} is for a physical arm: it needs arm_output:=action, topic or auto")
-    if argument.only == "simulated" and not simulated:
-        raise ConfigError(f"{argument.name}:={text} is for a simulated arm, but arm_output:={merged['arm_output']}")
-    if argument.option_of:
-        from memristor_bdnn import accelerator
-
-        fields = [f.name for f in dataclasses.fields(accelerator.load(merged["accelerator"]).config_type)]
-        if argument.option_of not in fields:
-            raise ConfigError(
-                f"{argument.name}:={text}: accelerator {merged['accelerator']} has no such option; it has "
-                f"{', '.join(fields)}"
-            )
+def typed_of(configurations: Mapping[str, str]) -> dict[str, str]:
+    """Our arguments among launch configurations, before defaults are declared: what the user or a file above gave."""
+    return {a.name: configurations[a.name] for a in all_arguments() if a.name in configurations}
 
 
 def show_arguments() -> str:

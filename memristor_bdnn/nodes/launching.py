@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from launch.actions import DeclareLaunchArgument, OpaqueFunction, Shutdown
-from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
 from launch import LaunchContext, LaunchDescription
@@ -15,10 +14,26 @@ from memristor_bdnn.nodes import graph
 def describe(defaults: Mapping[str, str] | None = None) -> LaunchDescription:
     """Declare the graph's arguments, then start its nodes.
 
+    What stands in the launch configurations before the declarations was typed, or given by a launch file that includes
+    this one; it wins over a params file. A default declared here does not.
+
     Args:
         defaults: defaults that differ from those of the graph.
     """
     defaults = defaults or {}
+    typed: dict[str, str] = {}
+
+    def remember(context: LaunchContext) -> None:
+        typed.clear()
+        typed.update(graph.typed_of(context.launch_configurations))
+
+    def start(context: LaunchContext) -> list[Node]:
+        # Left as found: what was declared here must not look typed to a launch file that is included next.
+        for argument in graph.all_arguments():
+            if argument.name not in typed:
+                context.launch_configurations.pop(argument.name, None)
+        return _nodes(context, typed, defaults)
+
     declared = [
         DeclareLaunchArgument(
             a.name,
@@ -29,23 +44,24 @@ def describe(defaults: Mapping[str, str] | None = None) -> LaunchDescription:
         )
         for a in graph.all_arguments()
     ]
-    return LaunchDescription([*declared, OpaqueFunction(function=_start_nodes)])
+    return LaunchDescription([OpaqueFunction(function=remember), *declared, OpaqueFunction(function=start)])
 
 
-def _start_nodes(context: LaunchContext) -> list[Node]:
-    values = {a.name: LaunchConfiguration(a.name).perform(context) for a in graph.all_arguments()}
+def _nodes(context: LaunchContext, typed: Mapping[str, str], defaults: Mapping[str, str]) -> list[Node]:
+    within = context.launch_configurations.get("ros_namespace", "")
     return [
         Node(
             package="memristor_bdnn",
             executable=command.executable,
             name=command.name,
             namespace=command.namespace,
-            parameters=([command.params_file] if command.params_file else []) + [dict(command.parameters)],
-            arguments=["--ros-args", "--log-level", command.log_level],
+            # The same words as without `ros2 launch`; launch_ros reads text in `parameters` as YAML.
+            arguments=command.words(),
+            additional_env=dict(command.environment),
             output="screen",
             respawn=command.respawn,
             respawn_delay=1.0,
             on_exit=None if command.respawn else Shutdown(reason=f"{command.name} ended"),
         )
-        for command in graph.resolve(values)
+        for command in graph.resolve(typed, defaults, within=within)
     ]

@@ -5,6 +5,7 @@ This is no launch system: no includes, events or conditions beyond the graph's a
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -12,12 +13,14 @@ import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO
 
 from memristor_bdnn.errors import ConfigError
-from memristor_bdnn.nodes.graph import NodeCommand
+from memristor_bdnn.nodes.arguments import NodeCommand
+from memristor_bdnn.nodes.environment import choose_discovery, prepare_logs
 
 RESPAWN_DELAY_S = 1.0
 MAX_RESPAWNS = 5
@@ -43,6 +46,9 @@ class Supervisor:
         self.commands = {command.name: command for command in commands}
         self.processes: dict[str, subprocess.Popen[str]] = {}
         self._log, self._log_folder = log, log_folder
+        self._environment = child_environment()
+        self._tails: dict[str, deque[str]] = {}
+        self._readers: dict[str, threading.Thread] = {}
         self._respawns = dict.fromkeys(self.commands, 0)
         self._due: dict[str, float] = {}
         self._stopping = False
@@ -68,12 +74,13 @@ class Supervisor:
             code = process.poll()
             if code is None or self._stopping:
                 continue
-            how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+            how = f"killed by {_signal_name(-code)}" if code < 0 else f"exit code {code}"
             if not self.commands[name].respawn or code == 0:
-                raise NodeDied(f"node {name} died ({how})")
+                raise NodeDied(f"node {name} died ({how}){self._last_words(name)}")
             self._respawns[name] += 1
             if self._respawns[name] > MAX_RESPAWNS:
-                raise NodeDied(f"node {name} died ({how}) for the {MAX_RESPAWNS + 1}th time; giving up")
+                end = f"for the {MAX_RESPAWNS + 1}th time; giving up{self._last_words(name)}"
+                raise NodeDied(f"node {name} died ({how}) {end}")
             self._log(f"[supervisor] node {name} died ({how}); starting it again")
             self._due[name] = now + RESPAWN_DELAY_S
 
@@ -90,32 +97,70 @@ class Supervisor:
                     process.wait(max(0.0, deadline - time.monotonic()))
                 except subprocess.TimeoutExpired:
                     continue
+        for reader in self._readers.values():
+            reader.join(1.0)
 
     def _start(self, command: NodeCommand) -> None:
-        process = subprocess.Popen(
-            [sys.executable, str(executable_path(command.executable)), *command.ros_arguments()],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            bufsize=1,
-            errors="replace",
-            start_new_session=True,
-            preexec_fn=_die_with_parent,
-            env=child_environment(),
-        )
+        words = [sys.executable, str(executable_path(command.executable)), *command.ros_arguments()]
+        try:
+            process = subprocess.Popen(
+                words,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                bufsize=1,
+                errors="replace",
+                start_new_session=True,
+                preexec_fn=_die_with_parent(os.getpid()),
+                env={**self._environment, **command.environment},
+            )
+        except (OSError, subprocess.SubprocessError) as error:
+            raise NodeDied(f"node {command.name} cannot be started: {error}") from error
         self.processes[command.name] = process
-        assert process.stdout is not None
-        threading.Thread(target=self._forward, args=(command.name, process.stdout), daemon=True).start()
+        self._tails[command.name] = deque(maxlen=20)
+        reader = threading.Thread(target=self._forward, args=(command.name, process.stdout), daemon=True)
+        self._readers[command.name] = reader
+        reader.start()
 
     def _forward(self, name: str, stream: IO[str]) -> None:
-        kept = open(self._log_folder / f"{name}.log", "a") if self._log_folder else None
+        """Pass a node's output on; whatever becomes of the log file, the node never waits for a reader."""
+        kept = self._open_log(name)
         for line in stream:
-            self._log(f"[{name}] {line.rstrip()}")
-            if kept:
-                kept.write(line)
-                kept.flush()
-        if kept:
-            kept.close()
+            self._tails[name].append(line.rstrip())
+            self._pass_on(f"[{name}] {line.rstrip()}")
+            if kept is not None:
+                try:
+                    kept.write(line)
+                    kept.flush()
+                except OSError as error:
+                    self._say_log_lost(name, error)
+                    kept = None
+        if kept is not None:
+            with contextlib.suppress(OSError):
+                kept.close()
+
+    def _open_log(self, name: str) -> IO[str] | None:
+        if self._log_folder is None:
+            return None
+        try:
+            return open(self._log_folder / f"{name}.log", "a")
+        except OSError as error:
+            self._say_log_lost(name, error)
+            return None
+
+    def _say_log_lost(self, name: str, error: OSError) -> None:
+        self._pass_on(f"[supervisor] WARN {self._log_folder}/{name}.log: {error.strerror}; {name} goes on without it")
+
+    def _pass_on(self, line: str) -> None:
+        with contextlib.suppress(OSError, ValueError):  # nobody listens any more
+            self._log(line)
+
+    def _last_words(self, name: str) -> str:
+        """What a dead node said about its end, if it did."""
+        self._readers[name].join(1.0)
+        said = [line for line in self._tails[name] if any(word in line.lower() for word in ("error", "cannot"))]
+        return f": {said[-1].removeprefix('error: ')}" if said else ""
 
 
 def executable_path(executable: str) -> Path:
@@ -131,9 +176,14 @@ def executable_path(executable: str) -> Path:
 
 
 def child_environment() -> dict[str, str]:
-    """The environment of a node: discovery stays on this machine unless the user asked otherwise."""
+    """The environment of a node; whom it finds on the network it decides itself.
+
+    Raises:
+        ConfigError: the user's ROS_LOG_DIR cannot be written, or the discovery range is none.
+    """
     environment = dict(os.environ)
-    environment.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    prepare_logs(environment)
+    choose_discovery(dict(environment))
     # Each process computes in one thread: four nodes share the cores.
     environment.setdefault("OMP_NUM_THREADS", "1")
     environment.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -142,7 +192,21 @@ def child_environment() -> dict[str, str]:
     return environment
 
 
-def _die_with_parent() -> None:
-    """In the child: be killed when the supervisor dies, however it dies (Linux only)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def _die_with_parent(parent: int) -> Callable[[], None]:
+    """What the child calls first: it is to be ended when the supervisor dies, however it dies (Linux only)."""
+    prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
+
+    def prepare() -> None:
+        if prctl is not None:
+            prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+            if os.getppid() != parent:  # it died before the line above
+                os._exit(1)
+
+    return prepare

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from memristor_bdnn.skills import Skill
 
-_PROBLEMS = ("WARN", "ERROR", "FATAL", "Traceback", "Error:", "[supervisor]")
+_PROBLEMS = ("WARN", "ERROR", "FATAL", "Traceback", "Error:", "error:", "[supervisor]")
 
 
 class SessionProgress:

@@ -1,0 +1,79 @@
+"""Which parameters the nodes of a graph have, read from the configurations that they declare."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from memristor_bdnn.skills import Skill
+
+OF_EVERY_NODE: dict[str, type | None] = {
+    "autostart": bool,
+    "use_sim_time": bool,
+    "start_type_description_service": bool,
+}
+
+
+def parameters_of(
+    executable: str, skill: Skill, chosen: Mapping[str, str], prefixes: Collection[str] = ()
+) -> dict[str, type | None]:
+    """Parameters of a node by name, with their types.
+
+    Args:
+        executable: of the node.
+        skill: what is learned.
+        chosen: ``learner``, ``recipe`` and ``accelerator`` by name.
+        prefixes: learners whose options are wanted; loading one takes a second.
+
+    Raises:
+        ConfigError: no such learner or accelerator.
+    """
+    from memristor_bdnn.nodes import EXECUTABLES
+
+    module, name, _ = EXECUTABLES[executable.removesuffix("_node")]
+    node = getattr(importlib.import_module(f"memristor_bdnn.nodes.{module}"), name)
+    known = OF_EVERY_NODE | _fields(node.config_type)
+    for prefix, cls in _sections(module, skill, chosen, prefixes):
+        known |= _fields(cls, prefix)
+    if module == "accelerator":
+        from memristor_bdnn.active import recipes
+
+        starting = recipes.options(skill, chosen["learner"], chosen["recipe"])
+        known |= {f"{chosen['learner']}.{name}": known.get(f"{chosen['learner']}.{name}") for name in starting}
+    return known
+
+
+def _sections(module: str, skill: Skill, chosen: Mapping[str, str], prefixes: Collection[str]) -> list[tuple[str, Any]]:
+    """What a node declares beside its own configuration: prefix and dataclass."""
+    if module == "world":
+        return [("world", skill.world_options)]
+    if module == "planner":
+        return [("planner", skill.motion_options)]
+    if module == "physical_world":
+        from memristor_bdnn.motion.ports.base import PortConfig
+
+        return [("port", PortConfig), ("", skill.physical_options)]
+    if module == "coordinator":
+        from memristor_bdnn.active.loop import LoopConfig
+
+        return [("loop", LoopConfig)]
+    if module == "accelerator":
+        from memristor_bdnn import accelerator, learners
+
+        found = [(name, learners.learner_class(name).config_type) for name in learners.names() if name in prefixes]
+        return [*found, ("", accelerator.load(chosen["accelerator"]).config_type)]
+    return []
+
+
+def _fields(cls: Any, prefix: str = "") -> dict[str, type | None]:
+    """The fields of a configuration that a node declares as parameters."""
+    known: dict[str, type | None] = {}
+    for field in dataclasses.fields(cls):
+        default = list(field.default) if isinstance(field.default, tuple) else field.default
+        if default not in (None, []) and isinstance(default, bool | int | float | str | list):
+            known[f"{prefix}.{field.name}" if prefix else field.name] = (
+                None if isinstance(default, list) else type(default)
+            )
+    return known
