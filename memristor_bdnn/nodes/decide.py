@@ -103,7 +103,7 @@ class Decision:
 
     def _leave(self, argument: Argument) -> None:
         """Let the file decide; where it says nothing, a launch file's default."""
-        fallback, found = self.texts[argument.name], {}
+        fallback, found = self.defaults.get(argument.name, argument.default), {}
         for target in argument.targets:
             role, _, parameter = target.partition(".")
             if parameter in self.told[role]:

@@ -99,7 +99,8 @@ def _usable(folder: Path | None) -> bool:
     try:
         while not os.path.lexists(folder):
             folder = folder.parent
-        return folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)
+        with tempfile.TemporaryFile(dir=folder):  # permissions alone do not tell, for root and on a read-only disk
+            return True
     except OSError:
         return False
 
@@ -110,7 +111,7 @@ def _temporary(name: str) -> Path:
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
         found = folder.lstat()
-        if stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and os.access(folder, os.W_OK):
+        if stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and _usable(folder):
             return folder
     except OSError:
         pass

@@ -40,8 +40,9 @@ def parameters_of(
     if module == "accelerator":
         from memristor_bdnn.active import recipes
 
-        starting = recipes.options(skill, chosen["learner"], chosen["recipe"])
-        known |= {f"{chosen['learner']}.{name}": known.get(f"{chosen['learner']}.{name}") for name in starting}
+        for field, value in recipes.options(skill, chosen["learner"], chosen["recipe"]).items():
+            if _declared(value):
+                known.setdefault(f"{chosen['learner']}.{field}", None)
     return known
 
 
@@ -71,9 +72,12 @@ def _fields(cls: Any, prefix: str = "") -> dict[str, type | None]:
     """The fields of a configuration that a node declares as parameters."""
     known: dict[str, type | None] = {}
     for field in dataclasses.fields(cls):
-        default = list(field.default) if isinstance(field.default, tuple) else field.default
-        if default not in (None, []) and isinstance(default, bool | int | float | str | list):
-            known[f"{prefix}.{field.name}" if prefix else field.name] = (
-                None if isinstance(default, list) else type(default)
-            )
+        if _declared(field.default):
+            kind = None if isinstance(field.default, list | tuple) else type(field.default)
+            known[f"{prefix}.{field.name}" if prefix else field.name] = kind
     return known
+
+
+def _declared(default: Any) -> bool:
+    """Whether a field with this default becomes a parameter."""
+    return isinstance(default, bool | int | float | str | list | tuple) and default not in ([], ())
