@@ -246,6 +246,15 @@ class LearnerConformance:
         assert learner.learn(x, y) == other.learn(x, y)
         np.testing.assert_array_equal(learner.predict(x).samples, other.predict(x).samples)
 
+    def test_checkpoint_before_the_first_training_restores_bit_exactly(self, tmp_path: Path) -> None:
+        """A learner that was trained, loaded with the state of before, learns as the fresh one does."""
+        fresh, other = self.make(seed=3), self.trained(seed=3)
+        saved = fresh.save(tmp_path / "empty.npz")
+        assert other.load(tmp_path / "empty.npz") == saved
+        x, y = self.task(fresh)
+        assert fresh.fit(x, y) == other.fit(x, y)
+        np.testing.assert_array_equal(fresh.predict(x).samples, other.predict(x).samples)
+
     def test_checkpoint_is_plain_arrays(self, tmp_path: Path) -> None:
         """The file opens without pickle."""
         self.trained().save(tmp_path / "learner.npz")
