@@ -117,7 +117,7 @@ def test_what_cannot_be_planned_says_why(planner, jobs):
     low = np.array(planner.arm.lower) - 1.0
     with pytest.raises(PlanningError) as caught:
         planner.plan(context, parameters, start=low)
-    assert caught.value.reason == "joint_limits"
+    assert caught.value.reason == "start_mismatch"
     with pytest.raises(ConfigError, match="has no gripper_joints"):
         SKILL.motion("kuka_iiwa")
 

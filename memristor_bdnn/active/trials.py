@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from memristor_bdnn.errors import PlanningError
+from memristor_bdnn.errors import ArmError, PlanningError
 from memristor_bdnn.skills.protocol import Measured, Motion, Skill, TrialOutcome, World
 
 FloatArray = npt.NDArray[np.floating[Any]]
@@ -73,6 +73,7 @@ class LocalTrials:
 
         Raises:
             ConfigError: a value outside its range.
+            ArmError: ``start_mismatch``: no candidate can be planned from where the arm is; nothing was tried.
         """
         context = self.skill.context_space.check(context)
         parameters = self.skill.parameter_space.check(parameters)
@@ -82,6 +83,8 @@ class LocalTrials:
         try:
             plan = self.motion.plan(context, parameters, seed=seed)
         except PlanningError as error:
+            if error.reason == "start_mismatch":
+                raise ArmError(error.reason, str(error)) from error
             return TrialOutcome(False, 0.0, 0.0, {"seed": seed, "reason": error.reason, "text": str(error)})
         return outcome_of(self.skill, self.world.execute(parameters, plan), planning_time_s=float(plan.planning_time_s))
 

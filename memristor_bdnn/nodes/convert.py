@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 from builtin_interfaces.msg import Duration
 from geometry_msgs.msg import Pose
-from sensor_msgs.msg import JointState
 from std_msgs.msg import Header
 from trajectory_msgs.msg import JointTrajectory as TrajectoryMessage
 from trajectory_msgs.msg import JointTrajectoryPoint
@@ -277,24 +276,6 @@ def pose_from_message(pose: Pose) -> FloatArray:
     if not np.isfinite(matrix).all():
         raise ConfigError(f"pose: the position {matrix[:3, 3].tolist()} is not finite")
     return matrix
-
-
-def joint_positions(state: JointState, names: tuple[str, ...]) -> FloatArray | None:
-    """Positions in the order of ``names``, or None for an empty state.
-
-    Raises:
-        ConfigError: a joint is missing, or a position is not finite.
-    """
-    if not state.name and not state.position:
-        return None
-    known = dict(zip(state.name, state.position, strict=False))
-    missing = [name for name in names if name not in known]
-    if missing:
-        raise ConfigError(f"joint state lacks {_listed(missing)}; it has joints {_listed(state.name)}")
-    q = np.array([known[name] for name in names], dtype=np.float64)
-    if not np.isfinite(q).all():
-        raise ConfigError(f"joint state has positions that are not finite: {q.tolist()}")
-    return q
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -8,12 +8,14 @@ from typing import Any
 
 from rclpy.action.server import ServerGoalHandle
 from rclpy.qos import DurabilityPolicy, QoSProfile
+from sensor_msgs.msg import JointState
 from visualization_msgs.msg import MarkerArray
 
 from memristor_bdnn import skills
 from memristor_bdnn.action import PlanMotion
 from memristor_bdnn.config import check, option
-from memristor_bdnn.errors import ConfigError, MemristorError, PlanningError
+from memristor_bdnn.errors import ArmError, ConfigError, MemristorError, PlanningError
+from memristor_bdnn.motion.ports.base import pick_joints
 from memristor_bdnn.nodes import convert
 from memristor_bdnn.nodes.base import SkillNode
 from memristor_bdnn.nodes.markers import markers
@@ -33,7 +35,7 @@ class PlannerNodeConfig:
 
     skill: str = option(skills.DEFAULT, "skill by name", choices=skills.names)
     arm: str = option("panda", "arm description: a name or a YAML file", files=True)
-    seed: int = option(0, "seed of a plan when the goal says -1", low=0)
+    seed: int = option(0, "seed of a plan when the goal says -1", low=0, changes="live")
 
     def __post_init__(self) -> None:
         """Validate every field."""
@@ -53,7 +55,8 @@ class PlannerNode(SkillNode):
         self._arm: Any = None
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self._markers = self.create_publisher(MarkerArray, "~/markers", latched)
-        self._server = self.offer(PlanMotion, "~/plan_motion", self._plan, PlanMotion.Result.FAILED)
+        # One at a time: there is one collision model, and goals that wait for it would take the executor's threads.
+        self._server = self.offer(PlanMotion, "~/plan_motion", self._plan, PlanMotion.Result.FAILED, exclusive=True)
 
     def setup(self) -> None:
         """Load the arm and its collision model."""
@@ -89,9 +92,12 @@ class PlannerNode(SkillNode):
                 raise ConfigError(f"skill {self._skill.name} plans nothing: its trials are executed without a plan")
             context = convert.row_from_message(request.context, self._skill.context_space)
             parameters = convert.row_from_message(request.parameters, self._skill.parameter_space)
-            start = convert.joint_positions(request.start, self._arm.joint_names)
         except MemristorError as error:
             return self._abort(goal, result, PlanMotion.Result.BAD_INPUT, error)
+        try:
+            start = self._start(request.start)
+        except ArmError as error:
+            return self._abort(goal, result, PlanMotion.Result.START_MISMATCH, error)
         goal.publish_feedback(PlanMotion.Feedback(phase="planning"))
         seed = self.config.seed if request.seed < 0 else request.seed
         try:
@@ -110,6 +116,12 @@ class PlannerNode(SkillNode):
         self._markers.publish(markers(shapes, self.get_clock().now().to_msg()))
         goal.succeed()
         return result
+
+    def _start(self, state: JointState) -> Any:
+        """Where the plan begins, (dof,) rad; None for the arm's home. Raises ArmError for a faulty joint state."""
+        if not state.name and not state.position:
+            return None
+        return pick_joints(state.name, state.position, self._arm.joint_names)
 
     def _abort(self, goal: ServerGoalHandle, result: Any, code: int, error: Exception) -> Any:
         result.error_code, result.error_msg = code, str(error)

@@ -61,7 +61,7 @@ class RemoteTrials:
 
         Raises:
             PeerLost: world or planner died.
-            ArmError: the arm failed; nothing was done for certain, so nothing is recorded.
+            ArmError: the arm failed, or stands where no plan can begin; nothing is recorded.
         """
         found = convert.table(self._skill.context_space.names, self._skill.context_space.check(context))
         chosen = convert.table(self._skill.parameter_space.names, self._skill.parameter_space.check(parameters))
@@ -85,13 +85,16 @@ class RemoteTrials:
             goal.start = state
         result = self._peers.act(self._planner, PlanMotion, "plan_motion", goal, PLAN_S)
         codes = PlanMotion.Result
-        if result.error_code in (codes.BAD_INPUT, codes.FAILED, codes.START_MISMATCH):
-            refused(self._peers, self._planner, instance, result.error_msg)
+        if result.error_code == codes.NONE:
+            return result.plan
         if result.error_code == codes.CANCELED:
             raise Cancelled(result.error_msg)
-        if result.error_code:
+        if result.error_code == codes.START_MISMATCH:
+            raise ArmError("start_mismatch", f"{self._planner}: {result.error_msg}; nothing was tried or recorded")
+        # Only what is certainly about the candidate makes an infeasible trial.
+        if result.error_code in (codes.NO_IK, codes.COLLISION, codes.JOINT_LIMITS, codes.TIMEOUT):
             return TrialOutcome(False, 0.0, 0.0, {"reason": result.error_msg})
-        return result.plan
+        refused(self._peers, self._planner, instance, result.error_msg or f"error code {result.error_code}")
 
     def _execute(self, goal: Any, extras: dict[str, Any]) -> TrialOutcome:
         instance = self._peers.instance(self._world)

@@ -5,6 +5,7 @@ No ROS here: a port for a controller's action or topic, the simulated arm and a 
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 import math
 from collections.abc import Callable, Sequence
@@ -17,6 +18,7 @@ import numpy.typing as npt
 from memristor_bdnn.config import check, option
 from memristor_bdnn.errors import ArmError
 from memristor_bdnn.motion.arms.description import ArmDescription
+from memristor_bdnn.motion.start import LIMIT_TOLERANCE
 from memristor_bdnn.motion.trajectory import JointTrajectory
 
 FloatArray = npt.NDArray[np.float64]
@@ -44,28 +46,37 @@ FOLLOW_JOINT_TRAJECTORY = {-1: "rejected", -2: "invalid_joints", -3: "rejected",
 
 @dataclass(frozen=True)
 class PortConfig:
-    """Safety checks of a port; the parameters of the physical arm."""
+    """Safety checks of a port; the parameters of the physical arm.
 
-    enable_hardware: bool = option(False, "must be set before a physical arm is moved")
-    joint_prefix: str = option("", "put before every joint name, for several arms on one bus")
-    velocity_scaling: float = option(0.3, "share of the planned speed", low=0.001, high=1.0)
+    What guards the arm is fixed while a process runs: any peer can set parameters, and none may loosen them. Speed may
+    be lowered.
+    """
+
+    enable_hardware: bool = option(False, "must be set before a physical arm is moved", changes="start")
+    joint_prefix: str = option("", "put before every joint name, for several arms on one bus", changes="start")
+    velocity_scaling: float = option(0.3, "share of the planned speed", low=0.001, high=1.0, changes="live")
     acceleration_scaling: float = option(
-        0.3, "share of the planned acceleration; the slower of both counts", low=0.001, high=1.0
+        0.3, "share of the planned acceleration; the slower of both counts", low=0.001, high=1.0, changes="live"
     )
     start_tolerance: float = option(
-        0.02, "how far a joint may be from where the trajectory starts", low=1e-6, high=1.0, unit="rad"
+        0.02, "how far a joint may be from where the trajectory starts", low=1e-6, high=1.0, unit="rad", changes="start"
     )
     path_tolerance: float = option(
-        0.1, "how far a joint may be from the plan on the way", low=1e-6, high=10.0, unit="rad"
+        0.1, "how far a joint may be from the plan on the way", low=1e-6, high=10.0, unit="rad", changes="start"
     )
     latency: float = option(
-        0.3, "how far execution may lag behind the plan's clock (transport, controller)", low=0.0, high=5.0, unit="s"
+        0.3,
+        "how far execution may lag behind the plan's clock (transport, controller)",
+        low=0.0,
+        high=5.0,
+        unit="s",
+        changes="start",
     )
     goal_tolerance: float = option(
-        0.02, "how far a joint may be from the goal at the end", low=1e-6, high=1.0, unit="rad"
+        0.02, "how far a joint may be from the goal at the end", low=1e-6, high=1.0, unit="rad", changes="start"
     )
-    goal_time: float = option(1.0, "extra time to settle at the goal", low=0.0, high=60.0, unit="s")
-    stale_after: float = option(0.5, "longest gap between joint states", low=0.01, high=60.0, unit="s")
+    goal_time: float = option(1.0, "extra time to settle at the goal", low=0.0, high=60.0, unit="s", changes="start")
+    stale_after: float = option(0.5, "longest gap between joint states", low=0.01, high=60.0, unit="s", changes="start")
 
     def __post_init__(self) -> None:
         """Validate."""
@@ -87,11 +98,12 @@ class ArmPort(Protocol):
         """Move, and return when the goal is reached.
 
         Raises:
-            ArmError: one of :data:`REASONS`; the arm has been stopped.
+            ArmError: one of :data:`REASONS`; the arm was told to stop. Whatever else is raised on the way (by
+                ``progress`` for one) stops it as well.
         """
 
     def stop(self) -> None:
-        """Stop and hold the present position."""
+        """Stop and hold the present position, whatever is known of it; never raises."""
 
 
 class Verdict(enum.Enum):
@@ -210,6 +222,8 @@ class TrajectoryMonitor:
 def prepare(trajectory: JointTrajectory, arm: ArmDescription, config: PortConfig) -> JointTrajectory:
     """The trajectory to send: slowed down as configured and checked against the arm's limits.
 
+    Positions up to :data:`memristor_bdnn.motion.start.LIMIT_TOLERANCE` beyond a limit are put at the limit.
+
     Raises:
         ArmError: ``invalid_joints`` for another number of joints, ``limits`` naming joint, value and limit.
     """
@@ -220,18 +234,20 @@ def prepare(trajectory: JointTrajectory, arm: ArmDescription, config: PortConfig
     outside = np.maximum(low - scaled.positions, scaled.positions - high)
     speed = np.abs(scaled.velocities) - np.asarray(arm.velocity)
     push = np.abs(scaled.accelerations) - np.asarray(arm.acceleration)
-    for what, unit, over, values in (
-        ("position", "rad", outside, scaled.positions),
-        ("velocity", "rad/s", speed, scaled.velocities),
-        ("acceleration", "rad/s^2", push, scaled.accelerations),
+    for what, unit, over, values, allowed in (
+        ("position", "rad", outside, scaled.positions, LIMIT_TOLERANCE),
+        ("velocity", "rad/s", speed, scaled.velocities, 1e-6),
+        ("acceleration", "rad/s^2", push, scaled.accelerations, 1e-6),
     ):
-        if over.max() > 1e-6:
+        if over.max() > allowed:
             i, j = np.unravel_index(int(over.argmax()), over.shape)
             raise ArmError(
                 "limits",
                 f"{arm.joint_names[j]}: {what} {values[i, j]:.4f} {unit} at "
                 f"{scaled.times[i]:.3f} s is {over[i, j]:.4f} {unit} beyond its limit",
             )
+    if outside.max() > 0.0:
+        return dataclasses.replace(scaled, positions=np.clip(scaled.positions, low, high))
     return scaled
 
 
@@ -266,17 +282,26 @@ def pick_joints(names: Sequence[str], values: Sequence[float], wanted: Sequence[
     """Values of the wanted joints (dof,), in order, from a joint state that may hold others in any order.
 
     Raises:
-        ArmError: ``invalid_joints`` naming what is missing and what there is.
+        ArmError: ``invalid_joints`` naming what is missing, doubled or not finite, and what there is.
     """
+    if len(names) != len(values):
+        raise ArmError("invalid_joints", f"the joint state has {len(values)} positions for {len(names)} joints")
+    twice = [name for name in wanted if list(names).count(prefix + name) > 1]
+    if twice:
+        raise ArmError("invalid_joints", f"the joint state names {prefix}{twice[0]} twice")
     where = {name: i for i, name in enumerate(names)}
-    missing = [prefix + name for name in wanted if prefix + name not in where or where[prefix + name] >= len(values)]
+    missing = [prefix + name for name in wanted if prefix + name not in where]
     if missing:
         raise ArmError(
             "invalid_joints",
             f"the joint state lacks {', '.join(missing)}; it has "
             f"{', '.join(names) or 'no joints'}; check joint names and joint_prefix",
         )
-    return np.array([values[where[prefix + name]] for name in wanted], dtype=float)
+    found = np.array([values[where[prefix + name]] for name in wanted], dtype=float)
+    if not np.isfinite(found).all():
+        bad = int((~np.isfinite(found)).argmax())
+        raise ArmError("invalid_joints", f"the joint state is not finite: {prefix}{wanted[bad]} = {found[bad]}")
+    return found
 
 
 def hold_trajectory(positions: npt.ArrayLike) -> JointTrajectory:

@@ -21,6 +21,7 @@ from memristor_bdnn.motion.kinematics import invert
 from memristor_bdnn.motion.ladder import Ladder, climb
 from memristor_bdnn.motion.plan import MotionPlan
 from memristor_bdnn.motion.rrt import RRTConfig, plan
+from memristor_bdnn.motion.start import checked_start
 from memristor_bdnn.motion.trajectory import JointTrajectory
 from memristor_bdnn.motion.upright import UprightSpace, tilt_of, upright_pose
 from memristor_bdnn.skills.pouring.context import PourContext, PourParameters
@@ -130,7 +131,6 @@ class PourPlanner:
         self.solver = ik.create(arm)
         self.model = CollisionModel(arm, padding=self.config.padding)
         self._velocity, self._acceleration = np.array(arm.velocity), np.array(arm.acceleration)
-        self._low, self._high = arm.limits()
         self._aligned = self._aligned_configuration()
 
     def close(self) -> None:
@@ -159,12 +159,13 @@ class PourPlanner:
         Raises:
             ConfigError: a value outside its range.
             PlanningError: reason ``collision`` (cup too near the bowl by these parameters, or named bodies), ``no_ik``,
-                ``joint_limits``, ``timeout``, or ``start_mismatch`` if the arm does not hold the cup upright.
+                ``joint_limits``, ``timeout``, or ``start_mismatch`` if the arm is beyond its limits, touches something
+                or does not hold the cup upright.
         """
         context, parameters = PourContext.of(context), PourParameters.of(parameters)
         begun = time.perf_counter()
-        q0 = np.array(self.arm.home if start is None else start, dtype=float)
-        self._check_start(q0)
+        q0 = checked_start(self.arm, self.arm.home if start is None else start)
+        self._check_upright(q0)
         room = arm_clearance(context)
         if not is_valid(context, parameters, clearance=room):
             raise PlanningError(
@@ -178,7 +179,7 @@ class PourPlanner:
         contact = self.model.contacts(q0)
         if contact:
             raise PlanningError(
-                "collision", f"the start touches something: {contact[0].first} with {contact[0].second}"
+                "start_mismatch", f"the start touches something: {contact[0].first} with {contact[0].second}"
             )
         for yaw, held, angle in itertools.islice(self._candidates(search), self.config.attempts):
             if time.perf_counter() > search.deadline:
@@ -191,17 +192,7 @@ class PourPlanner:
 
     # ---- private -------------------------------------------------------------------------------
 
-    def _check_start(self, q0: FloatArray) -> None:
-        if q0.shape != (self.arm.dof,) or not np.isfinite(q0).all():
-            raise PlanningError("start_mismatch", f"start has shape {q0.shape}, expected ({self.arm.dof},) finite")
-        outside = (q0 < self._low) | (q0 > self._high)
-        if outside.any():
-            worst = int(outside.argmax())
-            raise PlanningError(
-                "joint_limits",
-                f"start: {self.arm.joint_names[worst]} = {q0[worst]:.4f} rad is "
-                f"outside [{self._low[worst]}, {self._high[worst]}]",
-            )
+    def _check_upright(self, q0: FloatArray) -> None:
         tilt = float(tilt_of(self.solver.chain, self.arm.cup_axis, q0))
         if tilt > 0.05:
             raise PlanningError(

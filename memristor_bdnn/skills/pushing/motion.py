@@ -18,6 +18,7 @@ from memristor_bdnn.motion.collision import CollisionModel
 from memristor_bdnn.motion.ik import solvers as ik
 from memristor_bdnn.motion.plan import MotionPlan
 from memristor_bdnn.motion.rrt import JointSpace, RRTConfig, plan
+from memristor_bdnn.motion.start import checked_start
 from memristor_bdnn.motion.trajectory import JointTrajectory
 from memristor_bdnn.skills.pushing.geometry import ACCELERATION, OBJECT, ends, facing_of, is_valid, tip_height, yaw_of
 from memristor_bdnn.skills.pushing.settings import PushPlannerConfig
@@ -82,7 +83,6 @@ class PushPlanner:
         self.model = CollisionModel(self.arm, padding=self.config.padding)
         self.model.open_fingers(0.0)
         self._velocity, self._acceleration = np.array(self.arm.velocity), np.array(self.arm.acceleration)
-        self._low, self._high = self.arm.limits()
         self._object: tuple[str, list[_Box], tuple[float, float, float], tuple[float, float, float, float]]
 
     def close(self) -> None:
@@ -105,17 +105,17 @@ class PushPlanner:
         Raises:
             ConfigError: a value outside its range.
             PlanningError: ``collision``, ``no_ik``, ``joint_limits`` (the joints are too slow for the push, or jump),
-                ``timeout``, or ``start_mismatch`` for a start of another arm.
+                ``timeout``, or ``start_mismatch`` for a start of another arm, beyond its limits or touching something.
         """
         begun = time.perf_counter()
         c, p = context_of(context), parameters_of(parameters)
-        q0 = np.array(self.arm.home if start is None else start, dtype=float)
+        q0 = checked_start(self.arm, self.arm.home if start is None else start)
         if not is_valid(c, p)[0]:
             raise PlanningError(
                 "collision", "these control parameters make no sense for this object: the fingers miss it or go too far"
             )
         self._place_object(c)
-        self._check_start(q0)
+        self._check_free(q0)
         rng = np.random.default_rng(seed)
         failures: Counter[tuple[str, str]] = Counter()
         for push in self._pushes(c, p, q0, failures):
@@ -136,21 +136,11 @@ class PushPlanner:
 
     # ---- private -------------------------------------------------------------------------------
 
-    def _check_start(self, q0: FloatArray) -> None:
-        if q0.shape != (self.arm.dof,) or not np.isfinite(q0).all():
-            raise PlanningError("start_mismatch", f"start has shape {q0.shape}, expected ({self.arm.dof},) finite")
-        outside = (q0 < self._low) | (q0 > self._high)
-        if outside.any():
-            worst = int(outside.argmax())
-            raise PlanningError(
-                "joint_limits",
-                f"start: {self.arm.joint_names[worst]} = {q0[worst]:.4f} rad is "
-                f"outside [{self._low[worst]}, {self._high[worst]}]",
-            )
+    def _check_free(self, q0: FloatArray) -> None:
         touching = self.model.contacts(q0)
         if touching:
             first = touching[0]
-            raise PlanningError("collision", f"the start touches something: {first.first} with {first.second}")
+            raise PlanningError("start_mismatch", f"the start touches something: {first.first} with {first.second}")
 
     def _place_object(self, c: Context) -> None:
         """Put the object where the push finds it, and remember it for the approach."""
