@@ -28,8 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Send the label and print the coordinator's answer."""
-    if args.trial < 0:
-        raise ConfigError(f"trial = {args.trial}: allowed 0 and above")
+    if not 0 <= args.trial < 2**64:
+        raise ConfigError(f"trial = {args.trial}: allowed 0 to {2**64 - 1}")
     names, values = measures(args.measures)
     from memristor_bdnn.msg import ValueTable
     from memristor_bdnn.nodes.client import GraphClient

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
+from memristor_bdnn.errors import ConfigError
 from memristor_bdnn.nodes import environment
 from memristor_bdnn.nodes.peers import Peers
 
@@ -22,15 +23,20 @@ class GraphClient:
         environment.choose_discovery(os.environ)
         environment.prepare_logs(os.environ)
         import rclpy
+        from rclpy.exceptions import NameValidationException
         from rclpy.executors import MultiThreadedExecutor
         from rclpy.signals import SignalHandlerOptions
 
         self._context = rclpy.Context()
         # Explicit arguments: rclpy would take the command line's name:=value words as remaps.
         rclpy.init(args=[], context=self._context, signal_handler_options=SignalHandlerOptions.NO)
-        self.node = rclpy.create_node(name, context=self._context, namespace=namespace)
+        try:
+            self.node = rclpy.create_node(name, context=self._context, namespace=namespace)
+        except (NameValidationException, ValueError) as error:
+            self._context.try_shutdown()
+            raise ConfigError(f"namespace {namespace!r}: {error}") from error
         self.peers = Peers(self.node, cancelled)
-        self._executor = MultiThreadedExecutor(num_threads=2, context=self._context)
+        self._executor = MultiThreadedExecutor(num_threads=4, context=self._context)
         self._executor.add_node(self.node)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._spin, daemon=True)
@@ -38,7 +44,12 @@ class GraphClient:
 
     def _spin(self) -> None:
         while not self._stopping.is_set():
-            self._executor.spin_once(timeout_sec=0.1)
+            try:
+                self._executor.spin_once(timeout_sec=0.1)
+            except Exception as error:  # one message that cannot be read must not leave every call unanswered
+                if self._stopping.is_set() or not self._context.ok():
+                    return
+                self.node.get_logger().error(f"{type(error).__name__}: {error}")
 
     def call(self, peer: str, kind: Any, name: str, request: Any, timeout_s: float) -> Any:
         """Call a service of a node."""
@@ -57,9 +68,10 @@ class GraphClient:
         return self.peers.act(peer, kind, name, goal, timeout_s, feedback)
 
     def close(self) -> None:
-        """Leave the graph; safe to call twice."""
+        """Leave the graph, once the peers know that goals which were given up are cancelled; safe to call twice."""
         if self._stopping.is_set():
             return
+        self.peers.settle()
         self._stopping.set()
         self._thread.join(2.0)
         self._executor.shutdown(1.0)
