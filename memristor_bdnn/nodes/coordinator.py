@@ -24,9 +24,11 @@ from memristor_bdnn.active.store import TrialStore
 from memristor_bdnn.active.test_data import load_test_data
 from memristor_bdnn.config import build, check, option
 from memristor_bdnn.errors import Cancelled, ConfigError, MemristorError
+from memristor_bdnn.motion import arms
 from memristor_bdnn.msg import SkillDescription
 from memristor_bdnn.nodes import convert
 from memristor_bdnn.nodes.base import SkillNode
+from memristor_bdnn.nodes.joint_states import JointStates
 from memristor_bdnn.nodes.peers import PeerLost, Peers
 from memristor_bdnn.srv import LabelTrial
 
@@ -35,7 +37,9 @@ LOOP_DEFAULTS = {"candidates": 1000}
 DESCRIPTION_S = 10.0
 """How long another node may take to say what its skill consists of."""
 JOINT_STATE_S = 10.0
-"""How long the first joint state of a physical arm may take."""
+"""How long a joint state of a physical arm may take."""
+START_AGE_S = 1.0
+"""How old it may be where a plan starts: the last words of a driver that died are no start."""
 
 
 @dataclass(frozen=True)
@@ -94,9 +98,8 @@ class CoordinatorNode(SkillNode):
         self._descriptions: dict[str, SkillDescription] = {}
         self._listening: list[Any] = []
         self._goal: ServerGoalHandle | None = None
-        self._joints: dict[str, float] = {}
+        self._states: JointStates | None = None
         self.declare_section(LoopConfig, "loop", LOOP_DEFAULTS)
-        self.create_subscription(JointState, "joint_states", self._on_joint_state, 10, callback_group=self.group)
         self._peers = Peers(self, self._cancelled)
         self.create_service(LabelTrial, "~/label_trial", self._label, callback_group=self.group)
         self._server = self.offer(ActiveLearn, "~/active_learn", self._run, ActiveLearn.Result.FAILED, self._accept)
@@ -117,6 +120,8 @@ class CoordinatorNode(SkillNode):
         skill = self._skill = skills.load(self.config.skill)
         self._test = load_test_data(self.config.test_data, skill) if self.config.test_data else None
         self._listen()
+        if self.config.arm_output != "sim" and skill.phases:
+            self._states = JointStates(self, arms.load(self.config.arm).joint_names, self.config.joint_prefix)
         self.announce(skill)
         self._rounds = Rounds(folder / "rounds.jsonl")
         self._store = TrialStore(folder / "trials.jsonl")
@@ -125,6 +130,9 @@ class CoordinatorNode(SkillNode):
 
     def teardown(self) -> None:
         """Close the store; every committed trial is already on disk."""
+        if self._states is not None:
+            self._states.close()
+            self._states = None
         for subscription in self._listening:
             self.destroy_subscription(subscription)
         self._listening.clear()
@@ -268,7 +276,7 @@ class CoordinatorNode(SkillNode):
             self.config.arm if skill.phases else "",
             self._wait_for_label,
             next_id=lambda: len(store.trials),
-            start=self._measured_start if self.config.arm_output != "sim" else None,
+            start=None if self._states is None else self._measured_start,
         )
         clock = time.monotonic()
 
@@ -325,23 +333,14 @@ class CoordinatorNode(SkillNode):
             row["test_balanced_accuracy"] = float(np.mean([np.mean(said[success == k] == k) for k in (True, False)]))
         self._rounds.write(row)
 
-    def _on_joint_state(self, message: JointState) -> None:
-        """Merge what several drivers publish; the planner knows joints without their prefix."""
-        for name, position in zip(message.name, message.position, strict=False):
-            self._joints[name.removeprefix(self.config.joint_prefix) if self.config else name] = position
-
     def _measured_start(self) -> JointState:
-        """Where the arm is; a driver that has just been started is given a moment to say so."""
-        deadline = time.monotonic() + JOINT_STATE_S
-        while not self._joints:
-            if self._cancelled():
-                raise Cancelled("canceled while waiting for the first joint state")
-            if time.monotonic() > deadline:
-                raise ConfigError(
-                    f"no joint state has arrived within {JOINT_STATE_S:.0f} s: is the arm's driver running?"
-                )
-            time.sleep(0.05)
-        return JointState(name=list(self._joints), position=list(self._joints.values()))
+        """Where the arm is now, joints without their prefix; a driver that has just been started is given a moment."""
+        states = self._states
+        if states is None:
+            raise Cancelled("the node was cleaned up")
+        q = states.wait_fresh(START_AGE_S, JOINT_STATE_S, self._cancelled)
+        names = [name.removeprefix(self.config.joint_prefix) for name in states.names]
+        return JointState(name=names, position=convert.floats(q))
 
     # -- outcomes from outside ----------------------------------------------------------------
 

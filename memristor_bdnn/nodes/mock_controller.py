@@ -24,6 +24,7 @@ from memristor_bdnn.nodes import convert
 from memristor_bdnn.nodes.base import SkillNode
 
 RATE_HZ = 100.0
+FAULTS = ("none", "reject", "stale", "deviate", "deaf", "lost", "broken")
 
 
 @dataclass(frozen=True)
@@ -32,11 +33,14 @@ class MockControllerConfig:
 
     arm: str = option("panda", "arm description: a name or a YAML file", files=True)
     joint_prefix: str = option("", "prefix of every joint name, as in a multi-arm cell")
-    speed: float = option(1.0, "how much faster than real time motions run", low=0.1, high=100.0)
-    fault: str = option(
-        "none", "misbehaviour to rehearse", choices=("none", "reject", "stale", "deviate", "deaf", "lost")
+    speed: float = option(1.0, "how much faster than real time motions run", low=0.1, high=100.0, changes="live")
+    fault: str = option("none", "misbehaviour to rehearse", choices=FAULTS, changes="live")
+    fault_after_s: float = option(
+        0.3, "when during a motion the fault sets in", low=0.0, high=60.0, unit="s", changes="live"
     )
-    fault_after_s: float = option(0.3, "when during a motion the fault sets in", low=0.0, high=60.0, unit="s")
+    thinks_s: float = option(
+        0.0, "how long the action takes to accept a goal", low=0.0, high=60.0, unit="s", changes="live"
+    )
 
     def __post_init__(self) -> None:
         """Validate every field."""
@@ -47,7 +51,8 @@ class MockControllerNode(SkillNode):
     """Moves a pretended arm along the trajectories it is given.
 
     Faults: ``reject`` refuses goals; ``stale`` stops publishing joint_states during a motion;
-    ``deviate`` drifts away from the trajectory; ``deaf`` ignores it; ``lost`` ends the process.
+    ``deviate`` drifts away from the trajectory; ``deaf`` ignores it; ``lost`` ends the process; ``broken`` publishes
+    positions that are not finite.
     """
 
     config_type = MockControllerConfig
@@ -77,16 +82,26 @@ class MockControllerNode(SkillNode):
         except ImportError:
             self.get_logger().info("control_msgs is not installed: only the topic is offered")
             return
-        if self._server is None:
-            self._server = ActionServer(
-                self,
-                FollowJointTrajectory,
-                "~/follow_joint_trajectory",
-                self._follow,
-                callback_group=self.group,
-                goal_callback=lambda _: GoalResponse.REJECT if self.config.fault == "reject" else GoalResponse.ACCEPT,
-                cancel_callback=lambda _: CancelResponse.ACCEPT,
-            )
+        self._server = ActionServer(
+            self,
+            FollowJointTrajectory,
+            "~/follow_joint_trajectory",
+            self._follow,
+            callback_group=self.group,
+            goal_callback=self._accept,
+            cancel_callback=lambda _: CancelResponse.ACCEPT,
+        )
+
+    def teardown(self) -> None:
+        """Stand still and take the action away."""
+        self._q = self._motion = None
+        if self._server is not None:
+            self._server.destroy()
+            self._server = None
+
+    def _accept(self, _: Any) -> GoalResponse:
+        time.sleep(self.config.thinks_s)
+        return GoalResponse.REJECT if self.config.fault == "reject" else GoalResponse.ACCEPT
 
     def describe(self) -> str:
         """Arm and fault."""
@@ -138,9 +153,9 @@ class MockControllerNode(SkillNode):
                 os._exit(1)
             if self.config.fault == "deviate":
                 self._q = self._q + 0.4 * (elapsed - self.config.fault_after_s)
-        message = JointState(
-            name=list(self._names), position=convert.floats(self._q), velocity=convert.floats(velocity)
-        )
+        lost = motion is not None and elapsed > self.config.fault_after_s and self.config.fault == "broken"
+        said = np.full(len(self._names), np.nan) if lost else self._q
+        message = JointState(name=list(self._names), position=convert.floats(said), velocity=convert.floats(velocity))
         message.header.stamp = self.get_clock().now().to_msg()
         self._states.publish(message)
 
@@ -154,12 +169,18 @@ class MockControllerNode(SkillNode):
             result.error_code, result.error_string = FollowJointTrajectory.Result.INVALID_GOAL, str(error)
             goal.abort()
             return result
+        self.get_logger().info(f"follows a goal of {trajectory.duration:.2f} s")
         deadline = time.monotonic() + trajectory.duration / self.config.speed + 0.1
         while time.monotonic() < deadline:
             if goal.is_cancel_requested:
                 with self._lock:
                     self._motion = None
+                self.get_logger().info("the goal was cancelled")
                 goal.canceled()
+                return result
+            if (motion := self._motion) is not None and motion[0] is not trajectory:
+                result.error_code, result.error_string = FollowJointTrajectory.Result.INVALID_GOAL, "another one came"
+                goal.abort()
                 return result
             if (
                 self.config.fault == "deviate"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -74,6 +75,7 @@ class SimulatedArm:
         self._trajectory: JointTrajectory | None = None
         self._targets: list[tuple[list[float], list[float]]] = []
         self._start_time = 0.0
+        self._commanded: Sequence[float] | FloatArray = description.home
         self.set_joints(np.asarray(description.home))
 
     def set_joints(self, q: npt.ArrayLike) -> None:
@@ -124,9 +126,9 @@ class SimulatedArm:
             self.hold()
             raise ArmError("rejected", f"trajectory for {trajectory.dof} joints, arm has {self.description.dof}")
         gap = np.abs(self.joint_positions() - trajectory.start)
-        if gap.max() > self._tolerance:
+        if not gap.max() <= self._tolerance:
             self.hold()
-            worst = int(gap.argmax())
+            worst = int(np.nan_to_num(gap, nan=np.inf).argmax())
             raise ArmError(
                 "start_mismatch",
                 f"{self.description.joint_names[worst]} is {gap[worst]:.3f} rad away "
@@ -158,12 +160,14 @@ class SimulatedArm:
         return self.joint_positions() - self._trajectory.sample(t - self._start_time)[0]
 
     def hold(self) -> None:
-        """Drop the trajectory and stay at the present position."""
+        """Drop the trajectory and stay at the present position; where that is not known, at the last commanded one."""
         self._trajectory = None
-        self._command(self.joint_positions(), np.zeros(self.description.dof))
+        present = self.joint_positions()
+        self._command(present if np.isfinite(present).all() else self._commanded, np.zeros(self.description.dof))
 
     def _command(self, position: Sequence[float] | FloatArray, velocity: Sequence[float] | FloatArray) -> None:
         arm, control, mode = self.description, self._bullet.setJointMotorControl2, self._bullet.POSITION_CONTROL
+        self._commanded = position
         rows = zip(self.joints, position, velocity, arm.effort, arm.velocity, strict=True)
         for index, q, v, force, fastest in rows:
             control(
@@ -194,8 +198,9 @@ class SimulatedPort:
         return self.arm.joint_positions()
 
     def stop(self) -> None:
-        """Stop and hold the present position."""
-        self.arm.hold()
+        """Stop and hold the present position; never raises."""
+        with contextlib.suppress(Exception):  # a simulator that was closed: nothing moves any more
+            self.arm.hold()
 
     def execute(
         self,
@@ -206,7 +211,8 @@ class SimulatedPort:
         """Move, and return when the goal is reached.
 
         Raises:
-            ArmError: see :data:`memristor_bdnn.motion.ports.base.REASONS`; the arm holds its position.
+            ArmError: see :data:`memristor_bdnn.motion.ports.base.REASONS`; the arm holds its position, as it does
+                whatever else is raised on the way.
         """
         names = self.arm.description.joint_names
         try:
@@ -226,6 +232,6 @@ class SimulatedPort:
                 verdict = judgement.verdict
                 if progress is not None:
                     progress(monitor.progress)
-        except ArmError:
+        except BaseException:
             self.stop()
             raise
