@@ -13,13 +13,21 @@ from std_msgs.msg import Float64, Header
 
 from memristor_bdnn import skills
 from memristor_bdnn.action import ExecuteTrial
-from memristor_bdnn.config import check, option
-from memristor_bdnn.errors import ArmError, ConfigError, MemristorError
+from memristor_bdnn.config import build, check, option
+from memristor_bdnn.errors import ArmError, Cancelled, ConfigError, MemristorError
 from memristor_bdnn.motion.plan import MotionPlan
+from memristor_bdnn.motion.ports.base import PortConfig
 from memristor_bdnn.nodes import convert
 from memristor_bdnn.nodes.base import SkillNode
+from memristor_bdnn.nodes.goals import Callers
+from memristor_bdnn.nodes.joint_states import LISTEN
 from memristor_bdnn.skills.protocol import Measured
 from memristor_bdnn.srv import ResetWorld
+
+SCALINGS = ("port.velocity_scaling", "port.acceleration_scaling")
+"""May be lowered while the process runs, never raised above what it was started with."""
+RELEASE_S = 4.0
+"""How long a running trial may take to see that the node is released."""
 
 
 @dataclass(frozen=True)
@@ -31,11 +39,19 @@ class PhysicalWorldConfig:
 
     skill: str = option(skills.DEFAULT, "skill by name", choices=skills.names)
     arm: str = option("panda", "arm description: a name or a YAML file", files=True)
-    arm_output: str = option("auto", "how trajectories go out", choices=("auto", "action", "topic"))
-    controller: str = option("joint_trajectory_controller", "name of the joint trajectory controller")
-    enable_hardware: bool = option(False, "must be true before the arm is moved")
-    scale_topic: str = option("", "std_msgs/Float64 topic of a scale, in grams; empty: the operator labels")
-    settle_s: float = option(1.0, "wait for the scale to settle after a trial", low=0.0, high=60.0, unit="s")
+    arm_output: str = option("auto", "how trajectories go out", choices=("auto", "action", "topic"), changes="start")
+    controller: str = option("joint_trajectory_controller", "name of the joint trajectory controller", changes="start")
+    enable_hardware: bool = option(
+        False,
+        "must be true before the arm is moved; true at start only, false at any time: it stops the arm at once",
+        changes="live",
+    )
+    scale_topic: str = option(
+        "", "std_msgs/Float64 topic of a scale, in grams; empty: the operator labels", changes="start"
+    )
+    settle_s: float = option(
+        1.0, "wait for the scale to settle after a trial", low=0.0, high=60.0, unit="s", changes="live"
+    )
     seed: int = option(0, "not used: what stands in the lab is not drawn", low=0)
 
     def __post_init__(self) -> None:
@@ -50,8 +66,6 @@ class PhysicalWorldNode(SkillNode):
 
     def __init__(self) -> None:
         super().__init__(skills.load(skills.DEFAULT).node_names[0])
-        from memristor_bdnn.motion.ports.base import PortConfig
-
         self._lock = threading.Lock()
         self._arm: Any = None
         self._port: Any = None
@@ -59,16 +73,17 @@ class PhysicalWorldNode(SkillNode):
         self._objects: Any = None
         self._found: Any = None
         self._grams: tuple[float, float] | None = None
-        self._scale: Any = None
-        self.declare_section(PortConfig, "port")
+        # The node's own enable_hardware counts: no second parameter of that name.
+        self.declare_section(PortConfig, "port", {"enable_hardware": None})
+        self._fastest = {name: self.get_parameter(name).value for name in SCALINGS}
         self.create_service(ResetWorld, "~/reset", self._reset, callback_group=self.group)
-        self._server = self.offer(ExecuteTrial, "~/execute_trial", self._trial, ExecuteTrial.Result.FAILED)
+        self._server = self.offer(
+            ExecuteTrial, "~/execute_trial", self._trial, ExecuteTrial.Result.FAILED, exclusive=True
+        )
 
     def setup(self) -> None:
         """Load the arm and connect to its controller; nothing moves."""
-        from memristor_bdnn.config import build
         from memristor_bdnn.motion import arms
-        from memristor_bdnn.motion.ports.base import PortConfig
         from memristor_bdnn.nodes.arm_port import ControllerPort
 
         config = self.config
@@ -81,13 +96,51 @@ class PhysicalWorldNode(SkillNode):
         self._found = skill.context_space.check(skill.physical_context(self._objects))
         if config.scale_topic:
             skill.weighed(0.0, 0.0, self._objects)  # a skill that no scale can measure says so here
-        port = build(PortConfig, {**self.read_section("port"), "enable_hardware": config.enable_hardware})
-        self._port = ControllerPort(self, self._arm, port, config.controller, config.arm_output)
-        if config.scale_topic and self._scale is None:
-            self._scale = self.create_subscription(
-                Float64, config.scale_topic, self._on_weight, 10, callback_group=self.group
-            )
+        self._port = ControllerPort(self, self._arm, self._checks(), config.controller, config.arm_output)
+        self._grams = None
+        if config.scale_topic:
+            self.create_subscription(Float64, config.scale_topic, self._on_weight, LISTEN, callback_group=self.group)
         self.announce(skill)
+
+    def teardown(self) -> None:
+        """Stop the arm, let a running trial see it, and leave the controller."""
+        port, self._port = self._port, None
+        if port is None:
+            return
+        port.disable(f"{self.get_name()} was shut down or cleaned up")
+        if not self._lock.acquire(timeout=RELEASE_S):
+            self.get_logger().error("a trial has not ended: the arm is stopped all the same")
+            port.close()
+            return
+        try:
+            port.close()
+        finally:
+            self._lock.release()
+
+    def _checks(self) -> PortConfig:
+        """What guards the next motion, as the parameters say now."""
+        return build(PortConfig, {**self.read_section("port"), "enable_hardware": self.config.enable_hardware})
+
+    def review(self, changes: dict[str, Any]) -> str:
+        """No peer may enable the arm or make it faster than it was started; stopping and slowing is always allowed."""
+        if changes.get("enable_hardware") and not self.get_parameter("enable_hardware").value:
+            return (
+                "enable_hardware: true may only be given when the process starts, on the command line or in the "
+                "parameter file; false stops the arm at any time"
+            )
+        for name, fastest in self._fastest.items():
+            if changes.get(name, fastest) > fastest:
+                return (
+                    f"{name} = {changes[name]}: allowed up to {fastest}, which the process was started with; start it "
+                    "anew to move faster"
+                )
+        return ""
+
+    def changed(self, names: set[str]) -> None:
+        """Stop at once when hardware is no longer enabled; other values are read when the next trial begins."""
+        port = self._port
+        if "enable_hardware" in names and not self.config.enable_hardware and port is not None:
+            port.disable("enable_hardware was set to false")
 
     def describe(self) -> str:
         """Skill, arm and what stands there."""
@@ -135,13 +188,10 @@ class PhysicalWorldNode(SkillNode):
             goal.abort()
             return result
         try:
-            with self._lock:
+            with self.holding(self._lock, "another trial", lambda: bool(goal.is_cancel_requested)):
                 measured = self._execute(goal, plan)
-        except ArmError as error:
-            code = ExecuteTrial.Result.CANCELED if error.reason == "cancelled" else ExecuteTrial.Result.ARM_FAILED
-            result.error_code, result.error_msg = code, f"{error.reason}: {error}"
-            goal.canceled() if goal.is_cancel_requested else goal.abort()
-            return result
+        except (ArmError, Cancelled, ConfigError) as error:
+            return self._fail(goal, result, error)
         header = Header(frame_id="world", stamp=self.get_clock().now().to_msg())
         result.outcome = convert.outcome_to_message(
             self._skill, measured, request.trial_id, context, parameters, header
@@ -151,19 +201,43 @@ class PhysicalWorldNode(SkillNode):
         goal.succeed()
         return result
 
+    def _fail(self, goal: Any, result: Any, error: MemristorError) -> Any:
+        """End a goal with the reason why the arm did not carry it out."""
+        self.get_logger().error(str(error))
+        codes, reason = ExecuteTrial.Result, error.reason if isinstance(error, ArmError) else ""
+        given_up = isinstance(error, Cancelled) or reason == "cancelled"
+        result.error_code = codes.CANCELED if given_up else codes.ARM_FAILED
+        result.error_msg = f"{reason}: {error}" if reason else str(error)
+        goal.canceled() if goal.is_cancel_requested else goal.abort()
+        return result
+
+    def _given_up(self, goal: Any, callers: Callers) -> bool:
+        """False while somebody wants the trial; afterwards raises ArmError ``cancelled`` with the reason."""
+        if goal.is_cancel_requested:
+            raise ArmError("cancelled", "cancelled by the caller; the arm holds its position")
+        if not self.active:
+            raise ArmError("cancelled", f"{self.get_name()} was deactivated; the arm holds its position")
+        if callers.gone():
+            raise ArmError("cancelled", "whoever sent the goal has left the graph; the arm holds its position")
+        return False
+
     def _execute(self, goal: Any, plan: MotionPlan) -> Measured:
         """Move through the phases; the outcome has no source when nothing measured it."""
         nothing = Measured(np.full(len(self._skill.measure_space), np.nan), source="")
+        port, callers = self._port, Callers(self, "~/execute_trial")
+        port.config = self._checks()
         before = self._weigh()
         for phase, trajectory in zip(plan.phases, plan.trajectories, strict=True):
 
             def progress(fraction: float, phase: str = phase) -> None:
                 goal.publish_feedback(ExecuteTrial.Feedback(phase=phase, progress=float(fraction)))
 
-            self._port.execute(trajectory, progress, lambda: bool(goal.is_cancel_requested) or not self.active)
+            port.execute(trajectory, progress, lambda: self._given_up(goal, callers))
         if before is None:
             return nothing
-        time.sleep(self.config.settle_s)
+        settled = time.monotonic() + self.config.settle_s
+        while time.monotonic() < settled and not self._given_up(goal, callers):
+            time.sleep(0.05)
         after = self._weigh()
         if after is None:
             return nothing
