@@ -142,6 +142,7 @@ def check_array(
     low: float = -math.inf,
     high: float = math.inf,
     nan: bool = False,
+    unit: str = "",
 ) -> None:
     """Refuse an array of a file unless it is what it should be.
 
@@ -153,6 +154,7 @@ def check_array(
         low: smallest allowed value.
         high: largest allowed value.
         nan: whether NaN is allowed (never infinity).
+        unit: of the values, for the error.
 
     Raises:
         ConfigError: names the array, the value and its place.
@@ -169,8 +171,8 @@ def check_array(
     if len(bad):
         place = tuple(int(i) for i in bad[0])
         where = f"[{', '.join(map(str, place))}]" if place else ""
-        span = "a finite number" if low == -math.inf and high == math.inf else f"a number in [{low:g}, {high:g}]"
-        raise ConfigError(f"{name}{where} = {value[place]}, expected {span}")
+        span = "" if low == -math.inf and high == math.inf else f" in [{low:g}, {high:g}] {unit}".rstrip()
+        raise ConfigError(f"{name}{where} = {value[place]}, expected a finite number{span}")
 
 
 _KINDS = {"f": "numbers", "i": "whole numbers", "u": "whole numbers of no sign", "b": "truth values"}

@@ -73,8 +73,8 @@ class BaseAccelerator(abc.ABC):
     config_type: ClassVar[type]
     optional: ClassVar[tuple[str, ...]] = ()
     """Arrays of :meth:`_state` that are not in every saved state."""
-    growing: ClassVar[tuple[str, ...]] = ()
-    """Arrays of :meth:`_state` whose shape or type varies."""
+    judged: ClassVar[tuple[str, ...]] = ()
+    """Arrays of :meth:`_state` that :meth:`_restore` judges itself, since their shape varies or it says more."""
 
     def __init__(self, preset: DevicePreset, seed: int = 0, config: Any = None) -> None:
         if not isinstance(seed, int | np.integer) or seed < 0:
@@ -215,7 +215,7 @@ class BaseAccelerator(abc.ABC):
         return {}
 
     def _restore(self, arrays: Arrays, n_cells: int) -> None:  # noqa: B027
-        """Take over :meth:`_state` for ``n_cells`` allocated cells; the arrays are there, of the right type and shape.
+        """Take over :meth:`_state` for ``n_cells`` allocated cells; what is not in ``judged`` is there and fits.
 
         Raises:
             ConfigError: it is damaged; nothing was changed.
@@ -299,14 +299,14 @@ class BaseAccelerator(abc.ABC):
 
     def _compare(self, state: Mapping[str, npt.NDArray[Any]], like: Arrays, n_cells: int) -> None:
         """Refuse a saved state whose arrays are not those that these chips would save, by name, type and shape."""
-        missing = [key for key in like if key not in state and key not in self.optional]
+        missing = [key for key in like if key not in state and key not in (*self.optional, *self.judged)]
         unknown = [key for key in state if key not in like and key not in self.optional]
         for names, what in ((missing, "missing"), (unknown, "unknown")):
             if names:
                 raise ConfigError(f"damaged state of accelerator {self.name!r}: {', '.join(sorted(names))} {what}")
         for key, value in _own(state).items():
             own = np.asarray(like.get(key, value))
-            if key in self.growing or own.dtype.kind not in "biuf":
+            if key in self.judged or own.dtype.kind not in "biuf":
                 continue
             # Arrays of the allocated cells are shorter or longer when other cells are allocated; _restore judges them.
             shape = own.shape if n_cells == self.n_cells else None

@@ -42,7 +42,7 @@ class SimulatedAccelerator(BaseAccelerator):
 
     config_type = SimulatedConfig
     name = "simulated"
-    config_type = SimulatedConfig
+    judged = tuple(f"cells.{name}" for name in CellArray.SAVED)
     _rng: np.random.Generator
 
     def __init__(self, preset: DevicePreset, seed: int = 0, config: SimulatedConfig | None = None) -> None:

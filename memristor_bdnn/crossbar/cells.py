@@ -37,7 +37,8 @@ class CellArray:
     read is kept until then.
     """
 
-    _SAVED = ("state_ua", "low_ua", "high_ua", "stuck", "factor", "rate_ua", "age_s", "gate_ua")
+    SAVED = ("state_ua", "low_ua", "high_ua", "stuck", "factor", "rate_ua", "age_s", "gate_ua")
+    """Arrays of a saved state."""
 
     def __init__(self, preset: DevicePreset, n: int, rng: np.random.Generator, noise_factor: float = 1.0) -> None:
         """Fabricate ``n`` cells: windows, faults, blind-write factors and drift rates come from ``rng``.
@@ -217,7 +218,7 @@ class CellArray:
 
     def state_dict(self) -> dict[str, npt.NDArray[Any]]:
         """Copies of all arrays that make up the state."""
-        return {name: getattr(self, name).copy() for name in self._SAVED}
+        return {name: getattr(self, name).copy() for name in self.SAVED}
 
     def load_state_dict(self, state: dict[str, npt.NDArray[Any]]) -> None:
         """Restore :meth:`state_dict`.
@@ -226,10 +227,10 @@ class CellArray:
             ConfigError: an array is missing or unknown, is not of these cells' shape and type, or holds what no cell
                 can; nothing was changed.
         """
-        unknown = sorted(state.keys() - set(self._SAVED))
+        unknown = sorted(state.keys() - set(self.SAVED))
         if unknown:
             raise ConfigError(f"cell state: {', '.join(unknown)} unknown")
-        for name in self._SAVED:
+        for name in self.SAVED:
             own = getattr(self, name)
             if name not in state or state[name].shape != own.shape or state[name].dtype != own.dtype:
                 found = f"{state[name].dtype} {state[name].shape}" if name in state else "nothing"
@@ -239,7 +240,7 @@ class CellArray:
         upside_down = np.flatnonzero(state["low_ua"] > state["high_ua"])
         if upside_down.size:
             raise ConfigError(f"cell state 'low_ua'[{upside_down[0]}] lies above 'high_ua', expected below")
-        for name in self._SAVED:
+        for name in self.SAVED:
             setattr(self, name, state[name].copy())
         self._broken = np.flatnonzero(self.stuck != HEALTHY)
         self._windows = Windows.of(self.low_ua, self.high_ua)

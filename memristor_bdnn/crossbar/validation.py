@@ -67,7 +67,7 @@ def load_measurement(path: str | Path) -> tuple[FloatArray, FloatArray]:
     for name in ("target_ua", "read_ua"):
         if name not in arrays:
             raise ConfigError(f"{path}: no array {name!r}; found {', '.join(arrays) or 'nothing'}")
-        check_array(f"{path}: {name} (microampere)", arrays[name], kinds="fiu", low=0, high=1000)
+        check_array(f"{path}: {name}", arrays[name], kinds="fiu", low=0, high=1000, unit="microampere")
     if arrays["target_ua"].shape != arrays["read_ua"].shape:
         raise ConfigError(f"{path}: target_ua {arrays['target_ua'].shape} and read_ua {arrays['read_ua'].shape} differ")
     return arrays["target_ua"].ravel(), arrays["read_ua"].ravel()

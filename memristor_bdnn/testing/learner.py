@@ -20,7 +20,7 @@ import numpy.typing as npt
 import pytest
 
 from memristor_bdnn import accelerator, learners
-from memristor_bdnn.errors import ConfigError
+from memristor_bdnn.errors import ConfigError, MemristorError
 from memristor_bdnn.learners.protocol import Learner, LearnProgress, LearnReport, Prediction
 
 Array = npt.NDArray[Any]
@@ -274,14 +274,14 @@ class LearnerConformance:
             self.make().load(tmp_path / "other.npz")
 
     def test_incomplete_checkpoint_is_refused_by_name_before_anything_changes(self, tmp_path: Path) -> None:
-        """Every array of the learner is needed: the error names the one missing, or not finite."""
+        """Every array of the learner is needed: the error names the one missing, not finite, or of another type."""
         learner = self.trained()
         learner.save(tmp_path / "whole.npz")
         with np.load(tmp_path / "whole.npz", allow_pickle=False) as archive:
             whole = {name: archive[name] for name in archive.files}
         other = self.trained(seed=1)
         before = other.save(tmp_path / "before.npz")
-        apart = ("format", "config", *getattr(learner, "optional", ()))
+        apart = ("format", "config", "contents", *getattr(learner, "optional", ()))
         own = [key for key in whole if not key.startswith("accelerator.") and key not in apart]
         damaged = [(key, {k: v for k, v in whole.items() if k != key}) for key in own]
         for key in own:
@@ -289,11 +289,22 @@ class LearnerConformance:
                 bad = whole[key].copy()
                 bad.reshape(-1)[0] = np.nan
                 damaged.append((key, {**whole, key: bad}))
+            damaged += [(key, {**whole, key: whole[key].astype(kind)}) for kind in ("U8", complex)]
+        damaged.append(("no_such_array", {**whole, "no_such_array": np.zeros(3)}))
         for key, content in damaged:
             np.savez(tmp_path / "damaged.npz", **content)  # type: ignore[arg-type]
             with pytest.raises(ConfigError, match=key):
                 other.load(tmp_path / "damaged.npz")
             assert other.save(tmp_path / "after.npz") == before
+
+    def test_a_file_that_cannot_be_written_costs_nothing(self, tmp_path: Path) -> None:
+        """No folder, or a folder of that name: an error that names it, and the learner as it was."""
+        learner = self.trained()
+        before = learner.save(tmp_path / "before.npz")
+        for path in (tmp_path / "absent" / "learner.npz", tmp_path):
+            with pytest.raises(MemristorError, match=path.name):
+                learner.save(path)
+        assert learner.save(tmp_path / "after.npz") == before
 
     @staticmethod
     def _check_report(report: LearnReport) -> None:

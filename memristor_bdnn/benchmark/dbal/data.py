@@ -70,7 +70,7 @@ def checked(arrays: dict[str, npt.NDArray[Any]], path: str | Path, initial: int)
     if missing:
         raise ConfigError(f"{path}: missing {', '.join(missing)}; expected the arrays {', '.join(COLUMNS)}")
     for name in COLUMNS:
-        check_array(f"{path}: {name}", arrays[name], kinds="fiub")
+        check_array(f"{path}: {name}", arrays[name], kinds="fiub", nan=True)
     data = {name: np.asarray(arrays[name], dtype=np.float64) for name in COLUMNS}
     for part in ("pool", "test"):
         x, score = data[f"x_{part}"], data[f"score_{part}"]
