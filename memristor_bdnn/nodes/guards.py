@@ -116,6 +116,8 @@ class GuardedNode(ParameterNode):
         def guarded(request: Any, response: Any) -> Any:
             try:
                 response = handler(request, response)
+                if not isinstance(response, kind.Response):
+                    raise TypeError(f"the handler returned {type(response).__name__}, no response")
             except Exception as error:
                 response = _failed(kind.Response(), self._reason(name, error))
             if complete is not None:

@@ -140,10 +140,6 @@ class Peers:
         heard = self._of(peer)
         return heard.ready and time.monotonic() - heard.last < SILENCE_S / 2
 
-    def instance(self, peer: str) -> str | None:
-        """Which run of a peer was heard last; None before its first heartbeat."""
-        return self._instances.get(self._full_name(peer))
-
     def wait_ready(self, peers: tuple[str, ...], timeout_s: float) -> None:
         """Wait until every peer is active.
 
