@@ -10,6 +10,7 @@ import io
 import os
 import sys
 from collections.abc import Sequence
+from concurrent.futures import BrokenExecutor
 
 from memristor_bdnn import __version__
 from memristor_bdnn.errors import Cancelled, MemristorError
@@ -76,6 +77,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_FAILURE
     except UnicodeError as error:
         return _fail(_of_text(error))
+    except BrokenExecutor:
+        return _fail("a worker process died (killed, or out of memory?): try again, or with fewer workers")
+    except MemoryError:
+        return _fail("not enough memory")
     except RecursionError:
         return _fail("a file is nested too deeply")
     except OSError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import tempfile
 import time
 from pathlib import Path
@@ -107,9 +108,11 @@ def rate_of_workers(workers: int, batches: int, size: int = 2) -> float:
 
     from memristor_bdnn.skills.collect import run_batch
     from memristor_bdnn.skills.pouring.skill import PouringSkill
+    from memristor_bdnn.skills.workers import die_with
 
     collector = PouringSkill().collector()
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as executor:
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, context, initializer=die_with, initargs=(os.getpid(),)) as executor:
         # Two warm-up batches for each worker, so that every process has its world.
         for future in [executor.submit(run_batch, collector, [0, 1]) for _ in range(2 * workers)]:
             future.result()

@@ -60,6 +60,11 @@ def run(args: argparse.Namespace) -> int:
         return _log(args)
     if args.noun == "selftest":
         return _selftest(args)
+    from memristor_bdnn.report.record import check_out, check_picture
+
+    check_picture(getattr(args, "out", None), "--out")
+    for flag in ("npz", "record"):
+        check_out(getattr(args, flag, None), f"--{flag}")
     from memristor_bdnn.accelerator.escim.board import Board
     from memristor_bdnn.accelerator.escim.client import ClientConfig
     from memristor_bdnn.accelerator.escim.wire.recording import Recorder
@@ -188,6 +193,7 @@ def _selftest(args: argparse.Namespace) -> int:
     from memristor_bdnn.report.record import check_out, print_table
 
     check_out(args.out)
+    check_out(args.record, "--record")
     cells = _block(args.cells)
     for name in ("pulses", "cycles", "reads"):
         if getattr(args, name) < 1:

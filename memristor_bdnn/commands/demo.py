@@ -17,6 +17,7 @@ from typing import Any
 
 from memristor_bdnn.commands import shared
 from memristor_bdnn.errors import Cancelled, ConfigError, MemristorError, StoreError
+from memristor_bdnn.report.record import check_folder
 
 STAGES = 3
 """Confident trials are made at so many label counts, so that skill against labels can be drawn."""
@@ -58,7 +59,11 @@ def run(args: argparse.Namespace) -> int:
         if getattr(args, name) < low:
             raise ConfigError(f"--{name} {getattr(args, name)}: allowed {low} and above")
     from memristor_bdnn import acquisitions, skills
+    from memristor_bdnn.nodes import environment
 
+    environment.prepare_logs(os.environ)
+    if not args.out:
+        raise ConfigError("--out '': give the name of a folder")
     acquisitions.load(args.strategy)
     skill = skills.load(args.skill)
     commands = _commands(args, skill)
@@ -138,18 +143,17 @@ def prepare_folder(folder: Path, resume: bool) -> Path:
         ConfigError: the folder cannot be made or written; said before any trial is run.
     """
     trials = folder / "trials.jsonl"
-    if trials.exists() and not resume:
-        number = 1
-        while (kept := folder.with_name(f"{folder.name}.old{number}")).exists():
-            number += 1
-        folder.rename(kept)
-        print(f"kept the earlier session as {kept}")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        if trials.exists() and not resume:
+            number = 1
+            while (kept := folder.with_name(f"{folder.name}.old{number}")).exists():
+                number += 1
+            folder.rename(kept)
+            print(f"kept the earlier session as {kept}")
+        (folder / "log").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"results folder {folder}: {error.strerror}; choose another with --out") from error
-    if not os.access(folder, os.W_OK):
-        raise ConfigError(f"results folder {folder} is not writable; choose another with --out")
+    check_folder(folder, "--out")
     return folder
 
 
@@ -169,7 +173,6 @@ def _session(args: argparse.Namespace, skill: Any, commands: list[Any], folder: 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, on_signal)
     with SessionProgress(skill, args.initial, args.queries, args.evaluations) as progress:
-        (folder / "log").mkdir(exist_ok=True)
         log = progress.print if args.verbose else progress.only_problems
         supervisor = Supervisor(commands, log=log, log_folder=folder / "log")
 

@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
 def _show(args: argparse.Namespace) -> int:
     from memristor_bdnn.device import presets
     from memristor_bdnn.report.device_figures import all_figures
-    from memristor_bdnn.report.record import print_table
+    from memristor_bdnn.report.record import check_folder, print_table
 
     preset = presets.load(args.preset)
     folder = Path(args.out)
@@ -67,6 +67,7 @@ def _show(args: argparse.Namespace) -> int:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"--out {args.out}: cannot make the folder: {error.strerror}") from error
+    check_folder(folder, "--out")
     print(f"{preset.name}: {preset.source}")
     print_table("parameters", ["parameter", "value", "unit", "source"], _parameter_rows(preset))
     for path in all_figures(preset, folder, args.seed):
@@ -95,6 +96,8 @@ def _fit(args: argparse.Namespace) -> int:
     from memristor_bdnn.state import write_atomic
 
     check_out(args.out)
+    if Path(args.out).suffix.lower() not in (".yaml", ".yml"):
+        raise ConfigError(f"--out {args.out}: a preset is a .yaml file")
     base, name = presets.load(args.base), args.name or Path(args.out).stem
     if Path(args.measurements).suffix.lower() == ".npz":
         changes = _fit_write_verify(args, base, name)
@@ -148,10 +151,10 @@ def _fit_write_verify(args: argparse.Namespace, base: Any, name: str) -> dict[st
 def _validate(args: argparse.Namespace) -> int:
     from memristor_bdnn.crossbar import validation
     from memristor_bdnn.device import presets
-    from memristor_bdnn.report.record import check_out, print_table, record, write_record
+    from memristor_bdnn.report.record import check_out, check_picture, print_table, record, write_record
 
-    for path in (args.out, args.figure):
-        check_out(path)
+    check_out(args.out)
+    check_picture(args.figure, "--figure")
     if args.seeds < 1:
         raise ConfigError(f"--seeds {args.seeds}: at least 1")
     preset = presets.load(args.preset)
@@ -198,10 +201,10 @@ def _map(args: argparse.Namespace) -> int:
     from memristor_bdnn.crossbar.placement import Placement
     from memristor_bdnn.device import presets
     from memristor_bdnn.report.device_figures import chip_maps
-    from memristor_bdnn.report.record import check_out
+    from memristor_bdnn.report.record import check_picture
     from memristor_bdnn.state import check_array, load_npz
 
-    check_out(args.out)
+    check_picture(args.out, "--out")
     arrays = load_npz(args.file)
     names = [name for name in arrays if name == "read_ua" or name.endswith("cells.state_ua")]
     if not names:

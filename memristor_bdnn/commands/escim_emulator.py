@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     from memristor_bdnn.report.record import check_out
     from memristor_bdnn.state import write_atomic
 
-    check_out(args.stats)
+    check_out(args.stats, "--stats")
     stopped = threading.Event()
 
     def stop(signum: int, frame: FrameType | None) -> None:

@@ -46,8 +46,9 @@ def run(args: argparse.Namespace) -> int:
     from memristor_bdnn import skills
     from memristor_bdnn.report import record as common
 
-    for flag in ("out", "figure", "poses"):
-        common.check_out(getattr(args, flag), f"--{flag}")
+    common.check_out(args.out)
+    for flag in ("figure", "poses"):
+        common.check_picture(getattr(args, flag), f"--{flag}")
     if args.seeds < 1:
         raise ConfigError(f"--seeds {args.seeds}: allowed 1 and above")
     if args.seeds > 1 and (args.store or args.figure or args.poses):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.resources
 import importlib.util
 import keyword
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,12 +61,20 @@ def create(kind: str, name: str, folder: str | Path) -> list[Path]:
         "CLASS": "".join(part.capitalize() for part in name.split("_")),
         "DISTRIBUTION": name.replace("_", "-"),
     }
+    made = [parent for parent in (folder, *folder.parents) if not parent.exists()]
     written = []
-    for parts, template in _files(importlib.resources.files("memristor_bdnn") / "templates" / kind):
-        path = folder.joinpath(*(part.replace("package", name).removesuffix(".in") for part in parts))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(_filled(template.read_text(), words))
-        written.append(path)
+    try:
+        for parts, template in _files(importlib.resources.files("memristor_bdnn") / "templates" / kind):
+            path = folder.joinpath(*(part.replace("package", name).removesuffix(".in") for part in parts))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(_filled(template.read_text(encoding="utf-8"), words), encoding="utf-8")
+            written.append(path)
+    except OSError as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        for parent in made[1:]:
+            with contextlib.suppress(OSError):
+                parent.rmdir()
+        raise ConfigError(f"{folder}: {error.strerror}, nothing was written: give another --folder") from error
     return sorted(written)
 
 

@@ -6,7 +6,6 @@ This is no launch system: no includes, events or conditions beyond the graph's a
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import signal
 import subprocess
@@ -21,10 +20,10 @@ from typing import IO
 from memristor_bdnn.errors import ConfigError
 from memristor_bdnn.nodes.arguments import NodeCommand
 from memristor_bdnn.nodes.environment import choose_discovery, prepare_logs
+from memristor_bdnn.processes import child_of_this
 
 RESPAWN_DELAY_S = 1.0
 MAX_RESPAWNS = 5
-_PR_SET_PDEATHSIG = 1
 
 
 class NodeDied(Exception):
@@ -112,7 +111,7 @@ class Supervisor:
                 bufsize=1,
                 errors="replace",
                 start_new_session=True,
-                preexec_fn=_die_with_parent(os.getpid()),
+                preexec_fn=child_of_this(signal.SIGTERM),
                 env={**self._environment, **command.environment},
             )
         except (OSError, subprocess.SubprocessError) as error:
@@ -197,16 +196,3 @@ def _signal_name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:
         return f"signal {number}"
-
-
-def _die_with_parent(parent: int) -> Callable[[], None]:
-    """What the child calls first: it is to be ended when the supervisor dies, however it dies (Linux only)."""
-    prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
-
-    def prepare() -> None:
-        if prctl is not None:
-            prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-            if os.getppid() != parent:  # it died before the line above
-                os._exit(1)
-
-    return prepare

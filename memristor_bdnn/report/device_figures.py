@@ -12,6 +12,7 @@ import numpy.typing as npt
 from memristor_bdnn.crossbar.cells import CellArray
 from memristor_bdnn.crossbar.validation import BINS_UA
 from memristor_bdnn.device.presets import DevicePreset, override
+from memristor_bdnn.report.record import save_figure
 
 FloatArray = npt.NDArray[np.floating[Any]]
 
@@ -28,9 +29,10 @@ def _pyplot() -> Any:
 
 
 def _save(figure: Any, path: Path) -> Path:
-    figure.savefig(path, dpi=110, bbox_inches="tight")
-    _pyplot().close(figure)
-    return path
+    try:
+        return save_figure(figure, path, dpi=110, bbox_inches="tight")
+    finally:
+        _pyplot().close(figure)
 
 
 def _healthy(preset: DevicePreset, n: int, rng: np.random.Generator, state_ua: FloatArray | float) -> CellArray:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib.metadata
+import io
 import json
 import os
 import platform
 import sys
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -39,9 +41,40 @@ def check_out(path: str | None, flag: str = "--out") -> None:
     """Refuse a file that cannot be written before any work is done; ``flag`` is what the user gave it with."""
     if path is None:
         return
-    parent = Path(path).resolve().parent
-    if not parent.is_dir() or not os.access(parent, os.W_OK):
-        raise ConfigError(f"{flag} {path}: the folder {parent} does not exist or is not writable")
+    target = Path(path)
+    parent = Path(os.path.abspath(path)).parent
+    if not target.name or target.is_dir():
+        raise ConfigError(f"{flag} {path} is a folder: give the name of a file")
+    if not parent.is_dir():
+        raise ConfigError(f"{flag} {path}: the folder {parent} does not exist")
+    if os.path.lexists(path) and not target.is_file():
+        raise ConfigError(f"{flag} {path} is a pipe, a device or a link to nothing: give the name of a file")
+    check_folder(parent, flag)
+
+
+PICTURES = ("png", "pdf", "svg", "jpg", "jpeg", "tif", "tiff", "webp", "eps", "ps")
+
+
+def check_picture(path: str | None, flag: str) -> None:
+    """The same for a picture, whose kind follows from the name's suffix."""
+    check_out(path, flag)
+    if path is not None and Path(path).suffix.removeprefix(".").lower() not in ("", *PICTURES):
+        raise ConfigError(f"{flag} {path}: no kind of picture; choose one of {', '.join(PICTURES)}")
+
+
+def check_folder(folder: Path, flag: str) -> None:
+    """Refuse a folder in which no file can be made; ``flag`` is what the user gave it with.
+
+    Permissions alone do not tell, for root and on a disk that is read-only or full: a file is made and is gone again.
+    """
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b"0" * 4096)
+            file.flush()
+    except OSError as error:
+        raise ConfigError(
+            f"{flag}: the folder {folder} is not writable ({error.strerror}); choose another with {flag}"
+        ) from error
 
 
 def write_record(path: str | None, content: Mapping[str, Any]) -> None:
@@ -49,6 +82,15 @@ def write_record(path: str | None, content: Mapping[str, Any]) -> None:
     if path is not None:
         write_atomic(path, (json.dumps(content, indent=2) + "\n").encode())
         print(f"wrote {path}")
+
+
+def save_figure(figure: Any, path: str | Path, **options: Any) -> Path:
+    """Draw a matplotlib figure into a file that is there whole or not at all; the name's suffix says which kind."""
+    buffer = io.BytesIO()
+    kind = Path(path).suffix.removeprefix(".").lower() or "png"
+    figure.savefig(buffer, format=kind, **options)
+    write_atomic(path, buffer.getvalue())
+    return Path(path)
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import html
 import importlib.metadata
 import json
+import os
 import platform
 import time
 from collections.abc import Mapping, Sequence
@@ -16,7 +18,8 @@ import numpy as np
 from memristor_bdnn import __version__, skills
 from memristor_bdnn.active.rounds import Rounds
 from memristor_bdnn.active.store import LABEL_PHASES, Trial, TrialStore
-from memristor_bdnn.errors import MemristorError
+from memristor_bdnn.errors import MemristorError, StoreError
+from memristor_bdnn.report.record import save_figure
 from memristor_bdnn.state import write_atomic
 
 
@@ -33,6 +36,8 @@ def write_report(
     """
     began = time.monotonic()
     skill = skills.load(options["skill"])
+    if not (folder / "trials.jsonl").is_file():
+        raise StoreError(f"{folder / 'trials.jsonl'}: no such file; was the folder removed while the session ran?")
     store = TrialStore(folder / "trials.jsonl", readonly=True)
     trials = list(store.trials)
     store.close()
@@ -44,7 +49,7 @@ def write_report(
     times = {**wall_s, "report": time.monotonic() - began}
     summary = summarise(skill, trials, rounds, options, times)
     write_atomic(folder / "summary.json", (json.dumps(summary, indent=2) + "\n").encode())
-    write_atomic(folder / "index.html", page(summary, film).encode())
+    write_atomic(folder / "index.html", page(summary, film).encode(errors="backslashreplace"))
     return summary
 
 
@@ -156,8 +161,10 @@ def plot_session(skill: skills.Skill, trials: Sequence[Trial], rounds: Sequence[
     right.legend(loc="lower right", frameon=False)
     for axes in (left, right):
         axes.xaxis.get_major_locator().set_params(integer=True)
-    figure.savefig(path, dpi=130)
-    plt.close(figure)
+    try:
+        save_figure(figure, path, dpi=130)
+    finally:
+        plt.close(figure)
 
 
 def best_trial(trials: Sequence[Trial]) -> Trial | None:
@@ -171,14 +178,20 @@ def film_trial(skill: skills.Skill, trial: Trial, arm: str, folder: Path) -> str
 
     A trial that cannot be repeated is reported and leaves the film out: the results are complete without it.
     """
+    film = folder / skill.film_name
+    unfinished = film.with_name(f".unfinished.{os.getpid()}{film.suffix}")
     try:
-        skill.film(trial, arm, folder / skill.film_name)
+        skill.film(trial, arm, unfinished)
+        os.replace(unfinished, film)
     except MemristorError as error:
         print(f"no animation: {error}")
         return None
     except Exception as error:  # a skill of another package may fail in any way, after the trials are paid for
         print(f"no animation: {type(error).__name__}: {error}")
         return None
+    finally:
+        with contextlib.suppress(OSError):
+            unfinished.unlink(missing_ok=True)
     return skill.film_name
 
 

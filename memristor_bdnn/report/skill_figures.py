@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from memristor_bdnn.active.evaluate import SkillScore
+from memristor_bdnn.report.record import save_figure
 
 INK, GREY = "#26323a", "#8a949b"
 COLOURS = {"learned": "#1f6f8b", "passive": "#7fb3c2", "designed": "#e0a458", "random": "#b7bdc2"}
@@ -49,4 +50,4 @@ def skill_bars(scores: Mapping[str, SkillScore], labels: int, path: str | Path, 
     axes.tick_params(axis="x", length=0, pad=14)
     axes.set(ylim=(0, 1.12), yticks=[0, 0.5, 1], ylabel=label)
     axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path)
+    save_figure(figure, path)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +15,7 @@ import numpy.typing as npt
 
 from memristor_bdnn.errors import ConfigError
 from memristor_bdnn.skills import pool as pools
+from memristor_bdnn.skills import workers as parallel
 
 if TYPE_CHECKING:
     from memristor_bdnn.skills.records import SkillMaths as Skill
@@ -122,7 +121,8 @@ def collect(
 
     Raises:
         ConfigError: numbers that make no sense, or the cluster cannot be reached.
-        StoreError: the file is no pool, of another version or made with other settings.
+        StoreError: the file is no pool, of another version, made with other settings, in use, or cannot be written.
+        WorkerLost: workers died again and again; the rows that were finished are in the file.
     """
     if trials < 1 or workers < 1 or first_seed < 0:
         raise ConfigError(
@@ -133,9 +133,14 @@ def collect(
         missing = [s for s in range(first_seed, first_seed + trials) if s not in have]
         batches = [missing[i : i + BATCH] for i in range(0, len(missing), BATCH)]
         with _progress(trials, trials - len(missing), show) as advance:
-            for rows in _results(collector, batches, workers, dask):
-                file.append(rows)
-                advance(len(rows))
+            try:
+                for rows in _results(collector, batches, workers, dask):
+                    file.append(rows)
+                    advance(len(rows))
+            except parallel.WorkerLost as error:
+                raise parallel.WorkerLost(
+                    f"{error}. {len(file.rows)} rows are in {path}: run it again to go on"
+                ) from error
         return collector.labelled(file.rows)
 
 
@@ -149,28 +154,8 @@ def _results(
         for batch in batches:
             yield run_batch(collector, batch)
     else:
-        yield from _local_results(collector, batches, workers)
-
-
-def _local_results(collector: Collector, batches: list[list[int]], workers: int) -> Iterator[list[RowArray]]:
-    import multiprocessing
-    from concurrent.futures import FIRST_COMPLETED, wait
-
-    # Children start afresh: a forked physics client or thread pool would be shared by accident.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_quiet) as executor:
-        waiting, running = iter(batches), set()
-        for batch in waiting:
-            running.add(executor.submit(run_batch, collector, batch))
-            if len(running) < 2 * workers:
-                continue
-            done, running = wait(running, return_when=FIRST_COMPLETED)
-            for future in done:
-                yield future.result()
-        while running:
-            done, running = wait(running, return_when=FIRST_COMPLETED)
-            for future in done:
-                yield future.result()
+        for _, rows in parallel.results(run_batch, [(collector, batch) for batch in batches], workers):
+            yield rows
 
 
 def _dask_results(collector: Collector, batches: list[list[int]], address: str) -> Iterator[list[RowArray]]:
@@ -194,18 +179,16 @@ def _dask_results(collector: Collector, batches: list[list[int]], address: str) 
         first = [submit(batch) for _, batch in zip(range(ahead), waiting, strict=False)]
         queue: Any = as_completed(first)
         for future in queue:
-            yield future.result()
+            try:
+                rows = future.result()
+            except Exception as error:
+                if type(error).__module__.partition(".")[0] != "distributed":
+                    raise
+                raise parallel.WorkerLost(f"the Dask cluster lost a batch of trials: {error}") from error
+            yield rows
             batch = next(waiting, None)
             if batch is not None:
                 queue.add(submit(batch))
-
-
-def _quiet() -> None:
-    """Leave interrupts to the parent, which keeps what is finished."""
-    import signal
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def _progress(total: int, done: int, show: bool) -> Any:

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from memristor_bdnn.benchmark.dbal.jobs import PUBLISHED
+from memristor_bdnn.report.record import save_figure
 
 FloatArray = npt.NDArray[np.floating[Any]]
 
@@ -217,6 +218,6 @@ def _save(fig: Any, path: Path) -> Path:
     import matplotlib.pyplot as plt
 
     fig.tight_layout()
-    fig.savefig(path, dpi=120, bbox_inches="tight")
+    save_figure(fig, path, dpi=120, bbox_inches="tight")
     plt.close(fig)
     return path

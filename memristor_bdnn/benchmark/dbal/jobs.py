@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import dataclasses
 import hashlib
 import json
-import multiprocessing
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ from memristor_bdnn.benchmark.dbal import generic
 from memristor_bdnn.benchmark.dbal import methods as dbal_methods
 from memristor_bdnn.benchmark.dbal.data import Trials, load_trials
 from memristor_bdnn.benchmark.dbal.run import Protocol64, run
+from memristor_bdnn.skills import workers as parallel
 from memristor_bdnn.state import write_atomic
 
 Job = tuple[str, str, int]
@@ -124,7 +123,10 @@ def run_all(setting: Setting, jobs: list[Job], work: Path | None, workers: int) 
         for job in jobs:
             path = _path(work, keys[job[0]], job)
             if path.exists():
-                done[job] = json.loads(path.read_text())
+                try:
+                    done[job] = json.loads(path.read_bytes())
+                except ValueError:
+                    print(f"{path} is damaged: its run is done again")
     missing = [job for job in jobs if job not in done]
     if done:
         print(f"found {len(done)} of {len(jobs)} runs in {work}")
@@ -145,15 +147,8 @@ def _results(setting: Setting, jobs: list[Job], workers: int) -> Any:
         for job in jobs:
             yield job, execute(setting, job)
         return
-    context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(min(workers, len(jobs)), mp_context=context) as pool:
-        waiting = {pool.submit(execute, setting, job): job for job in jobs}
-        try:
-            for future in concurrent.futures.as_completed(waiting):
-                yield waiting[future], future.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    for index, result in parallel.results(execute, [(setting, job) for job in jobs], min(workers, len(jobs))):
+        yield jobs[index], result
 
 
 def _path(work: Path, key: str, job: Job) -> Path:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from memristor_bdnn.report.record import save_figure
+
 BLUE, ORANGE, GREY = "#2b6cb0", "#dd6b20", "#718096"
 
 
@@ -33,7 +35,7 @@ def _sweep(path: Path, figures: Mapping[str, Any]) -> Path:
     right.set(ylabel="SSIM", ylim=(0, 1), title="Denoising autoencoder, 135 weights")
     for axis in (left, right):
         axis.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=130)
+    save_figure(figure, path, dpi=130)
     return path
 
 
@@ -52,5 +54,5 @@ def _pulses(path: Path, figures: Mapping[str, Any]) -> Path:
     axis.axvline(1, color=GREY, linestyle=":")
     axis.set(xlabel="N_up, pulses per cell and iteration", title="Programming methods, digits")
     axis.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=130)
+    save_figure(figure, path, dpi=130)
     return path

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any
 
 from memristor_bdnn.errors import AcceleratorError
+from memristor_bdnn.processes import child_of_this
 
 
 class EmulatorProcess:
@@ -29,7 +30,7 @@ class EmulatorProcess:
         self._file = Path(self._folder.name) / "statistics.json"
         command = [sys.executable, "-m", "memristor_bdnn.cli", "escim-emulator", "--port", "0"]
         command += ["--stats", str(self._file), *arguments]
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=child_of_this())
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         match = re.search(r"port (\d+), abort port (\d+)", line)
@@ -72,7 +73,10 @@ class EchoProcess:
     def __init__(self) -> None:
         """Start it on a free port."""
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "memristor_bdnn.benchmark.escim.process"], stdout=subprocess.PIPE, text=True
+            [sys.executable, "-m", "memristor_bdnn.benchmark.escim.process"],
+            stdout=subprocess.PIPE,
+            text=True,
+            preexec_fn=child_of_this(),
         )
         assert self._process.stdout is not None
         self._port = int(self._process.stdout.readline())

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from memristor_bdnn.report.record import save_figure
+
 BLUE, ORANGE, GREY = "#2b6cb0", "#dd6b20", "#718096"
 
 
@@ -40,5 +42,5 @@ def write_figures(folder: Path, figures: Mapping[str, Any]) -> list[Path]:
     for axis in (left, middle, right):
         axis.spines[["top", "right"]].set_visible(False)
     path = folder / "mcmc.png"
-    figure.savefig(path, dpi=130)
+    save_figure(figure, path, dpi=130)
     return [path]
