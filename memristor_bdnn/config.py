@@ -124,7 +124,7 @@ def read_yaml(path: str | Path, what: str = "file") -> Any:
             nested too deeply, or holds aliases that contain themselves or multiply.
     """
     try:
-        text = _regular_bytes(Path(path), what).decode("utf-8-sig")
+        text = regular_bytes(path, what).decode("utf-8-sig")
     except OSError as error:
         raise ConfigError(f"cannot read {what} {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -147,17 +147,20 @@ def parse_yaml(text: str, what: str) -> Any:
         raise ConfigError(f"{what} is nested too deeply") from None
 
 
-def _regular_bytes(path: Path, what: str) -> bytes:
-    """The content of a file; a pipe or a device could block for ever or never end."""
-    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    with open(handle, "rb") as file:
-        status = os.fstat(handle)
+def regular_bytes(path: str | Path, what: str, most: int = LARGEST_FILE) -> bytes:
+    """The content of a file; a pipe or a device could block for ever or never end.
+
+    Raises:
+        OSError: it cannot be read.
+        ConfigError: it is no regular file, or has more than ``most`` bytes.
+    """
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+        status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
-            kind = "a folder" if stat.S_ISDIR(status.st_mode) else "no regular file"
-            raise ConfigError(f"cannot read {what} {path}: it is {kind}")
-        if status.st_size > LARGEST_FILE:
-            raise ConfigError(f"{what} {path} has {status.st_size} bytes: at most {LARGEST_FILE} are read")
-        return file.read(LARGEST_FILE + 1)
+            raise ConfigError(f"cannot read {what} {path}: it is no regular file")
+        if status.st_size > most:
+            raise ConfigError(f"{what} {path} has {status.st_size} bytes: at most {most} are read")
+        return file.read(most + 1)
 
 
 def _measure(node: yaml.Node | None, sizes: dict[int, int]) -> int:

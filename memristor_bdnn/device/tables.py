@@ -12,6 +12,7 @@ microampere:
 from __future__ import annotations
 
 import csv
+import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from memristor_bdnn.config import regular_bytes
 from memristor_bdnn.errors import ConfigError
 
 FloatArray = npt.NDArray[np.float64]
@@ -34,6 +36,7 @@ _PULSES = ("operation", "state_ua", "next_ua")
 _STATISTICS = ("operation", "state_ua", "mean_ua", "sd_ua")
 _OPERATIONS = ("set", "reset", "read")
 _SHOWN = 10
+MOST_BYTES = 256 << 20
 
 
 @dataclass(frozen=True)
@@ -115,8 +118,8 @@ def _measurements(path: str | Path, rows: list[tuple[int, list[str]]]) -> Measur
 def _read(path: str | Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     """Header (lower case, stripped) and the other non-blank rows with their row numbers in the file."""
     try:
-        with open(path, newline="", encoding="utf-8-sig") as handle:
-            lines = [(number, row) for number, row in enumerate(csv.reader(handle), start=1)]
+        text = regular_bytes(path, "table", MOST_BYTES).decode("utf-8-sig")
+        lines = [(number, row) for number, row in enumerate(csv.reader(io.StringIO(text, newline="")), start=1)]
     except OSError as error:
         raise ConfigError(f"cannot read table {path}: {error.strerror}") from error
     except (UnicodeDecodeError, csv.Error) as error:

@@ -18,9 +18,11 @@ from typing import IO
 from memristor_bdnn.accelerator.escim.wire import packet
 from memristor_bdnn.accelerator.escim.wire.commands import ERROR_TEXT, Command, ErrorCode, Request
 from memristor_bdnn.accelerator.escim.wire.registers import TABLE_BYTES, Lines, Mode, Switch
+from memristor_bdnn.config import regular_bytes
 from memristor_bdnn.errors import ConfigError
 
 _LOG = logging.getLogger(__name__)
+MOST_BYTES = 1 << 30
 KINDS = ("tx", "rx", "withheld", "event")
 
 
@@ -97,7 +99,7 @@ def load(path: str | Path) -> Iterator[Entry]:
         ConfigError: missing or damaged; names the line. A torn last line is left out.
     """
     try:
-        lines = Path(path).read_text().splitlines()
+        lines = regular_bytes(path, "recording", MOST_BYTES).decode().splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read the recording {path}: {error}") from error
     for number, line in enumerate(lines, start=1):
@@ -107,7 +109,7 @@ def load(path: str | Path) -> Iterator[Entry]:
             if kind not in KINDS:
                 raise ValueError(f"unknown kind {kind!r}")
             yield Entry(float(item["t"]), kind, bytes.fromhex(item.get("hex", "")), str(item.get("text", "")))
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             if number == len(lines):
                 _LOG.warning("%s: the last line is torn and left out", path)
                 return
