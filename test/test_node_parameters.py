@@ -106,6 +106,9 @@ def test_a_file_is_taken_from_nobody_while_the_node_runs(start: Callable[..., On
         refused = node.set(options=text)
         assert not refused.successful and "at start only" in refused.reason, text
     assert node.set(options="{retries: 3}").successful
+    assert node.set(accelerator="simulated").successful and node.set(options="{record: x.bin}").successful
+    refused = node.set(accelerator="escim")
+    assert not refused.successful and "record may be given at start only" in refused.reason
 
 
 def test_another_learner_brings_its_own_parameters_and_the_old_ones_neither_count_nor_block(

@@ -178,12 +178,14 @@ class AcceleratorNode(SkillNode):
 
     def review(self, changes: dict[str, Any]) -> str:
         """Options that name files or set limits of a chip are given at start only, also inside ``options``."""
-        if "options" not in changes:
+        if not {"options", "accelerator"} & set(changes):
             return ""
         from memristor_bdnn import accelerator
 
         name = changes.get("accelerator", self.get_parameter("accelerator").value)
-        new = parse_options(changes["options"])
+        if name not in accelerator.names():  # refused on configure, with the choices
+            return f"options: set the accelerator first, {name!r} is unknown" if "options" in changes else ""
+        new = parse_options(changes.get("options", self.get_parameter("options").value))
         at_start = parse_options(self.given_at_start("options"))
         fields = {f.name: f for f in dataclasses.fields(accelerator.load(name).config_type)}
         for key in (k for k in new if k in fields and new[k] != at_start.get(k)):
@@ -368,8 +370,8 @@ def parse_options(text: str) -> dict[str, Any]:
     """A YAML mapping given as one parameter. Raises ConfigError when it is none."""
     try:
         value = yaml.safe_load(text) if text.strip() else {}
-    except yaml.YAMLError as error:
-        raise ConfigError(f"options = {text!r} is not YAML: {error}") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date that there is not, a list in a list in a ...
+        raise ConfigError(f"options = {text[:200]!r} is not YAML: {error}") from error
     if not isinstance(value, dict):
         raise ConfigError(f"options = {text!r}: expected a mapping such as '{{adc: true}}'")
     return {str(key): item for key, item in value.items()}
