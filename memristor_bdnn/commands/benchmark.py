@@ -16,6 +16,7 @@ BENCHMARKS: dict[str, tuple[str, str]] = {
     "escim": ("escim.main", "the board protocol against the emulator: throughput and faults"),
     "eapu": ("eapu.main", "error-aware probabilistic update against Adam with writing error"),
     "mcmc": ("mcmc.main", "Metropolis-Hastings on RRAM rows: breast cancer and cart-pole"),
+    "faults": ("faults.main", "kills, hostile requests and damaged files: nothing lost, nothing wrongly believed"),
     "speed": ("speed", "prediction, in situ learning, trial and planning rates of the running system"),
 }
 
