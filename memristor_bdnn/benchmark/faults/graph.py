@@ -107,7 +107,9 @@ def _reference(folder: Path, words: list[str], names: tuple[str, ...]) -> Refere
                 raise RuntimeError(f"the uninterrupted session failed: {result.error_msg}")
             seconds.append(time.monotonic() - began)
     results = folder / "results"
-    return Reference(sessions.trials(results / "trials.jsonl"), sessions.rounds(results / "rounds.jsonl"), tuple(seconds))
+    return Reference(
+        sessions.trials(results / "trials.jsonl"), sessions.rounds(results / "rounds.jsonl"), tuple(seconds)
+    )
 
 
 # -- with respawn ----------------------------------------------------------------------------------
@@ -233,7 +235,9 @@ def _without_respawn(
     for name in [*victims, ""]:
         with Graph(session.folder, words, names) as graph:
             if not graph.wait_ready():
-                tally.found("crashed", session.case, _text(session), f"the graph does not start: {last_words(graph.log)}")
+                tally.found(
+                    "crashed", session.case, _text(session), f"the graph does not start: {last_words(graph.log)}"
+                )
                 return
             session.recorder_since = time.monotonic()
             if not name:
@@ -316,5 +320,3 @@ def _judge_recording(tally: Tally, session: Session) -> None:
 
 def _text(session: Session) -> str:
     return "; ".join(session.done) or "nothing was killed"
-
-

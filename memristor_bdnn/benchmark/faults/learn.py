@@ -172,5 +172,3 @@ def _identity(path: Path) -> Any:
     except FileNotFoundError:
         return None
     return found.st_ino, found.st_mtime_ns
-
-

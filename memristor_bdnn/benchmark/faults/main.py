@@ -8,11 +8,15 @@ duplicated or wrongly accepted, no run diverged and nothing crashed. docs/reliab
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import shutil
+import signal
+import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +28,7 @@ FULL = {"learn": 50, "graph": 60, "parameters": 10_000, "services": 10_000, "fil
 QUICK = {"learn": 8, "graph": 6, "parameters": 400, "services": 400, "files": 400}
 SKILL = "pushing"
 """Its trials are the shortest of the built-in skills."""
+LINE_EVERY_S = 20.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,7 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--calls", type=int, help="service calls and goals (default: 10000, quick 400)")
     parser.add_argument("--files", type=int, help="damaged files (default: 5000, quick 400)")
     parser.add_argument("--skill", default=SKILL, metavar="NAME", help=f"skill plugin (default {SKILL}: short trials)")
-    parser.add_argument("--work", metavar="FOLDER", help="where to work, and to keep what a finding left (default: /tmp)")
+    parser.add_argument(
+        "--work", metavar="FOLDER", help="where to work, and to keep what a finding left (default: /tmp)"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -53,8 +60,10 @@ def run(args: argparse.Namespace) -> int:
     sizes = _sizes(args)
     seeds = [args.seed + k for k in range(1 if args.seeds is None else args.seeds)]
     work = Path(tempfile.mkdtemp(prefix="memristor_bdnn_faults_", dir=args.work))
-    # Whatever starts a process below: one thread each, and nobody else's graph.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that nothing that was started stays behind
+    # Whatever starts a process below: one thread each, nobody else's graph, nobody's home.
     os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", ROS_AUTOMATIC_DISCOVERY_RANGE="LOCALHOST")
+    os.environ.update(HOME=str(work), ROS_LOG_DIR=str(work / "log"))
     tallies, seconds = [], {}
     for name in parts:
         for seed in seeds:
@@ -70,7 +79,13 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _sizes(args: argparse.Namespace) -> dict[str, int]:
-    given = {"learn": args.kills, "graph": args.kills, "parameters": args.sets, "services": args.calls, "files": args.files}
+    given = {
+        "learn": args.kills,
+        "graph": args.kills,
+        "parameters": args.sets,
+        "services": args.calls,
+        "files": args.files,
+    }
     defaults = QUICK if args.quick else FULL
     sizes = {name: defaults[name] if value is None else value for name, value in given.items()}
     for name, value in sizes.items():
@@ -80,18 +95,34 @@ def _sizes(args: argparse.Namespace) -> dict[str, int]:
 
 
 def _part(name: str, seed: int, size: int, args: argparse.Namespace, folder: Path) -> Tally:
-    import importlib
-
-    from rich.progress import Progress
-
     tally = Tally(name, seed)
     folder.mkdir(parents=True)
     module: Any = importlib.import_module(f"memristor_bdnn.benchmark.faults.{name}")
-    with Progress(transient=True) as bar:
-        task = bar.add_task(f"{name}, seed {seed}", total=size)
-        progress: Callable[[int], None] = lambda done: bar.update(task, completed=done)  # noqa: E731
+    with _progress(tally, size) as progress:
         module.run(tally, folder, size, args.skill, args.case, progress)
     return tally
+
+
+@contextmanager
+def _progress(tally: Tally, size: int) -> Iterator[Callable[[int], None]]:
+    """A bar on a terminal; elsewhere a line now and then."""
+    from rich.progress import Progress
+
+    text = f"{tally.part}, seed {tally.seed}"
+    if sys.stdout.isatty():
+        with Progress(transient=True) as bar:
+            task = bar.add_task(text, total=size)
+            yield lambda done: bar.update(task, completed=done)
+        return
+    said = time.monotonic()
+
+    def line(done: int) -> None:
+        nonlocal said
+        if time.monotonic() - said > LINE_EVERY_S:
+            said = time.monotonic()
+            print(f"{text}: {done} of {size}, {len(tally.findings)} findings", flush=True)
+
+    yield line
 
 
 def _show(figures: dict[str, Any], work: Path) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -64,6 +66,12 @@ def last_words(log: Path, lines: int = 4) -> str:
     return " | ".join(log.read_text(errors="replace").strip().splitlines()[-lines:])
 
 
+def _end_with_parent() -> None:
+    """In a child: end when the campaign does, however it ends (Linux only)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+
+
 class Graph:
     """`memristor-bdnn up` and a client that talks to it.
 
@@ -84,6 +92,7 @@ class Graph:
                 cwd=folder,
                 stdout=output,
                 stderr=subprocess.STDOUT,
+                preexec_fn=_end_with_parent,
             )
         self.client: GraphClient = GraphClient("faults")
 
@@ -148,7 +157,9 @@ class NodeProcess:
 
     def __init__(self, command: NodeCommand, folder: Path) -> None:
         self.name = command.name
-        self.full_name = f"{('/' + command.namespace.strip('/')) if command.namespace.strip('/') else ''}/{command.name}"
+        self.full_name = (
+            f"{('/' + command.namespace.strip('/')) if command.namespace.strip('/') else ''}/{command.name}"
+        )
         self.log = folder / (self.full_name.strip("/").replace("/", "_") + ".log")
         self._command, self._folder = command, folder
         self._process: subprocess.Popen[bytes] | None = None
@@ -166,6 +177,7 @@ class NodeProcess:
                 env=child_environment(),
                 stdout=output,
                 stderr=subprocess.STDOUT,
+                preexec_fn=_end_with_parent,
             )
 
     @property
@@ -226,7 +238,9 @@ class Caller:
         finally:
             client.remove_pending_request(future)
 
-    def act(self, node: NodeProcess, kind: Any, name: str, goal: Any, timeout_s: float, cancel_after: float = -1.0) -> Any:
+    def act(
+        self, node: NodeProcess, kind: Any, name: str, goal: Any, timeout_s: float, cancel_after: float = -1.0
+    ) -> Any:
         """Send a goal to ``node/name``; the result, or None when the goal was rejected.
 
         Args:
@@ -261,8 +275,6 @@ class Caller:
         return self._clients[key]
 
     def _wait(self, future: Any, node: NodeProcess, name: str, timeout_s: float) -> Any:
-        import threading
-
         done = threading.Event()
         future.add_done_callback(lambda _: done.set())
         deadline = time.monotonic() + timeout_s
