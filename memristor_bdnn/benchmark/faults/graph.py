@@ -1,4 +1,4 @@
-"""Kills of nodes, with and without respawn, during calls and between them: the session must end as if nobody was killed."""
+"""Kills of nodes, with and without respawn, in and between calls: the session must end as if nobody was killed."""
 
 from __future__ import annotations
 
@@ -229,7 +229,7 @@ def _come_to_an_end(tally: Tally, session: Session, graph: Graph, stage: tuple[i
 def _without_respawn(
     tally: Tally, session: Session, words: list[str], names: tuple[str, ...], reference: Reference, limit: int
 ) -> None:
-    """Kill a node of graph after graph on the same folder; each must end with exit code 1 and name it; the last one ends."""
+    """Kill a node of graph after graph on one folder; each must end with exit code 1 and name it."""
     rng = tally.rng(session.case)
     victims = list(rng.permutation(names))[: min(limit, int(rng.integers(2, 4)))]
     for name in [*victims, ""]:

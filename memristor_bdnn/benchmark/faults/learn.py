@@ -77,7 +77,9 @@ def _chain(tally: Tally, folder: Path, skill: str, learner: str, reference: Refe
     """Kill a run once to four times, let it come to its end, and judge."""
     folder.mkdir(parents=True)
     rng = tally.rng(case)
-    store, moments, states = folder / "trials.jsonl", [], []
+    store = folder / "trials.jsonl"
+    moments: list[str] = []
+    states: list[bytes] = []
     for _ in range(int(rng.integers(1, 5))):
         process = _start(folder, skill, learner, tally.seed)
         moment = _wait_for_moment(process, folder, reference, rng)

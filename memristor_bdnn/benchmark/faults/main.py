@@ -1,8 +1,9 @@
 """Kills, hostile parameters, requests and files by the thousand: what is lost, and what is believed that should not be.
 
-Five parts, each reproducible by seed: `learn` and `graph` kill processes at random moments, `parameters` and `services` send
-nodes what no user would, `files` hands damaged files to the library. The exit code is 0 only if nothing was lost,
-duplicated or wrongly accepted, no run diverged and nothing crashed. docs/reliability.md says how to read it.
+Five parts, each reproducible by seed: `learn` and `graph` kill processes at random moments, `parameters` and
+`services` send nodes what no user would, `files` hands damaged files to the library. The exit code is 0 only if
+nothing was lost, duplicated or wrongly accepted, no run diverged and nothing crashed. docs/reliability.md says how to
+read it.
 """
 
 from __future__ import annotations

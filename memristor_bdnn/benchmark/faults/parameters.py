@@ -290,15 +290,15 @@ def _draw(rng: np.random.Generator, kind: int, about: Any, now: Any) -> Any:
     if kind == 1:
         return bool(rng.integers(2))
     if kind == 2:
-        inside = [int(low), int(high), *(int(min(max(v, low), high)) for v in (1, 2, 3, 5, 20))]
+        inside: list[int] = [int(low), int(high), *(int(min(max(v, low), high)) for v in (1, 2, 3, 5, 20))]
         outside = [int(low) - 1, int(high) + 1, -1, 0, 2**31, 2**63 - 1, -(2**63)]
         value = int((inside if rng.random() < 0.6 else outside)[int(rng.integers(7))])
         return min(max(value, -(2**63)), 2**63 - 1)
     if kind == 3:
         near = float(now) if isinstance(now, float) else 1.0
-        inside = [low, high, near * 1.01, near * 0.5, near, min(max(0.5, low), high), near * 1.5]
-        outside = [math.nan, math.inf, -math.inf, 1e308, -1e308, low - 1.0, high * 2 + 1.0]
-        return float((inside if rng.random() < 0.6 else outside)[int(rng.integers(7))])
+        close: list[float] = [low, high, near * 1.01, near * 0.5, near, min(max(0.5, low), high), near * 1.5]
+        beyond: list[float] = [math.nan, math.inf, -math.inf, 1e308, -1e308, low - 1.0, high * 2 + 1.0]
+        return float((close if rng.random() < 0.6 else beyond)[int(rng.integers(7))])
     if kind == 4:
         choices = re.search(r"Choices: ([^.]*)\.", about.description) if about is not None else None
         if choices and rng.random() < 0.6:

@@ -1,4 +1,4 @@
-"""Hostile requests to every service and action: an answer in time, with a reason, and nothing touched that should not be."""
+"""Hostile requests to every service and action: an answer in time, with a reason, and nothing else is touched."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from memristor_bdnn.benchmark.faults import mutate, requests
+from memristor_bdnn.benchmark.faults import motions, mutate, requests
 from memristor_bdnn.benchmark.faults.findings import Tally
 from memristor_bdnn.benchmark.faults.messages import Publishers
 from memristor_bdnn.benchmark.faults.nodes import ACTIVE, LAB, House, house, snapshot
@@ -27,6 +27,23 @@ DAMAGED = 30
 """Damaged checkpoints in the results folder."""
 
 
+_MAKERS: tuple[tuple[Callable[[np.random.Generator, Known], Request], float], ...] = (
+    (requests.predict, 18.0),
+    (requests.select, 14.0),
+    (requests.add, 12.0),
+    (requests.save, 9.0),
+    (requests.load, 9.0),
+    (requests.reset, 12.0),
+    (requests.label, 9.0),
+    (motions.plan, 6.0),
+    (requests.transition, 4.0),
+    (requests.learn, 3.0),
+    (motions.execute, 3.0),
+    (requests.active, 1.0),
+)
+"""What is asked, and how often."""
+
+
 def run(tally: Tally, folder: Path, calls: int, skill: str, case: int | None, progress: Callable[[int], None]) -> None:
     """Send ``calls`` requests, each a case."""
     with house(folder, skill, tally.seed) as nodes:
@@ -39,7 +56,7 @@ def run(tally: Tally, folder: Path, calls: int, skill: str, case: int | None, pr
             if rng.random() < MESSAGES:
                 _message(tally, nodes, watch, rng, number)
             else:
-                _one(tally, nodes, known, requests.draw(rng, known), number)
+                _one(tally, nodes, known, _draw(rng, known), number)
             watch.look(tally, number)
             if number % 25 == 0:
                 before = _compare(tally, folder, nodes, before, number)
@@ -118,6 +135,12 @@ def _load(nodes: House, name: str) -> bool:
 
     request = LoadCheckpoint.Request(path=name, strict=True)
     return bool(nodes.caller.call(nodes.nodes["accelerator"], LoadCheckpoint, "load_checkpoint", request, 20.0).success)
+
+
+def _draw(rng: np.random.Generator, known: Known) -> Request:
+    """A random request to a random node."""
+    makers, weights = zip(*_MAKERS, strict=True)
+    return makers[int(rng.choice(len(makers), p=np.array(weights) / sum(weights)))](rng, known)
 
 
 # -- one call --------------------------------------------------------------------------------------
