@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,8 @@ def run(args: argparse.Namespace) -> int:
     # Whatever starts a process below: one thread each, nobody else's graph, nobody's home.
     os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", ROS_AUTOMATIC_DISCOVERY_RANGE="LOCALHOST")
     os.environ.update(HOME=str(work), ROS_LOG_DIR=str(work / "log"))
-    tallies, seconds = [], {}
+    tallies: list[Tally] = []
+    seconds: dict[str, float] = {}
     for name in parts:
         for seed in seeds:
             began = time.monotonic()
@@ -115,13 +117,16 @@ def _progress(tally: Tally, size: int) -> Iterator[Callable[[int], None]]:
             task = bar.add_task(text, total=size)
             yield lambda done: bar.update(task, completed=done)
         return
-    said = time.monotonic()
+    said, shown = time.monotonic(), 0
 
     def line(done: int) -> None:
-        nonlocal said
+        nonlocal said, shown
+        for finding in tally.findings[shown:]:
+            print(_line(asdict(finding)), flush=True)
+        shown = len(tally.findings)
         if time.monotonic() - said > LINE_EVERY_S:
             said = time.monotonic()
-            print(f"{text}: {done} of {size}, {len(tally.findings)} findings", flush=True)
+            print(f"{text}: {done} of {size}, {shown} findings", flush=True)
 
     yield line
 
@@ -135,12 +140,15 @@ def _show(figures: dict[str, Any], work: Path) -> None:
     ]
     rows.append(["all", "", *(figures[kind] for kind in KINDS)])
     print_table("faults", ["part", "tried", *(kind.replace("_", " ") for kind in KINDS)], rows)
-    for finding in figures["findings"][:20]:
-        print(
-            f"{finding['part']} seed {finding['seed']} case {finding['case']}: {finding['kind']}: {finding['done']}: "
-            f"{finding['happened']}"
-        )
-    if len(figures["findings"]) > 20:
+    # Where there is no bar, each was printed when it was found.
+    for finding in figures["findings"][: 20 if sys.stdout.isatty() else 0]:
+        print(_line(finding))
+    if sys.stdout.isatty() and len(figures["findings"]) > 20:
         print(f"... and {len(figures['findings']) - 20} more, see --out")
     if figures["findings"]:
         print(f"what the findings left is in {work}")
+
+
+def _line(finding: dict[str, Any]) -> str:
+    where = f"{finding['part']} seed {finding['seed']} case {finding['case']}"
+    return f"{where}: {finding['kind']}: {finding['done']}: {finding['happened']}"

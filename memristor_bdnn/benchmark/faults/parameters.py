@@ -15,7 +15,7 @@ from memristor_bdnn.benchmark.faults.findings import Tally
 from memristor_bdnn.benchmark.faults.nodes import ACTIVE, INACTIVE, STATES, UNCONFIGURED, House, house, snapshot
 from memristor_bdnn.benchmark.faults.processes import NodeFailed, NodeProcess
 
-BLOCK = 25
+BLOCK = 40
 """Requests to one node before another node and state are chosen."""
 NEVER = re.compile(r"(^|\.)(enable_hardware|results|controller|\w+_tolerance|stale_after)$")
 """What no peer may change: what lets an arm move or judges its motion, and where files go."""

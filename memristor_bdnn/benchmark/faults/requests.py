@@ -138,7 +138,7 @@ def select(rng: np.random.Generator, known: Known) -> Request:
     rows, text, bad = features(rng, known)
     k, strategy, seed = int(rng.choice(COUNTS)), str(rng.choice((*WORDS, "straddle", "random"))), int(rng.choice(SEEDS))
     message = SelectQueries.Request(candidates=rows, k=k, strategy=strategy, seed=seed)
-    verdict = True if bad or k == 0 or k > 12 or strategy not in ("straddle", "random") else None
+    verdict = True if bad or k == 0 or k > 12 or seed < -1 or strategy not in ("straddle", "random") else None
     text = f"{text}, k {k}, strategy {strategy[:20]!r}, seed {seed}"
     return Request("accelerator", SelectQueries, "select_queries", message, text, verdict)
 
@@ -255,7 +255,9 @@ def reset(rng: np.random.Generator, known: Known) -> Request:
     role = "lab" if rng.random() < 0.3 else "world"
     rows, text, bad = contexts(rng, known, role)
     given, seed = bool(rng.random() < 0.8), int(rng.choice(SEEDS))
-    verdict = bad if given else False
+    verdict: bool | None = (given and bad) or seed < -1
+    if role == "lab" and not (given and bad):
+        verdict = None  # what stands there is not drawn: a seed may be ignored
     message = ResetWorld.Request(seed=seed, given=given, context=rows)
     return Request(role, ResetWorld, "reset", message, f"{text}, given {given}, seed {seed}", verdict)
 
