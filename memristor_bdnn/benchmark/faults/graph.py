@@ -18,6 +18,9 @@ from memristor_bdnn.benchmark.faults.processes import Graph, last_words, until
 
 STAGES = ((0, 0), (1, 0), (4, 0), (6, 2))
 """Totals of queries and evaluations of the goals of a session: between them the graph idles."""
+SHORT = ((0, 0), (3, 1))
+"""The goals of a session where only a few nodes are killed."""
+FEW = 10
 SIZES = ("initial_trials:=4", "candidates:=50", "record:=true")
 GOAL_S = 120.0
 EXIT_S = 25.0
@@ -27,8 +30,9 @@ RECORDED_S = 12.0
 
 @dataclass(frozen=True)
 class Reference:
-    """The session that nobody disturbed."""
+    """The session that nobody disturbed: its goals, how long each took, and what it left."""
 
+    stages: tuple[tuple[int, int], ...]
     trials: list[dict[str, Any]]
     rounds: list[dict[str, Any]]
     seconds: tuple[float, ...]
@@ -60,7 +64,7 @@ def run(tally: Tally, folder: Path, kills: int, skill: str, case: int | None, pr
     """Sessions until there were ``kills``, two with respawn for each one without; each session is a case."""
     names = (*skills.load(skill).node_names, "accelerator", "coordinator", "recorder")
     words = [f"skill:={skill}", f"seed:={tally.seed}", "results:=results", *SIZES]
-    reference = _reference(folder / "reference", words, names)
+    reference = _reference(folder / "reference", words, names, SHORT if kills <= FEW else STAGES)
     tally.count("uninterrupted sessions")
     number = 0 if case is None else case
     while tally.tried["kills"] < kills and not tally.given_up:
@@ -94,13 +98,15 @@ def _send(graph: Graph, stage: tuple[int, int]) -> Any:
     return graph.client.act("coordinator", ActiveLearn, "active_learn", _goal(*stage), GOAL_S)
 
 
-def _reference(folder: Path, words: list[str], names: tuple[str, ...]) -> Reference:
+def _reference(
+    folder: Path, words: list[str], names: tuple[str, ...], stages: tuple[tuple[int, int], ...]
+) -> Reference:
     folder.mkdir(parents=True)
     seconds = []
     with Graph(folder, words, names) as graph:
         if not graph.wait_ready():
             raise RuntimeError(f"the graph did not start: {last_words(graph.log, 20)}")
-        for stage in STAGES:
+        for stage in stages:
             began = time.monotonic()
             result = _send(graph, stage)
             if result.error_code:
@@ -108,7 +114,7 @@ def _reference(folder: Path, words: list[str], names: tuple[str, ...]) -> Refere
             seconds.append(time.monotonic() - began)
     results = folder / "results"
     return Reference(
-        sessions.trials(results / "trials.jsonl"), sessions.rounds(results / "rounds.jsonl"), tuple(seconds)
+        stages, sessions.trials(results / "trials.jsonl"), sessions.rounds(results / "rounds.jsonl"), tuple(seconds)
     )
 
 
@@ -127,7 +133,7 @@ def _with_respawn(
         session.recorder_since = time.monotonic()
         victims = list(rng.permutation([*names, "accelerator"])) + list(rng.permutation([*names, "accelerator"]))
         killed = 0
-        for stage, seconds in zip(STAGES, reference.seconds, strict=True):
+        for stage, seconds in zip(reference.stages, reference.seconds, strict=True):
             killer = None
             if killed < limit and rng.random() < 0.8:
                 moment = _moment(session, rng, seconds)
@@ -241,15 +247,17 @@ def _without_respawn(
                 return
             session.recorder_since = time.monotonic()
             if not name:
-                for stage in STAGES:
+                for stage in reference.stages:
                     if not _come_to_an_end(tally, session, graph, stage):
                         return
                 return
-            stage_number = int(rng.integers(len(STAGES)))
-            for stage in STAGES[:stage_number]:
+            stage_number = int(rng.integers(len(reference.stages)))
+            for stage in reference.stages[:stage_number]:
                 if not _come_to_an_end(tally, session, graph, stage):
                     return
-            if not _one_death(tally, session, graph, name, STAGES[stage_number], rng, reference.seconds[stage_number]):
+            if not _one_death(
+                tally, session, graph, name, reference.stages[stage_number], rng, reference.seconds[stage_number]
+            ):
                 return
 
 
