@@ -55,6 +55,7 @@ def main(name: str, think_s: float, run_s: float) -> None:
         callback_group=group,
         goal_callback=accept,
         cancel_callback=lambda _: CancelResponse.ACCEPT,
+        result_timeout=900,
     )
     executor = MultiThreadedExecutor(8)
     executor.add_node(node)

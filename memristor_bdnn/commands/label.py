@@ -33,12 +33,17 @@ def run(args: argparse.Namespace) -> int:
     names, values = measures(args.measures)
     from memristor_bdnn.msg import ValueTable
     from memristor_bdnn.nodes.client import GraphClient
+    from memristor_bdnn.nodes.peers import PeerLost
     from memristor_bdnn.srv import LabelTrial
 
     with GraphClient("label_client", args.namespace) as client:
         table = ValueTable(names=names, values=values)
         request = LabelTrial.Request(trial_id=args.trial, measures=table, source=args.source)
-        response = client.call("coordinator", LabelTrial, "label_trial", request, timeout_s=15.0)
+        try:
+            response = client.call("coordinator", LabelTrial, "label_trial", request, timeout_s=15.0)
+        except PeerLost as error:
+            where = f"namespace {args.namespace!r}" if args.namespace else "no namespace"
+            raise MemristorError(f"{error}; is the graph running, with this ROS_DOMAIN_ID and {where}?") from error
     if not response.success:
         raise MemristorError(f"coordinator: {response.message}")
     print(f"trial {args.trial}: {', '.join(args.measures)} recorded")

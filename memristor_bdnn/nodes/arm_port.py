@@ -233,9 +233,9 @@ class ControllerPort:
         return functools.partial(self._read_outcome, goal)
 
     def _read_outcome(self, goal: SentGoal) -> None:
-        if not goal.outcome.done():
+        response = goal.outcome
+        if response is None:
             return
-        response = goal.outcome.result()
         if code := response.result.error_code:
             text = response.result.error_string or f"error code {code}"
             raise ArmError(FOLLOW_JOINT_TRAJECTORY.get(code, "rejected"), f"{self._controller}: {text}")

@@ -26,11 +26,13 @@ class GraphClient:
         from rclpy.exceptions import NameValidationException
         from rclpy.executors import MultiThreadedExecutor
         from rclpy.signals import SignalHandlerOptions
+        from rclpy.validate_namespace import validate_namespace
 
         self._context = rclpy.Context()
         # Explicit arguments: rclpy would take the command line's name:=value words as remaps.
         rclpy.init(args=[], context=self._context, signal_handler_options=SignalHandlerOptions.NO)
         try:
+            validate_namespace(f"/{namespace.strip('/')}")
             self.node = rclpy.create_node(name, context=self._context, namespace=namespace)
         except (NameValidationException, ValueError) as error:
             self._context.try_shutdown()

@@ -50,7 +50,6 @@ class SentGoal:
 
     Attributes:
         acceptance: future of the server's answer to the goal.
-        outcome: future of the result; None until :meth:`request_result`.
     """
 
     def __init__(self, client: SpinSafeActionClient, goal: Any, feedback: Callable[[Any], None] | None = None) -> None:
@@ -61,21 +60,27 @@ class SentGoal:
         self._id.uuid = list(uuid.uuid4().bytes)
         self._lock = threading.Lock()
         self._cancel: Any = None
-        self._cancelled_late = False
-        self.outcome: Any = None
+        self._knows_goal = False
+        self._outcomes: list[Any] = []
         self.acceptance = client.send_goal_async(goal, feedback_callback=feedback, goal_uuid=self._id)
 
     @property
     def over(self) -> bool:
         """Whether the goal was rejected or has ended."""
-        if self.outcome is not None and self.outcome.done():
-            return True
-        return bool(self.acceptance.done() and not self.acceptance.result().accepted)
+        return self.outcome is not None or bool(self.acceptance.done() and not self.acceptance.result().accepted)
+
+    @property
+    def outcome(self) -> Any:
+        """The response with status and result, None until it is there."""
+        return next((future.result() for future in self._outcomes if future.done()), None)
 
     def request_result(self) -> Any:
-        """Future of the result, once the goal was accepted."""
-        self.outcome = self.acceptance.result().get_result_async()
-        return self.outcome
+        """Ask for the result, once the goal was accepted; returns the future of the response.
+
+        Asking again is allowed: an answer is lost where this process was stopped for longer than DDS waits for it.
+        """
+        self._outcomes.append(self.acceptance.result().get_result_async())
+        return self._outcomes[-1]
 
     def abandon(self) -> str:
         """Cancel the goal now, and again should it be accepted later; never raises.
@@ -86,8 +91,9 @@ class SentGoal:
         try:
             if self.over:
                 return ""
+            self._knows_goal = self.acceptance.done()
             self._cancel = self._client.cancel_goal_async(self._id)
-            if not self.acceptance.done():
+            if not self._knows_goal:
                 self.acceptance.add_done_callback(self._cancel_late)
         except Exception as error:
             return f"the goal could not be cancelled ({type(error).__name__}: {error})"
@@ -96,9 +102,9 @@ class SentGoal:
     def _cancel_late(self, acceptance: Any) -> None:
         """A server that has only now accepted did not know the goal when it was asked to cancel it."""
         with self._lock:
-            if self._cancelled_late or not acceptance.result().accepted:
+            if self._knows_goal or not acceptance.result().accepted:
                 return
-            self._cancelled_late = True
+            self._knows_goal = True
         self._cancel = self._client.cancel_goal_async(self._id)
 
     def settle(self, timeout_s: float) -> str:
@@ -124,10 +130,12 @@ class SentGoal:
             return "the server has neither accepted nor refused the goal"
         if self._cancel is None or not self._cancel.done():
             return "the server has not answered the cancellation"
-        answer = self._cancel.result()
-        if answer.goals_canceling or answer.return_code == CancelGoal.Response.ERROR_GOAL_TERMINATED:
+        answer, codes = self._cancel.result(), CancelGoal.Response
+        if answer.goals_canceling or answer.return_code == codes.ERROR_GOAL_TERMINATED:
             return ""
-        if answer.return_code == CancelGoal.Response.ERROR_UNKNOWN_GOAL_ID and not self._cancelled_late:
+        if answer.return_code == codes.ERROR_UNKNOWN_GOAL_ID:
+            if self._knows_goal:
+                return ""  # over for so long that the server has forgotten it
             self._cancel_late(self.acceptance)
             return "the server has not answered the cancellation"
         return "the server refused to cancel the goal"

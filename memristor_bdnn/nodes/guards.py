@@ -31,6 +31,8 @@ PATIENCE_S = 10.0
 """How long a call or a goal waits for another one that works with the same thing."""
 UNCONFIRMED_S = 5.0
 """After so long a goal that was accepted and never begun (its client is gone) no longer counts."""
+RESULT_S = 900
+"""How long a result is kept for a caller that was stopped when it came."""
 REASON_LENGTH = 2000
 """Characters of a reason: a message with a million names must not come back a million names long."""
 LOG_EVERY_S = 1.0
@@ -258,6 +260,7 @@ class GuardedNode(ParameterNode):
             goal_callback=judged,
             handle_accepted_callback=accepted,
             cancel_callback=lambda _: CancelResponse.ACCEPT,
+            result_timeout=RESULT_S,
         )
 
     @contextmanager

@@ -32,6 +32,8 @@ ACCEPT_S = 10.0
 """How long a peer may take to accept a goal."""
 SETTLE_S = 5.0
 """How long a process that leaves waits for peers to hear that its goals are cancelled."""
+ASK_AGAIN_S = 3.0
+"""After a sleep, how often a result is asked for again: what was sent meanwhile may be lost."""
 MOST_PEERS = 1000
 
 
@@ -216,10 +218,13 @@ class Peers:
         try:
             if not self._wait(sent.acceptance, peer, name, ACCEPT_S, errors).accepted:
                 raise MemristorError(f"{peer}/{name} rejected the goal: it is busy with another one, or not active")
-            response = self._wait(sent.request_result(), peer, name, timeout_s, errors)
+            self._wait(sent.request_result(), peer, name, timeout_s, errors, sent)
+            response = sent.outcome
         except BaseException:
             self._abandon(sent)
             raise
+        if response.status == GoalStatus.STATUS_UNKNOWN:
+            raise PeerLost(peer, f"{peer}/{name} no longer knows the goal: it ended long ago, or its node is another")
         if response.status not in (GoalStatus.STATUS_SUCCEEDED, GoalStatus.STATUS_ABORTED, GoalStatus.STATUS_CANCELED):
             raise PeerLost(peer, f"{peer}/{name} ended with status {response.status}")
         if response.status != GoalStatus.STATUS_SUCCEEDED and not response.result.error_code:
@@ -256,20 +261,34 @@ class Peers:
                 raise PeerLost(peer, f"node {peer} does not offer {name} (waited {timeout_s:.0f} s)")
             time.sleep(0.02)
 
-    def _wait(self, future: Any, peer: str, name: str, timeout_s: float, errors: list[Exception] | None = None) -> Any:
+    def _wait(
+        self,
+        future: Any,
+        peer: str,
+        name: str,
+        timeout_s: float,
+        errors: list[Exception] | None = None,
+        goal: SentGoal | None = None,
+    ) -> Any:
+        """Wait for a future: the answer of a service, or the acceptance or (with ``goal``) the result of a goal."""
         done = threading.Event()
         future.add_done_callback(lambda _: done.set())
         began, patience = time.monotonic(), Patience(timeout_s)
+        asked = began
         # One that is silent already may have been replaced by the one that now answers.
         instance = self.instance(peer) if began - self._of(peer).last < ALIVE_S else None
-        while not (done.wait(0.1) or future.done()):
+        while not (done.wait(0.1) or future.done() or (goal is not None and goal.outcome is not None)):
             if errors:
                 raise errors[0]
             if self._cancelled():
                 raise Cancelled(f"canceled during {peer}/{name}")
             if patience.over():
-                raise PeerLost(peer, f"node {peer} did not answer {name} within {timeout_s:.0f} s")
+                slept = "; this process was stopped meanwhile: its answer may be lost" if self._awake > began else ""
+                raise PeerLost(peer, f"node {peer} did not answer {name} within {timeout_s:.0f} s{slept}")
             self._check_alive(peer, name, began, instance)
+            if goal is not None and self._awake > began and time.monotonic() - asked > ASK_AGAIN_S:
+                asked = time.monotonic()
+                goal.request_result()
         return future.result()
 
     def _check_alive(self, peer: str, name: str, began: float, instance: str | None) -> None:
