@@ -21,7 +21,7 @@ PADDING = 0.003  # metres, of the collision model and of the re-check
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """--data, --arm, --rows and --execute."""
+    """--data, --arm, --rows, --execute and --memory."""
     parser.add_argument(
         "--data",
         metavar="FILE",
@@ -33,6 +33,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--execute", type=int, default=None, metavar="N", help="plans to execute in the simulated world (default 40)"
     )
+    parser.add_argument(
+        "--memory",
+        type=int,
+        metavar="N",
+        help="instead, measure how much memory N plans and N scenes of every skill cost",
+    )
     parser.add_argument("--ikfast", metavar="MODULE", help="compare solutions with a compiled IKFast module")
 
 
@@ -43,6 +49,8 @@ def run(args: argparse.Namespace) -> int:
 
     common.check_out(args.out)
     arm = arms.load(args.arm)
+    if args.memory is not None:
+        return memory(args)
     seeds = list(range(1 if args.quick else args.seeds or 1))
     rows = args.rows or (25 if args.quick else 300)
     executions = args.execute if args.execute is not None else 2 if args.quick else 40
@@ -59,6 +67,21 @@ def run(args: argparse.Namespace) -> int:
         figures["runs"] = runs
     show(figures)
     common.write_record(args.out, common.record(figures, seeds))
+    return 0
+
+
+def memory(args: argparse.Namespace) -> int:
+    """Measure the growth of a process that goes on planning, and print it."""
+    from memristor_bdnn.benchmark.memory import measure
+    from memristor_bdnn.errors import ConfigError
+    from memristor_bdnn.report import record as common
+
+    if args.memory < 10:
+        raise ConfigError(f"--memory {args.memory}: at least 10 repetitions are needed to see a growth")
+    figures = measure(args.arm, args.memory)
+    rows = [(name, value, "< 2" if "_kib_" in name else "") for name, value in figures.items()]
+    common.print_table("Memory of planning and simulating", ("figure", "measured", "expected"), rows)
+    common.write_record(args.out, common.record({"arm": args.arm, **figures}, [0]))
     return 0
 
 

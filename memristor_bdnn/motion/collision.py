@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from memristor_bdnn.errors import ConfigError
 from memristor_bdnn.motion.arms.description import ArmDescription
+from memristor_bdnn.motion.engine import BoxLike, Engine
 from memristor_bdnn.motion.kinematics import chain, quaternions
 
 FloatArray = npt.NDArray[np.float64]
@@ -26,28 +27,21 @@ MAX_PADDING = 0.02
 RELATIVES_REACH, RELATIVES_SAMPLES = 0.03, 200
 
 
-class BoxLike(Protocol):
-    """A box: half extents (3,), position (3,) and quaternion xyzw (4,) in its body's frame, metres."""
-
-    @property
-    def half_extents(self) -> Any:
-        """Half of the edge lengths."""
-
-    @property
-    def position(self) -> Any:
-        """Centre."""
-
-    @property
-    def quaternion(self) -> Any:
-        """Orientation, xyzw."""
-
-
 class Contact(NamedTuple):
     """Two named things that are too close, and their distance in metres (negative: overlap)."""
 
     first: str
     second: str
     distance: float
+
+
+class _Fixed(NamedTuple):
+    """An obstacle: what errors call it, its parts, and its pose."""
+
+    name: str
+    boxes: Sequence[BoxLike]
+    position: npt.ArrayLike
+    quaternion: npt.ArrayLike
 
 
 class CollisionModel:
@@ -72,16 +66,15 @@ class CollisionModel:
             ConfigError: padding outside [0, 0.02] m.
         """
         import pybullet
-        from pybullet_utils.bullet_client import BulletClient
 
         if not 0.0 <= padding <= MAX_PADDING:
             raise ConfigError(f"collision padding = {padding} m: allowed [0, {MAX_PADDING}] m")
         self.arm, self.chain, self.checks, self.padding = arm, chain(arm), 0, padding
-        self._allowed: set[tuple[int, int, int, int]] = set()
         self._rooms: dict[int, float] = {}
         self._room: dict[tuple[int, int], float] = {}
         self._pairs: tuple[list[tuple[int, int]], npt.NDArray[np.intp], npt.NDArray[np.intp]] | None = None
-        self._p: Any = BulletClient(pybullet.DIRECT)
+        self._engine = Engine(arm, padding if table else None)
+        self._p: Any = self._engine.client
         # the engine scales this by the size of the smaller body; a fingertip's is 0.04 m
         self._gap = 0.02 + padding / 0.04
         self._p.setPhysicsEngineParameter(contactBreakingThreshold=self._gap)
@@ -91,28 +84,21 @@ class CollisionModel:
         self._set_pose = partial(pybullet.resetBasePositionAndOrientation, **world)
         self._detect = partial(pybullet.performCollisionDetection, **world)
         self._contacts_of = partial(pybullet.getContactPoints, **world)
-        self._names: dict[tuple[int, int], str] = {}
-        flags = pybullet.URDF_USE_SELF_COLLISION | pybullet.URDF_USE_SELF_COLLISION_EXCLUDE_PARENT
-        self._robot: int = self._p.loadURDF(arm.urdf_path(), useFixedBase=True, flags=flags)
-        self._link_index = {arm.base_link: -1}
-        joint_index: dict[str, int] = {}
-        for i in range(self._p.getNumJoints(self._robot)):
-            info = self._p.getJointInfo(self._robot, i)
-            joint_index[info[1].decode()], self._link_index[info[12].decode()] = i, i
-        self._joints = [joint_index[name] for name in arm.joint_names]
-        self._fingers = [joint_index[name] for name in arm.gripper_joints]
-        self._names.update({(self._robot, index): name for name, index in self._link_index.items()})
-        self._obstacles: list[int] = []
+        self._robot, self._table = self._engine.robot, self._engine.table
+        self._link_index = self._engine.links
+        self._joints = [self._engine.joints[name] for name in arm.joint_names]
+        self._fingers = [self._engine.joints[name] for name in arm.gripper_joints]
+        self._names = {(self._robot, index): name for name, index in self._link_index.items()}
+        self._obstacles: dict[int, _Fixed] = {}
         self._cup: int | None = None
+        self._held: tuple[Any, ...] = ()
         self._grasp = np.eye(4)
-        self._table: int | None = None
-        if table:
-            slab = self._p.createCollisionShape(pybullet.GEOM_BOX, halfExtents=(2.0, 2.0, 0.05))
-            self._table = self._p.createMultiBody(0.0, slab, basePosition=(0, 0, padding - 0.05))
+        if self._table is not None:
             self._names[self._table, -1] = "table"
             for name in (arm.base_link, *self._first_links()):
-                self._allow(self._link_index[name], self._table)
-        self.open_fingers(arm.max_grasp_width)
+                self._engine.allow(self._link_index[name], self._table)
+        self._width = arm.max_grasp_width
+        self.open_fingers(self._width)
         self._filter_own_pairs()
 
     def close(self) -> None:
@@ -122,6 +108,7 @@ class CollisionModel:
 
     def open_fingers(self, width: float) -> None:
         """Set the fingers to an object's width (m)."""
+        self._width = width
         for index, value in zip(self._fingers, self.arm.finger_positions(width), strict=True):
             self._p.resetJointState(self._robot, index, value)
 
@@ -140,10 +127,8 @@ class CollisionModel:
             position: of its origin, metres.
             quaternion: xyzw.
         """
-        body = self._body(boxes, 0.0, position, quaternion, self.padding)
-        self._obstacles.append(body)
-        self._pairs = None
-        self._names[body, -1] = name
+        self._make_room()
+        self._add(_Fixed(name, boxes, position, quaternion))
 
     def set_room(self, name: str, room: float) -> None:
         """How near (m) the held body may come to one obstacle, instead of the padding; negative forgives an overlap.
@@ -168,7 +153,7 @@ class CollisionModel:
     def clear_obstacles(self) -> None:
         """Remove every obstacle, not the table."""
         for body in self._obstacles:
-            self._p.removeBody(body)
+            self._engine.remove(body)
             del self._names[body, -1]
         self._obstacles.clear()
         self._rooms.clear()
@@ -177,20 +162,19 @@ class CollisionModel:
 
     def hold(self, boxes: Sequence[BoxLike], grasp: FloatArray, name: str = "cup") -> None:
         """Put a body of boxes into the hand; grasp (4, 4) is its pose in the tool frame."""
-        self.release()
-        # two bodies without mass never collide
-        self._cup = self._body(boxes, 0.05, (0, 0, -5.0), (0, 0, 0, 1), self.padding)
-        self._names[self._cup, -1] = name
         self._grasp = np.array(grasp)
-        self._pairs = None
-        self._set_room()
-        for link in (*self.arm.gripper_links, self.arm.tool_link):
-            self._allow(self._link_index[link], self._cup)
+        shape = tuple((tuple(b.half_extents), tuple(b.position), tuple(b.quaternion)) for b in boxes)
+        if self._cup is not None and self._held[1:] == (name, shape):  # the same body, held otherwise
+            return
+        self.release()
+        self._make_room()
+        self._held = (boxes, name, shape)
+        self._take_up(boxes, name)
 
     def release(self) -> None:
         """Take the held body away."""
         if self._cup is not None:
-            self._p.removeBody(self._cup)
+            self._engine.remove(self._cup)
             del self._names[self._cup, -1]
             self._cup = None
             self._pairs = None
@@ -273,36 +257,40 @@ class CollisionModel:
         index = self._joints[0]
         return [name for name, i in self._link_index.items() if -1 <= i <= index]
 
-    def _body(
-        self,
-        boxes: Sequence[BoxLike],
-        mass: float,
-        position: npt.ArrayLike,
-        quaternion: npt.ArrayLike,
-        grow: float = 0.0,
-    ) -> int:
-        if not boxes:
-            raise ConfigError("a collision body needs at least one box")
-        p = self._p
-        shape = p.createCollisionShapeArray(
-            shapeTypes=[p.GEOM_BOX] * len(boxes),
-            halfExtents=[tuple(h + grow for h in b.half_extents) for b in boxes],
-            collisionFramePositions=[tuple(b.position) for b in boxes],
-            collisionFrameOrientations=[tuple(b.quaternion) for b in boxes],
-        )
-        return int(
-            p.createMultiBody(
-                mass,
-                shape,
-                basePosition=tuple(np.asarray(position, dtype=float)),
-                baseOrientation=tuple(np.asarray(quaternion, dtype=float)),
-            )
-        )
+    def _add(self, obstacle: _Fixed) -> int:
+        body = self._engine.add(obstacle.boxes, 0.0, obstacle.position, obstacle.quaternion, self.padding)
+        self._obstacles[body] = obstacle
+        self._pairs = None
+        self._names[body, -1] = obstacle.name
+        return body
 
-    def _allow(self, link: int, other: int, other_link: int = -1) -> None:
-        """Let a link of the arm touch another body or link."""
-        self._p.setCollisionFilterPair(self._robot, other, link, other_link, 0)
-        self._allowed.add((self._robot, link, other, other_link))
+    def _take_up(self, boxes: Sequence[BoxLike], name: str) -> None:
+        # two bodies without mass never collide
+        self._cup = self._engine.add(boxes, 0.05, (0, 0, -5.0), (0, 0, 0, 1), self.padding)
+        self._names[self._cup, -1] = name
+        self._pairs = None
+        self._set_room()
+        for link in (*self.arm.gripper_links, self.arm.tool_link):
+            self._engine.allow(self._link_index[link], self._cup)
+
+    def _make_room(self) -> None:
+        """Empty the engine's world when it has grown, and put everything back where it was."""
+        if not self._engine.full:
+            return
+        rooms = {self._names[body, -1]: room for body, room in self._rooms.items()}
+        obstacles, cup = list(self._obstacles.values()), self._cup
+        for body in (*self._obstacles, *(() if cup is None else (cup,))):
+            self._engine.remove(body)
+            del self._names[body, -1]
+        self._obstacles.clear()
+        self._cup = None
+        self._engine.empty()
+        self.open_fingers(self._width)
+        bodies = {obstacle.name: self._add(obstacle) for obstacle in obstacles}
+        self._rooms = {bodies[name]: room for name, room in rooms.items()}
+        if cup is not None:
+            self._take_up(self._held[0], self._held[1])
+        self._set_room()
 
     def _filter_own_pairs(self) -> None:
         """Let links touch that are joined or always overlap, and skip close relatives that never come near.
@@ -310,13 +298,15 @@ class CollisionModel:
         Only pairs with at most two moving joints between them are judged, from random positions of those two.
         """
         for i in range(self._p.getNumJoints(self._robot)):
-            self._allow(i, self._robot, self._p.getJointInfo(self._robot, i)[16])
+            self._engine.allow(i, self._robot, self._p.getJointInfo(self._robot, i)[16])
         moved_by = self._moved_by()
         relatives = [
             (a, b)
             for a in moved_by
             for b in moved_by
-            if a < b and len(moved_by[a] ^ moved_by[b]) <= 2 and (self._robot, b, self._robot, a) not in self._allowed
+            if a < b
+            and len(moved_by[a] ^ moved_by[b]) <= 2
+            and not self._engine.allowed((self._robot, a), (self._robot, b))
         ]
         nearest = {pair: (np.inf, -np.inf) for pair in relatives}
         low, high = self.arm.limits()
@@ -328,7 +318,7 @@ class CollisionModel:
                 nearest[a, b] = min(nearest[a, b][0], distance), max(nearest[a, b][1], distance)
         for (a, b), (least, most) in nearest.items():
             if least == np.inf or most < 0.0:  # never near, or always overlapping
-                self._allow(a, self._robot, b)
+                self._engine.allow(a, self._robot, b)
 
     def _moved_by(self) -> dict[int, frozenset[int]]:
         """The moving joints between base and each link; both fingers count as the hand."""
@@ -415,10 +405,7 @@ class CollisionModel:
             (i, j)
             for i, a in enumerate(parts)
             for j, b in enumerate(parts)
-            if i < j
-            and not (a in fixed and b in fixed)
-            and (*a, *b) not in self._allowed
-            and (*b, *a) not in self._allowed
+            if i < j and not (a in fixed and b in fixed) and not self._engine.allowed(a, b)
         ]
         table = np.array(pairs)
         self._pairs = parts, table[:, 0], table[:, 1]
