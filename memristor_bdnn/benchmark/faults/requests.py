@@ -71,14 +71,17 @@ class Known:
 # -- tables ----------------------------------------------------------------------------------------
 
 
-def table(rng: np.random.Generator, names: tuple[str, ...], values: Any) -> tuple[Any, str, bool]:
+RIGHT = 0.3
+"""Share of tables that are right: a request is then spoilt elsewhere, or must be answered."""
+_SPOILT = ("prefix", "longer", "order", "no names", "twice", "word", "number", "short", "empty")
+
+
+def table(rng: np.random.Generator, names: tuple[str, ...], values: Any, right: float = RIGHT) -> tuple[Any, str, bool]:
     """A ValueTable of these names and values (n, columns), spoilt in one way; what it is, and whether it is bad."""
     from memristor_bdnn.msg import ValueTable
     from memristor_bdnn.nodes.convert import floats
 
-    kind = str(
-        rng.choice(("right", "prefix", "longer", "order", "no names", "twice", "word", "number", "short", "empty"))
-    )
+    kind = "right" if rng.random() < right else str(rng.choice(_SPOILT))
     columns, numbers = list(names), np.array(values, float).ravel()
     at = int(rng.integers(len(columns)))
     if kind == "prefix":
@@ -112,9 +115,11 @@ def features(rng: np.random.Generator, known: Known) -> tuple[Any, str, bool]:
     return table(rng, names, rng.uniform(-1, 1, (int(rng.integers(1, 13)), len(names))))
 
 
-def contexts(rng: np.random.Generator, known: Known, role: str = "world") -> tuple[Any, str, bool]:
+def contexts(
+    rng: np.random.Generator, known: Known, role: str = "world", right: float = RIGHT
+) -> tuple[Any, str, bool]:
     """A world's context, spoilt or not."""
-    return table(rng, known.skill.context_space.names, known.places[role].context)
+    return table(rng, known.skill.context_space.names, known.places[role].context, right)
 
 
 # -- the accelerator -------------------------------------------------------------------------------
@@ -239,8 +244,8 @@ def load(rng: np.random.Generator, known: Known) -> Request:
         text, bad = f"{path}: {known.checkpoints[path]}", None
     else:
         path, writing = _path(rng, known)
-        text, bad = f"path {path[:80]!r}", (None if path == "new.npz" else True)
-        del writing
+        # What may be written may have been.
+        text, bad = f"path {path[:80]!r}", True if writing else None
     message = LoadCheckpoint.Request(path=path, strict=bool(rng.integers(2)))
     return Request("accelerator", LoadCheckpoint, "load_checkpoint", message, text, bad)
 

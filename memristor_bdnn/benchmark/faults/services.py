@@ -14,7 +14,7 @@ import numpy as np
 from memristor_bdnn.benchmark.faults import motions, mutate, requests
 from memristor_bdnn.benchmark.faults.findings import Tally
 from memristor_bdnn.benchmark.faults.messages import Publishers
-from memristor_bdnn.benchmark.faults.nodes import ACTIVE, LAB, House, house, snapshot
+from memristor_bdnn.benchmark.faults.nodes import ACTIVE, INACTIVE, LAB, UNCONFIGURED, House, house, snapshot
 from memristor_bdnn.benchmark.faults.processes import NodeFailed
 from memristor_bdnn.benchmark.faults.requests import Known, Place, Request
 
@@ -23,6 +23,8 @@ SERVICE_S, GOAL_S = 20.0, 60.0
 """Longest wait for an answer."""
 MESSAGES = 0.05
 """Share of the calls that are messages on topics."""
+BLOCK, AWAKE = 50, 0.6
+"""So many calls, and how often all nodes are active during them."""
 DAMAGED = 30
 """Damaged checkpoints in the results folder."""
 
@@ -50,13 +52,20 @@ def run(tally: Tally, folder: Path, calls: int, skill: str, case: int | None, pr
         known = _prepare(tally, nodes, folder)
         watch = _Watch(nodes)
         before = snapshot(folder, nodes.results)
+        asleep = ""
         for number in range(calls) if case is None else [case]:
             rng = tally.rng(number)
+            if number % BLOCK == 0:
+                asleep = _sleep(tally, nodes, number, asleep)
             tally.count("calls")
             if rng.random() < MESSAGES:
                 _message(tally, nodes, watch, rng, number)
             else:
-                _one(tally, nodes, known, _draw(rng, known), number)
+                request = _draw(rng, known)
+                if request.role == asleep:
+                    request.bad = None if request.name == "change_state" else True
+                    request.text += ", the node is not active"
+                _one(tally, nodes, known, request, number)
             watch.look(tally, number)
             if number % 25 == 0:
                 before = _compare(tally, folder, nodes, before, number)
@@ -137,6 +146,22 @@ def _load(nodes: House, name: str) -> bool:
     return bool(nodes.caller.call(nodes.nodes["accelerator"], LoadCheckpoint, "load_checkpoint", request, 20.0).success)
 
 
+def _sleep(tally: Tally, nodes: House, case: int, asleep: str) -> str:
+    """Wake the node that slept, and now and then put another one to sleep; its role, or nothing."""
+    if asleep:
+        if not nodes.change(nodes.nodes[asleep], ACTIVE):
+            raise RuntimeError(f"{asleep} does not become active again")
+        if asleep == "accelerator" and not _load(nodes, "good.npz"):
+            _teach(nodes)
+    rng = tally.rng(2 * 10**9 + case)
+    if rng.random() < AWAKE:
+        return ""
+    role = str(rng.choice(("world", "planner", "accelerator", "coordinator", "lab")))
+    nodes.change(nodes.nodes[role], int(rng.choice([UNCONFIGURED, INACTIVE])))
+    tally.count("spells of sleep")
+    return role
+
+
 def _draw(rng: np.random.Generator, known: Known) -> Request:
     """A random request to a random node."""
     makers, weights = zip(*_MAKERS, strict=True)
@@ -165,7 +190,7 @@ def _one(tally: Tally, nodes: House, known: Known, request: Request, case: int) 
             tally.found("lost", case, done, "a file of the session was overwritten")
         if loads:
             _judge_load(tally, nodes, answer, before, done, case)
-        if request.name == "change_state" and nodes.state(node) != ACTIVE:
+        if request.name == "change_state" and request.bad and nodes.state(node) != ACTIVE:
             tally.found("wrongly_accepted", case, done, "the node is not active any more")
             nodes.change(node, ACTIVE)
     except NodeFailed as error:
