@@ -190,7 +190,9 @@ class ParameterNode(LifecycleNode):
         try:
             parameters = [_from_message(m) for m in messages]
             self._check_asked(parameters)
-            return self.set_parameters_atomically(parameters)
+            # A read-only one that is set to what it is (a dump that is loaded again) is no change.
+            changeable = [p for p in parameters if not self._descriptors[p.name].read_only]
+            return self.set_parameters_atomically(changeable)
         except MemristorError as error:
             return SetParametersResult(successful=False, reason=str(error))
         except Exception as error:  # what rclpy did not foresee must be an answer, not the node's end
