@@ -84,12 +84,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except RecursionError:
         return _fail("a file is nested too deeply")
     except OSError as error:
-        if error.filename is None:
-            try:
-                sys.stdout.flush()
-            except OSError:  # it was the output itself
-                _drop_output()
-                return _fail(f"standard output: {_of_system(error)}")
+        if (
+            error.filename is None
+        ):  # the output itself, as far as we know: what cannot be written must not be tried again
+            _drop_output()
         return _fail(_of_system(error))
 
 

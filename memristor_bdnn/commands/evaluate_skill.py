@@ -209,6 +209,8 @@ def _from_store(args: argparse.Namespace, skill: Any, learner: Any) -> int:
         raise ConfigError(
             f"--store {args.store}: no such file; make one with memristor-bdnn learn --skill {skill.name}"
         )
+    if not Path(args.store).is_file():
+        raise ConfigError(f"--store {args.store} is no regular file: give the name of a trial store")
     with TrialStore(args.store) as store:
         if store.metadata.get("skill", skill.name) != skill.name:
             raise ConfigError(

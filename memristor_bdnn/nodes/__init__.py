@@ -10,6 +10,7 @@ from typing import Any
 
 from memristor_bdnn.errors import MemristorError
 from memristor_bdnn.nodes import environment, typed
+from memristor_bdnn.processes import end_with
 
 # executable -> (module, class, keyword arguments). Three executables preset the accelerator's learner.
 EXECUTABLES: dict[str, tuple[str, str, dict[str, str]]] = {
@@ -26,6 +27,10 @@ EXECUTABLES: dict[str, tuple[str, str, dict[str, str]]] = {
 }
 
 
+END_WITH_PARENT = "MEMRISTOR_BDNN_END_WITH_PARENT"
+"""Set by our launch files: `ros2 launch`, killed, leaves its children behind."""
+
+
 def run(executable: str) -> int:
     """Run one node until SIGINT or SIGTERM; returns the exit code (0 on a requested stop).
 
@@ -34,6 +39,8 @@ def run(executable: str) -> int:
     """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: os._exit(0))
+    if os.environ.pop(END_WITH_PARENT, ""):
+        end_with(os.getppid(), signal.SIGTERM)
     try:
         discovery = environment.choose_discovery(os.environ)
         environment.prepare_logs(os.environ)

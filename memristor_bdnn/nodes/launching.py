@@ -8,7 +8,7 @@ from launch.actions import DeclareLaunchArgument, OpaqueFunction, Shutdown
 from launch_ros.actions import Node
 
 from launch import LaunchContext, LaunchDescription
-from memristor_bdnn.nodes import graph
+from memristor_bdnn.nodes import END_WITH_PARENT, graph
 
 
 def describe(defaults: Mapping[str, str] | None = None) -> LaunchDescription:
@@ -57,7 +57,7 @@ def _nodes(context: LaunchContext, typed: Mapping[str, str], defaults: Mapping[s
             namespace=command.namespace,
             # The same words as without `ros2 launch`; launch_ros reads text in `parameters` as YAML.
             arguments=command.words(),
-            additional_env=dict(command.environment),
+            additional_env={**command.environment, END_WITH_PARENT: "1"},
             output="screen",
             respawn=command.respawn,
             respawn_delay=1.0,
