@@ -27,7 +27,7 @@ from memristor_bdnn.errors import ConfigError
 
 PARTS = ("learn", "graph", "parameters", "services", "files")
 FULL = {"learn": 50, "graph": 60, "parameters": 10_000, "services": 10_000, "files": 5_000}
-QUICK = {"learn": 8, "graph": 6, "parameters": 400, "services": 400, "files": 400}
+QUICK = {"learn": 5, "graph": 4, "parameters": 250, "services": 250, "files": 300}
 SKILL = "pushing"
 """Its trials are the shortest of the built-in skills."""
 LINE_EVERY_S = 20.0
@@ -39,9 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="first seed (default 0); --seeds counts on from it")
     parser.add_argument("--case", type=int, help="only this case of the parts, to repeat a finding")
     parser.add_argument("--kills", type=int, help="kills of `learn`, and as many of nodes (default: 50 and 60)")
-    parser.add_argument("--sets", type=int, help="parameter sets (default: 10000, quick 400)")
-    parser.add_argument("--calls", type=int, help="service calls and goals (default: 10000, quick 400)")
-    parser.add_argument("--files", type=int, help="damaged files (default: 5000, quick 400)")
+    parser.add_argument("--sets", type=int, help="parameter sets (default: 10000, quick 250)")
+    parser.add_argument("--calls", type=int, help="service calls and goals (default: 10000, quick 250)")
+    parser.add_argument("--files", type=int, help="damaged files (default: 5000, quick 300)")
     parser.add_argument("--skill", default=SKILL, metavar="NAME", help=f"skill plugin (default {SKILL}: short trials)")
     parser.add_argument(
         "--work", metavar="FOLDER", help="where to work, and to keep what a finding left (default: /tmp)"
