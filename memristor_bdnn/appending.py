@@ -19,6 +19,7 @@ class AppendFile:
         readonly: read only, without the writer's lock.
 
     Attributes:
+        made: whether it did not exist before.
         content: what the file held when it was opened.
         size: bytes that are known to be good; :meth:`append` writes there.
 
@@ -33,6 +34,7 @@ class AppendFile:
             if not readonly:
                 path.parent.mkdir(parents=True, exist_ok=True)
             # Without O_NONBLOCK opening a FIFO would wait for ever.
+            self.made = not path.exists()
             flags = os.O_RDONLY if readonly else os.O_RDWR | os.O_CREAT | os.O_APPEND
             self._fd = os.open(path, flags | os.O_CLOEXEC | os.O_NONBLOCK, 0o644)
             if not stat.S_ISREG(os.fstat(self._fd).st_mode):
@@ -93,10 +95,16 @@ class AppendFile:
         """Keep bytes that cannot be used but may be somebody's, in FILE.damaged."""
         path = self.path.with_name(self.path.name + ".damaged")
         with open(path, "ab") as handle:
-            handle.write(tail + b"\n")
+            handle.write(tail)
             handle.flush()
             os.fsync(handle.fileno())
         return path
+
+    def discard(self) -> None:
+        """Close, and take an empty file away again that this object made."""
+        if self._fd is not None and self.made and not self.readonly and self.size == 0:
+            self.path.unlink(missing_ok=True)
+        self.close()
 
     def close(self) -> None:
         """Release the file and its lock; safe to call twice."""

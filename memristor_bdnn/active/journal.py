@@ -17,6 +17,7 @@ from typing import Any
 from memristor_bdnn.appending import AppendFile
 from memristor_bdnn.errors import StoreError
 
+NEWLINE = b"\n"
 VERSION, VERSIONS = 2, (1, 2)
 _OWN_LINE = re.compile(rb'[0-9a-f]{8} \{"(acquisition|metadata)": ')
 _OWN_START = b'00000000 {"metadata": '
@@ -119,7 +120,7 @@ class Journal:
             # A line that lacks but its newline may hold a whole trial; other bytes may be anybody's.
             torn = _OWN_LINE.match(tail) and _json(tail[9:]) is None
             try:
-                done = "dropped" if torn else f"moved to {self._file.set_aside(tail)}"
+                done = "dropped" if torn else f"moved to {self._file.set_aside(tail + NEWLINE)}"
                 self._file.cut(sum(map(len, self._lines)))
             except OSError as error:
                 raise StoreError(f"{self.path}: {error.strerror}; make room or choose another disk") from error

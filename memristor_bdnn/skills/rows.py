@@ -70,7 +70,7 @@ class RowFile:
             if not readonly:
                 self._settle(content, end)
         except BaseException:
-            self._file.close()
+            self._file.discard()
             raise
 
     def append(self, rows: Iterable[RowArray]) -> None:
