@@ -60,9 +60,12 @@ class Decision:
     def _choose_skill(self) -> Skill:
         """The skill decides what two of the nodes are called; the others are asked first what the file wants."""
         if "skill" not in self.typed:
-            named = [n for n in self._nodes_of(skills.load(self.texts["skill"])) if n.role not in ("world", "planner")]
-            for told in self._told(named).values():
-                self.texts["skill"] = str(told.get("skill", self.texts["skill"]))
+            named = [
+                n for n in self._nodes_of(skills.load(self.texts["skill"])) if n.role in ("accelerator", "coordinator")
+            ]
+            wanted = {str(told.get("skill", self.texts["skill"])) for told in self._told(named).values()}
+            if len(wanted) == 1:  # otherwise the coordinator refuses, before a trial is paid for
+                self.texts["skill"] = wanted.pop()
         return skills.load(self.texts["skill"])
 
     def commands(self, warn: Callable[[str], None]) -> list[NodeCommand]:
@@ -125,7 +128,8 @@ class Decision:
                 f"params_file {self.file.path}: the nodes would disagree on {argument.name}: {each}; give it to all of"
                 f" them, or type {argument.name}:={next(iter(found.values()))}"
             )
-        self.texts[argument.name] = next(iter(found.values()))
+        if argument.name != "skill":
+            self.texts[argument.name] = next(iter(found.values()))
 
     def _check_file(self, started: Sequence[NodeSpec], warn: Callable[[str], None]) -> None:
         """Refuse what no node would read."""

@@ -72,7 +72,6 @@ ARGUMENTS = (
         "what is learned",
         choices=_names("skills"),
         targets=_for(_SKILLED, "skill"),
-        agree=True,
     ),
     Argument("learner", "msgld", "learner plugin", choices=_names("learners"), targets=("accelerator.learner",)),
     Argument(
