@@ -45,8 +45,8 @@ class Mark:
         """Refuse what no session wrote."""
         counts = all(isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in (self.labels, self.trials))
         share = self.accuracy is None or (isinstance(self.accuracy, float | int) and 0 <= self.accuracy <= 1)
-        if not counts or not share or not isinstance(self.history, str):
-            raise ConfigError(f"no mark of a checkpoint: {self}")
+        if not counts or not share or not isinstance(self.history, str) or len(self.history) > 64:
+            raise ConfigError(f"no mark of a checkpoint: {str(self)[:200]} (history: up to 64 characters)")
 
 
 def previous(path: Path) -> Path:

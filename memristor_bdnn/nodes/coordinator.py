@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import queue
 import threading
 import time
 from dataclasses import dataclass
@@ -11,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rclpy.action import GoalResponse
 from rclpy.action.server import ServerGoalHandle
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import JointState
@@ -93,7 +91,8 @@ class CoordinatorNode(SkillNode):
         self._busy = threading.Lock()
         self._store: TrialStore | None = None
         self._waiting: int | None = None
-        self._outcomes: queue.Queue[tuple[int, Any, str]] = queue.Queue()
+        self._outcome: tuple[Any, str] | None = None
+        self._label_lock = threading.Lock()
         self._skill: Any = None
         self._descriptions: dict[str, SkillDescription] = {}
         self._listening: list[Any] = []
@@ -101,8 +100,8 @@ class CoordinatorNode(SkillNode):
         self._states: JointStates | None = None
         self.declare_section(LoopConfig, "loop", LOOP_DEFAULTS)
         self._peers = Peers(self, self._cancelled)
-        self.create_service(LabelTrial, "~/label_trial", self._label, callback_group=self.group)
-        self._server = self.offer(ActiveLearn, "~/active_learn", self._run, ActiveLearn.Result.FAILED, self._accept)
+        self.serve(LabelTrial, "~/label_trial", self._label)
+        self._server = self.offer(ActiveLearn, "~/active_learn", self._run, ActiveLearn.Result.FAILED, exclusive=True)
 
     # -- lifecycle ----------------------------------------------------------------------------
 
@@ -188,8 +187,12 @@ class CoordinatorNode(SkillNode):
 
     # -- active learning ----------------------------------------------------------------------
 
-    def _accept(self, goal: Any) -> GoalResponse:
-        return GoalResponse.REJECT if self._busy.locked() else GoalResponse.ACCEPT
+    def review(self, changes: dict[str, Any]) -> str:
+        """Refuse what every goal says for itself."""
+        for name in ("loop.queries", "loop.evaluations"):
+            if name in changes:
+                return f"{name}: every ActiveLearn goal says it, nothing else would be obeyed"
+        return ""
 
     def _cancelled(self) -> bool:
         goal = self._goal
@@ -239,12 +242,13 @@ class CoordinatorNode(SkillNode):
         if reason := self.refuse():
             raise ConfigError(reason)
         request = goal.request
-        strategy = request.strategy or "straddle"
+        section = self.read_section("loop")
+        strategy = request.strategy or section["strategy"]
         acquisitions.load(strategy)
         config = build(
             LoopConfig,
             {
-                **self.read_section("loop"),
+                **section,
                 "queries": request.queries,
                 "evaluations": request.evaluation_trials,
                 "strategy": strategy,
@@ -346,38 +350,38 @@ class CoordinatorNode(SkillNode):
 
     def _wait_for_label(self, trial_id: int) -> tuple[Any, str]:
         """Measures (m,) and source of an executed trial, from the LabelTrial service."""
-        self._waiting = trial_id
+        with self._label_lock:
+            self._waiting, self._outcome = trial_id, None
         self.get_logger().info(
             f"trial {trial_id} was executed: waiting for its outcome (memristor-bdnn label {trial_id} "
             f"{self._skill.measure_space.dimensions[0].text()})"
         )
         deadline = time.monotonic() + self.config.label_timeout_s
-        try:
-            while time.monotonic() < deadline:
+        problem: MemristorError | None = None
+        while problem is None:
+            with self._label_lock:
+                if self._outcome is not None:
+                    return self._outcome
                 if self._cancelled():
-                    raise Cancelled(f"canceled while waiting for the outcome of trial {trial_id}")
-                try:
-                    number, measures, source = self._outcomes.get(timeout=0.2)
-                except queue.Empty:
-                    continue
-                if number == trial_id:
-                    return measures, source
-        finally:
-            self._waiting = None
-        raise MemristorError(f"no outcome for trial {trial_id} within {self.config.label_timeout_s:.0f} s")
+                    problem = Cancelled(f"canceled while waiting for the outcome of trial {trial_id}")
+                elif time.monotonic() > deadline:
+                    limit = self.config.label_timeout_s
+                    problem = MemristorError(f"no outcome for trial {trial_id} within {limit:.0f} s")
+                if problem is not None:
+                    self._waiting = None  # an outcome that comes later is refused, not swallowed
+            time.sleep(0.05)
+        raise problem
 
     def _label(self, request: Any, response: Any) -> Any:
-        try:
+        """Take the outcome of the trial that waits for it, once."""
+        measures = convert.measures_from_message(request.measures, self._skill.measure_space)
+        source = request.source or "operator"
+        if source not in ("operator", "scale"):
+            raise ConfigError(f"source {source!r}: choose one of operator, scale")
+        with self._label_lock:
             if self._waiting is None:
                 raise ConfigError("no trial is waiting for an outcome")
             if request.trial_id != self._waiting:
                 raise ConfigError(f"trial_id = {request.trial_id}: the trial waiting for an outcome is {self._waiting}")
-            measures = convert.measures_from_message(request.measures, self._skill.measure_space)
-            source = request.source or "operator"
-            if source not in ("operator", "scale"):
-                raise ConfigError(f"source {source!r}: choose one of operator, scale")
-            self._outcomes.put((request.trial_id, measures, source))
-            response.success = True
-        except MemristorError as error:
-            response.message = str(error)
+            self._waiting, self._outcome = None, (measures, source)
         return response
