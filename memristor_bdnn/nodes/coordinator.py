@@ -374,14 +374,18 @@ class CoordinatorNode(SkillNode):
 
     def _label(self, request: Any, response: Any) -> Any:
         """Take the outcome of the trial that waits for it, once."""
+        self._check_waiting(request.trial_id)
         measures = convert.measures_from_message(request.measures, self._skill.measure_space)
         source = request.source or "operator"
         if source not in ("operator", "scale"):
             raise ConfigError(f"source {source!r}: choose one of operator, scale")
         with self._label_lock:
-            if self._waiting is None:
-                raise ConfigError("no trial is waiting for an outcome")
-            if request.trial_id != self._waiting:
-                raise ConfigError(f"trial_id = {request.trial_id}: the trial waiting for an outcome is {self._waiting}")
+            self._check_waiting(request.trial_id)
             self._waiting, self._outcome = None, (measures, source)
         return response
+
+    def _check_waiting(self, trial_id: int) -> None:
+        if self._waiting is None:
+            raise ConfigError("no trial is waiting for an outcome")
+        if trial_id != self._waiting:
+            raise ConfigError(f"trial_id = {trial_id}: the trial waiting for an outcome is {self._waiting}")
