@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import fcntl
 import itertools
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
 COMMAND = Path(sys.prefix) / "bin" / "memristor-bdnn"
+DOMAINS_A_PROCESS = 12
 _domains = itertools.count(0)
+_claimed: dict[int, IO[str]] = {}
 
 
 @pytest.fixture(scope="session")
@@ -29,10 +33,28 @@ def data_folder() -> Path:
 
 
 def fresh_environment() -> dict[str, str]:
-    """An environment whose ROS domain no other graph of this test run uses."""
-    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
-    domain = 1 + (os.getpid() * 7 + worker * 31 + next(_domains)) % 100
-    return {**os.environ, "ROS_DOMAIN_ID": str(domain), "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
+    """An environment whose ROS domain no other graph of this or another test run uses."""
+    return {**os.environ, "ROS_DOMAIN_ID": str(_free_domain()), "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
+
+
+def _free_domain() -> int:
+    """A domain that no living test process has claimed; after a dozen, this process's own ones come round again."""
+    number = next(_domains)
+    start = os.getpid() * 7
+    for domain in (1 + (start + k) % 100 for k in range(100)):
+        if len(_claimed) == DOMAINS_A_PROCESS:
+            break
+        if domain in _claimed:
+            continue
+        claim = open(Path(tempfile.gettempdir()) / f"memristor_bdnn_test_domain_{domain}", "w")
+        try:
+            fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            claim.close()
+            continue
+        _claimed[domain] = claim
+        return domain
+    return list(_claimed)[number % len(_claimed)]
 
 
 class RunningGraph:
