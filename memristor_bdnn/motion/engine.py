@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from memristor_bdnn.errors import ConfigError
+from memristor_bdnn.motion.arms import urdf
 from memristor_bdnn.motion.arms.description import ArmDescription
 
 ROOM = 1500
@@ -71,7 +72,7 @@ class Engine:
     def _build(self) -> None:
         p = self.client
         flags = p.URDF_USE_SELF_COLLISION | p.URDF_USE_SELF_COLLISION_EXCLUDE_PARENT
-        self.robot: int = p.loadURDF(self._arm.urdf_path(), useFixedBase=True, flags=flags)
+        self.robot: int = urdf.load(p, self._arm, flags)
         self.table: int | None = None
         if self._height is not None:
             slab = p.createCollisionShape(p.GEOM_BOX, halfExtents=(2.0, 2.0, 0.05))

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from memristor_bdnn.errors import ConfigError
+from memristor_bdnn.motion.arms import urdf
 from memristor_bdnn.motion.arms.description import ArmDescription
 
 FloatArray = npt.NDArray[np.float64]
@@ -109,17 +110,17 @@ def chain(arm: ArmDescription) -> Chain:
     Raises:
         ConfigError: the URDF is unreadable, or its joints between base and tool are not the description's.
     """
+    path = urdf.loadable(arm)  # every part has been looked at, with its name in the errors
+    root = ET.parse(path).getroot()
     path = arm.urdf_path()
-    try:
-        root = ET.parse(path).getroot()
-    except ET.ParseError as error:
-        raise ConfigError(f"arm {arm.name!r}: {path} is not valid XML: {error}") from error
     by_child = {j.find("child").get("link"): j for j in root.iter("joint") if j.find("child") is not None}  # type: ignore[union-attr]
     joints: list[ET.Element] = []
     link = arm.tool_link
     while link != arm.base_link:
         if link not in by_child:
             raise ConfigError(f"arm {arm.name!r}: {path} has no path from {arm.base_link} to {arm.tool_link}")
+        if by_child[link] in joints:
+            raise ConfigError(f"arm {arm.name!r}: {path}: the joints above {arm.tool_link} go round in a circle")
         joints.insert(0, by_child[link])
         link = joints[0].find("parent").get("link")  # type: ignore[union-attr, assignment]
     moving = tuple(str(j.get("name")) for j in joints if j.get("type") != "fixed")

@@ -48,7 +48,7 @@ def load(name: str | Path) -> ArmDescription:
         return arm
     arm = from_yaml(ArmDescription, path)
     beside = path.resolve().parent / arm.urdf
-    return replace(arm, urdf=str(beside)) if beside.is_file() else arm
+    return replace(arm, urdf=str(beside)) if arm.urdf and "://" not in arm.urdf and beside.exists() else arm
 
 
 def available() -> dict[str, str]:

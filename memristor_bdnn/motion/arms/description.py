@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from memristor_bdnn.archives import kind_of
 from memristor_bdnn.config import check, option
 from memristor_bdnn.errors import ConfigError
+from memristor_bdnn.motion.arms.packages import resolve
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,7 @@ class ArmDescription:
     """
 
     name: str = option("", "name of the arm")
-    urdf: str = option("", "URDF file: absolute, beside the description, or inside pybullet_data")
+    urdf: str = option("", "URDF file: absolute, beside the description, package://NAME/FILE, or inside pybullet_data")
     joint_names: tuple[str, ...] = option((), "moving joints from base to tool, in order")
     lower: tuple[float, ...] = option((), "lower joint limits", unit="rad")
     upper: tuple[float, ...] = option((), "upper joint limits", unit="rad")
@@ -90,9 +92,22 @@ class ArmDescription:
         """Absolute path of the URDF file.
 
         Raises:
-            ConfigError: the file is neither where it says nor inside pybullet_data.
+            ConfigError: the file is neither where it says nor inside pybullet_data, or is no regular file.
         """
-        if Path(self.urdf).is_file():
+        if not self.urdf or "\0" in self.urdf:
+            raise ConfigError(f"arm {self.name!r}: urdf = {self.urdf!r}: expected the name of a URDF file")
+        if "://" in self.urdf:
+            found = resolve(self.urdf, Path.cwd())
+            if found is None:
+                raise ConfigError(
+                    f"arm {self.name!r}: URDF {self.urdf} not found in share/ of AMENT_PREFIX_PATH (is the workspace "
+                    "sourced?) or of this environment"
+                )
+            return str(found.resolve())
+        if Path(self.urdf).exists():
+            kind = kind_of(Path(self.urdf).stat().st_mode)
+            if kind:
+                raise ConfigError(f"arm {self.name!r}: URDF {self.urdf} is {kind}: expected a file")
             return str(Path(self.urdf).resolve())
         import pybullet_data
 

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from memristor_bdnn.errors import ArmError, ConfigError
+from memristor_bdnn.motion.arms import urdf
 from memristor_bdnn.motion.arms.description import ArmDescription
 from memristor_bdnn.motion.ports.base import PortConfig, TrajectoryMonitor, Verdict, check_start, prepare
 from memristor_bdnn.motion.trajectory import JointTrajectory
@@ -53,9 +54,7 @@ class SimulatedArm:
         self.description = description
         self._bullet = bullet_client
         self._tolerance, self._step = start_tolerance, time_step
-        self.body: int = bullet_client.loadURDF(
-            description.urdf_path(), useFixedBase=True, flags=bullet_client.URDF_USE_INERTIA_FROM_FILE
-        )
+        self.body: int = urdf.load(bullet_client, description, bullet_client.URDF_USE_INERTIA_FROM_FILE)
         links: dict[str, int] = {}
         joints: dict[str, int] = {}
         for index in range(bullet_client.getNumJoints(self.body)):
