@@ -282,6 +282,30 @@ def test_chips_of_another_package_that_fail_half_way_are_put_back(tmp_path, monk
     assert snapshot(learner, tmp_path) == before
 
 
+def test_the_saved_state_of_a_board_is_judged_before_the_board_is_asked():
+    from test_escim_driver import Setup
+
+    setup = Setup()
+    driver = setup.driver(setup.board())
+    state = driver.state_dict()
+    before = {key: np.array(value) for key, value in state.items()}
+    for key, value in state.items():
+        for text, bad in [("missing", None), *mutations(key, np.asarray(value), np.random.default_rng(0))]:
+            changed = {k: v for k, v in state.items() if k != key} | ({} if bad is None else {key: bad})
+            if text == "random":  # currents in range that other chips may have: the chips are asked then
+                continue
+            reads = driver.ledger.reads
+            with pytest.raises(ConfigError) as refused:
+                driver.load_state_dict(changed)
+            assert key.split(".")[-1] in str(refused.value), (key, text, refused.value)
+            assert driver.ledger.reads == reads, (key, text)
+    with pytest.raises(ConfigError, match="extra unknown"):
+        driver.load_state_dict({**state, "extra": np.zeros(1)})
+    assert all(same_but_order(np.asarray(v), before[k]) for k, v in driver.state_dict().items())
+    for close in setup.open:
+        close()
+
+
 def test_a_loaded_state_can_be_written_into_and_is_nobody_elses(tmp_path):
     save_npz(tmp_path / "a.npz", {"x": np.arange(3.0)})
     loaded = load_npz(tmp_path / "a.npz")["x"]
