@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from memristor_bdnn import archives
 from memristor_bdnn.errors import ConfigError, MemristorError, StoreError
 from memristor_bdnn.state import pack_json, unpack_json
 
@@ -60,23 +61,17 @@ def mark_of(path: Path) -> Mark | None:
     Raises:
         ConfigError: no readable .npz file, or a damaged mark.
     """
-    if not path.is_file():
-        raise ConfigError(f"{path} is no regular file: no checkpoint can be read from it")
+    content = archives.unpack(path, archives.read_file(path), only=(MEMBER,))
+    if MEMBER not in content:
+        return None
+    if content[MEMBER].nbytes > _MARK_BYTES:
+        raise ConfigError(f"damaged checkpoint {path}: {MEMBER} is longer than {_MARK_BYTES} bytes")
     try:
-        with zipfile.ZipFile(path) as archive:
-            if f"{MEMBER}.npy" not in archive.namelist():
-                return None
-            if archive.getinfo(f"{MEMBER}.npy").file_size > _MARK_BYTES:
-                raise ConfigError(f"damaged checkpoint {path}: {MEMBER} is longer than {_MARK_BYTES} bytes")
-            content = np.load(io.BytesIO(archive.read(f"{MEMBER}.npy")), allow_pickle=False)
-        value = unpack_json(content)
-        return Mark(**value)
+        return Mark(**unpack_json(content[MEMBER], f"{path}: {MEMBER}"))
+    except TypeError as error:
+        raise ConfigError(f"{path}: {MEMBER} is no mark of a checkpoint ({error})") from error
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
-    except (OSError, ValueError, TypeError, KeyError, EOFError, NotImplementedError, RuntimeError) as error:
-        raise ConfigError(f"{path} is not a readable checkpoint: {error}") from error
-    except zipfile.BadZipFile as error:
-        raise ConfigError(f"{path} is not a readable checkpoint: {error}") from error
 
 
 def keep(path: str | Path, save: Callable[[Path], str], mark: Mark) -> str:

@@ -30,6 +30,8 @@ from memristor_bdnn.nodes.joint_states import JointStates
 from memristor_bdnn.nodes.peers import PeerLost, Peers
 from memristor_bdnn.srv import LabelTrial
 
+SAID_BY_GOALS = ("queries", "evaluations")
+"""Fields of the loop's configuration that every ActiveLearn goal gives; as parameters nobody would obey them."""
 LOOP_DEFAULTS = {"candidates": 1000}
 """Where a session through the nodes differs from the paper's sizes."""
 DESCRIPTION_S = 10.0
@@ -98,7 +100,7 @@ class CoordinatorNode(SkillNode):
         self._listening: list[Any] = []
         self._goal: ServerGoalHandle | None = None
         self._states: JointStates | None = None
-        self.declare_section(LoopConfig, "loop", LOOP_DEFAULTS)
+        self.declare_section(LoopConfig, "loop", LOOP_DEFAULTS, leave_out=SAID_BY_GOALS)
         self._peers = Peers(self, self._cancelled)
         self.serve(LabelTrial, "~/label_trial", self._label)
         self._server = self.offer(ActiveLearn, "~/active_learn", self._run, ActiveLearn.Result.FAILED, exclusive=True)
@@ -186,13 +188,6 @@ class CoordinatorNode(SkillNode):
                     )
 
     # -- active learning ----------------------------------------------------------------------
-
-    def review(self, changes: dict[str, Any]) -> str:
-        """Refuse what every goal says for itself."""
-        for name in ("loop.queries", "loop.evaluations"):
-            if name in changes:
-                return f"{name}: every ActiveLearn goal says it, nothing else would be obeyed"
-        return ""
 
     def _cancelled(self) -> bool:
         goal = self._goal

@@ -37,6 +37,10 @@ def parameters_of(
     known = OF_EVERY_NODE | _fields(node.config_type)
     for prefix, cls in _sections(module, skill, chosen, prefixes):
         known |= _fields(cls, prefix)
+    if module == "coordinator":
+        from memristor_bdnn.nodes.coordinator import SAID_BY_GOALS
+
+        known = {name: kind for name, kind in known.items() if name.removeprefix("loop.") not in SAID_BY_GOALS}
     if module == "accelerator":
         from memristor_bdnn.active import recipes
 

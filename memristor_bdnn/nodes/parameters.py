@@ -71,7 +71,12 @@ class ParameterNode(LifecycleNode):
         """Called after parameters of a configured node were set and :attr:`config` was made anew."""
 
     def declare_section(
-        self, cls: type[Any], prefix: str, defaults: dict[str, Any] | None = None, key: str | None = None
+        self,
+        cls: type[Any],
+        prefix: str,
+        defaults: dict[str, Any] | None = None,
+        key: str | None = None,
+        leave_out: Sequence[str] = (),
     ) -> None:
         """Declare every field of a configuration as a parameter ``prefix.field`` with its range.
 
@@ -83,6 +88,7 @@ class ParameterNode(LifecycleNode):
             prefix: of the parameters' names; empty for none.
             defaults: values that differ from the fields' defaults.
             key: name of the section for :meth:`read_section`; the prefix when left out.
+            leave_out: fields that are no parameters.
 
         Raises:
             ConfigError: a field has the name of a parameter of another section, or a given value is not allowed.
@@ -96,7 +102,11 @@ class ParameterNode(LifecycleNode):
             default = (defaults or {}).get(field.name, field.default)
             default = list(default) if isinstance(default, tuple) else default
             full = f"{prefix}.{field.name}" if prefix else field.name
-            if default in (None, []) or not isinstance(default, bool | int | float | str | list):
+            if (
+                field.name in leave_out
+                or default in (None, [])
+                or not isinstance(default, bool | int | float | str | list)
+            ):
                 continue
             if not self.has_parameter(full):
                 self._declare(full, default, descriptor(field, hints[field.name]))
