@@ -140,7 +140,8 @@ def run_action(bench: Bench, environment: dict[str, str], cancel_after: float, w
     until(lambda: bench.says("mock_controller_node", "active ("), 30.0)
     process = bench.script("action_route", cancel_after, wait, **environment)
     assert process.wait(90.0) == 0, bench.log("action_route").read_text()
-    return json.loads(bench.log("action_route").read_text().splitlines()[-1])
+    lines = bench.log("action_route").read_text().splitlines()  # ROS may log after the result
+    return json.loads([line for line in lines if line.startswith("{")][-1])
 
 
 def test_a_motion_over_the_action_reaches_its_goal(bench: Bench, control_messages: dict[str, str]) -> None:
