@@ -3,6 +3,8 @@
 
 PYTHON ?= python3
 OUT ?= results/demo
+# Many tests wait for processes, more than they compute: more workers than cores.
+TEST_WORKERS ?= 4
 VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := $(shell find memristor_bdnn msg srv action launch config cmake -type f -not -name '*.pyc' 2>/dev/null) \
@@ -17,7 +19,7 @@ demo: $(VENV)/.built
 	$(BIN)/memristor-bdnn demo --out $(OUT) $(DEMO_ARGS)
 
 test: $(VENV)/.built
-	$(BIN)/python -m pytest test $(TEST_ARGS)
+	$(BIN)/python -m pytest test -n $(TEST_WORKERS) --dist loadfile $(TEST_ARGS)
 
 lint: $(VENV)/.dependencies
 	$(BIN)/ruff check .
