@@ -147,6 +147,33 @@ def test_a_goal_that_was_met_is_said_with_its_accuracy_and_executes_nothing(tmp_
     assert files(tmp_path) == before
 
 
+def test_a_first_training_that_cannot_begin_as_it_did_begins_anew_and_says_so(tmp_path: Path) -> None:
+    class Stop(Exception):
+        pass
+
+    def stop(_: Any) -> None:
+        raise Stop
+
+    def loop(store: TrialStore, preset: str, on_round: Any = None) -> ActiveLoop:
+        chips = accelerator.create("simulated", preset=preset, seed=1)
+        learner = learners.create("msgld", chips, options_of("msgld"), 1)
+        rng = np.random.default_rng(0)
+        options = {"trials": ToyTrials(), "checkpoint": tmp_path / "c.npz", "on_round": on_round}
+        return ActiveLoop(Toy(), learner, store, CONFIG, rng, **options)  # type: ignore[arg-type]
+
+    with TrialStore(tmp_path / "t.jsonl") as store:
+        with pytest.raises(Stop):
+            loop(store, "tsinghua_taox_hfox", stop).run()
+        mark = mark_of(tmp_path / "c.npz")
+        assert mark is not None and mark.labels == 0
+        # Chips that are not as they were, as a board's that was pulsed in the meantime.
+        with pytest.warns(UserWarning, match="the first training begins anew, but not as it did before"):
+            report = loop(store, "leti_hfo2_oxram").run()
+        assert report.labels == 9
+        with pytest.raises(ConfigError):  # what was learned is never given up silently
+            loop(store, "tsinghua_taox_hfox").run()
+
+
 def test_a_damaged_checkpoint_is_kept_and_the_one_before_serves(tmp_path: Path) -> None:
     (tmp_path / "whole").mkdir()
     session(tmp_path / "whole", "msgld")

@@ -26,7 +26,7 @@ from memristor_bdnn.active.records import LoopConfig, LoopLearner, LoopProgress,
 from memristor_bdnn.active.resume import find
 from memristor_bdnn.active.store import LABEL_PHASES, Trial, TrialStore
 from memristor_bdnn.active.trials import LocalTrials, Trials
-from memristor_bdnn.errors import MemristorError, PlanningError, StoreError
+from memristor_bdnn.errors import AcceleratorError, ConfigError, MemristorError, PlanningError, StoreError
 from memristor_bdnn.learners.protocol import LearnReport, Prediction
 from memristor_bdnn.skills.protocol import Skill
 
@@ -294,7 +294,13 @@ class ActiveLoop:
             warnings.warn(text, stacklevel=2)
         if found.path is None or found.mark is None:
             return None
-        load(found.path)
+        try:
+            load(found.path)
+        except (ConfigError, AcceleratorError) as error:
+            if found.mark.labels:
+                raise
+            # A board that was pulsed since: the first training writes all of it anew anyway.
+            warnings.warn(f"the first training begins anew, but not as it did before: {error}", stacklevel=2)
         self._learned, self.accuracy = found.mark.labels, found.mark.accuracy
         # The first training was on the initial trials alone, whatever came after.
         phases = [t.phase for t in self.store.trials]

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from memristor_bdnn.action import Learn
 from memristor_bdnn.active.checkpoints import Mark
-from memristor_bdnn.errors import Cancelled, MemristorError
+from memristor_bdnn.errors import Cancelled, ConfigError, MemristorError
 from memristor_bdnn.learners.protocol import LearnProgress, LearnReport, Prediction, ProgressCallback
 from memristor_bdnn.nodes import convert
 from memristor_bdnn.nodes.peers import PeerLost, Peers
@@ -113,15 +113,17 @@ class RemoteLearner:
     def load(self, path: str | Path) -> str:
         """Have the node restore a checkpoint of its results folder by name; returns its SHA-256."""
         request = LoadCheckpoint.Request(path=Path(path).name, strict=True)
-        response = self._call(LoadCheckpoint, "load_checkpoint", request, CHECKPOINT_S)
+        response = self._call(LoadCheckpoint, "load_checkpoint", request, CHECKPOINT_S, ConfigError)
         self._version = int(response.model_version)
         return str(response.sha256)
 
-    def _call(self, kind: Any, name: str, request: Any, timeout_s: float) -> Any:
+    def _call(
+        self, kind: Any, name: str, request: Any, timeout_s: float, error: type[MemristorError] = MemristorError
+    ) -> Any:
         self._same_instance()
         response = self._peers.call(self._peer, kind, name, request, timeout_s)
         if not response.success:
-            refused(self._peers, self._peer, self._instance, response.message)
+            refused(self._peers, self._peer, self._instance, response.message, error)
         return response
 
     def _same_instance(self) -> None:
