@@ -19,7 +19,7 @@ demo: $(VENV)/.built
 	$(BIN)/memristor-bdnn demo --out $(OUT) $(DEMO_ARGS)
 
 test: $(VENV)/.built
-	$(BIN)/python -m pytest test -n $(TEST_WORKERS) --dist loadfile $(TEST_ARGS)
+	$(BIN)/python -m pytest test -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder $(TEST_ARGS)
 
 lint: $(VENV)/.dependencies
 	$(BIN)/ruff check .

@@ -16,11 +16,33 @@ from typing import IO, Any
 
 import pytest
 
+# One thread for each process: there are more workers than cores.
+for _threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_threads, "1")
+
 ROOT = Path(__file__).parent.parent
+SLOW_FIRST = (
+    "hardware_safety",
+    "demo",
+    "resume",
+    "faults",
+    "nodes",
+    "checkpoints",
+    "node_goals",
+    "physical_arm",
+    "peers",
+)
+"""Files that take longest; begun first, no worker is left alone with one at the end."""
 COMMAND = Path(sys.prefix) / "bin" / "memristor-bdnn"
 DOMAINS_A_PROCESS = 12
 _domains = itertools.count(0)
 _claimed: dict[int, IO[str]] = {}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Slow files first, in the order above; the rest as they were."""
+    places = {f"test_{name}": place for place, name in enumerate(SLOW_FIRST)}
+    items.sort(key=lambda item: places.get(Path(item.path).stem, len(places)))
 
 
 @pytest.fixture(scope="session")
