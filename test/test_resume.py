@@ -147,6 +147,23 @@ def test_a_goal_that_was_met_is_said_with_its_accuracy_and_executes_nothing(tmp_
     assert files(tmp_path) == before
 
 
+def test_a_checkpoint_that_cannot_be_is_refused_before_a_trial_is_paid_for(tmp_path: Path) -> None:
+    def run(checkpoint: Path) -> None:
+        learner = learners.create("msgld", accelerator.create("simulated", seed=1), options_of("msgld"), 1)
+        with TrialStore(tmp_path / "t.jsonl") as store:
+            rng = np.random.default_rng(0)
+            ActiveLoop(Toy(), learner, store, CONFIG, rng, trials=ToyTrials(), checkpoint=checkpoint).run()
+
+    os.mkfifo(tmp_path / "pipe.npz")
+    (tmp_path / "folder.npz").mkdir()
+    (tmp_path / "thesis.npz").write_text("not yours")
+    for name in ("pipe.npz", "folder.npz", "thesis.npz", "nowhere/c.npz"):
+        with pytest.raises(StoreError, match=name.split("/")[-1]):
+            run(tmp_path / name)
+        assert (tmp_path / "t.jsonl").read_bytes() == b"", name
+    assert (tmp_path / "thesis.npz").read_text() == "not yours"
+
+
 def test_a_first_training_that_cannot_begin_as_it_did_begins_anew_and_says_so(tmp_path: Path) -> None:
     class Stop(Exception):
         pass

@@ -106,6 +106,18 @@ def keep(path: str | Path, save: Callable[[Path], str], mark: Mark) -> str:
     return digest
 
 
+def check_place(path: Path) -> None:
+    """Refuse a place where no checkpoint can be kept.
+
+    Raises:
+        StoreError: its folder does not exist or cannot be written, or what is there is no file.
+    """
+    if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+        raise StoreError(f"checkpoint {path}: folder {path.parent} does not exist or cannot be written; choose another")
+    if path.exists() and not path.is_file():
+        raise StoreError(f"checkpoint {path} is no regular file; choose another")
+
+
 def check_free(path: Path, labels: int) -> None:
     """Refuse to overwrite a checkpoint that knows more labels.
 

@@ -87,6 +87,7 @@ class ActiveLoop:
         """Run to the end, or until ``cancelled`` answers True; nothing committed is ever repeated."""
         self._progress, self._cancelled = progress or (lambda _: None), cancelled or (lambda: False)
         self._at = len(self.store.trials)
+        self._try_checkpoint()
         stopped = not (self._initial() and self._prepare() and self._resume() and self._queries() and self._evaluate())
         return self._report(stopped)
 
@@ -282,6 +283,16 @@ class ActiveLoop:
             self.learner.keep(self.checkpoint, mark)
         else:
             checkpoints.keep(self.checkpoint, self.learner.save, mark)
+
+    def _try_checkpoint(self) -> None:
+        """Refuse a checkpoint that cannot be read or written, before a trial is paid for."""
+        if self.checkpoint is None:
+            return
+        if not hasattr(self.learner, "keep"):
+            checkpoints.check_place(self.checkpoint)
+        if hasattr(self.learner, "load"):
+            for text in find(self.checkpoint, self.store).notes:
+                warnings.warn(text, stacklevel=3)
 
     def _restore(self) -> Mark | None:
         """Load the session's checkpoint if there is one, and go back to the trials it knew."""
