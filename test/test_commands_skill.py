@@ -187,6 +187,9 @@ def test_evaluate_skill_refuses_by_name(own_pool: Path, capsys: Any) -> None:
     assert learn() == 0
     assert cli.main(["evaluate-skill", "--store", "slide_trials.jsonl"]) == 1
     assert "its trials are of skill 'slide', not 'pouring'; give --skill slide" in capsys.readouterr().err
+    assert learn("--seed", "1", "--store", "other.jsonl") == 0
+    assert evaluate("--store", "slide_trials.jsonl", "--checkpoint", "other.jsonl.npz") == 1
+    assert "other.jsonl.npz was not learned from the trials of slide_trials.jsonl" in capsys.readouterr().err
 
 
 # -- benchmark dbal --------------------------------------------------------------------------------

@@ -39,7 +39,7 @@ def find(checkpoint: Path, store: TrialStore) -> Found:
             damaged.append(path)
             found.notes.append(f"{error}; it is left as it is")
             continue
-        if mark is not None and _belongs(path, mark, store):
+        if mark is not None and belongs(path, mark, store):
             found.path, found.mark = path, mark
             break
         if path == checkpoint:
@@ -54,8 +54,12 @@ def find(checkpoint: Path, store: TrialStore) -> Found:
     return found
 
 
-def _belongs(path: Path, mark: Mark, store: TrialStore) -> bool:
-    """Whether a checkpoint was made from the trials that the store begins with."""
+def belongs(path: Path, mark: Mark, store: TrialStore) -> bool:
+    """Whether a checkpoint was made from the trials that the store begins with.
+
+    Raises:
+        StoreError: of its session, but it knows trials that the store lacks.
+    """
     held = len(store.trials)
     if mark.trials <= held:
         known = sum(t.feasible and t.phase in LABEL_PHASES for t in store.trials[: mark.trials])

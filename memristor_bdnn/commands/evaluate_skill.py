@@ -203,6 +203,8 @@ def _learn(
 
 def _from_store(args: argparse.Namespace, skill: Any, learner: Any) -> int:
     """Bring a learner to a store's labels: from its checkpoint, or by learning them again."""
+    from memristor_bdnn.active.checkpoints import mark_of
+    from memristor_bdnn.active.resume import belongs
     from memristor_bdnn.active.store import TrialStore
 
     if not Path(args.store).exists():
@@ -211,23 +213,29 @@ def _from_store(args: argparse.Namespace, skill: Any, learner: Any) -> int:
         )
     if not Path(args.store).is_file():
         raise ConfigError(f"--store {args.store} is no regular file: give the name of a trial store")
-    with TrialStore(args.store) as store:
+    checkpoint = Path(args.checkpoint or f"{args.store}.npz")
+    with TrialStore(args.store, readonly=True) as store:
         if store.metadata.get("skill", skill.name) != skill.name:
             raise ConfigError(
                 f"--store {args.store}: its trials are of skill {store.metadata['skill']!r}, not {skill.name!r}; "
                 f"give --skill {store.metadata['skill']}"
             )
         x, _, scores = store.labels()
-    checkpoint = Path(args.checkpoint or f"{args.store}.npz")
+        mark = mark_of(checkpoint) if checkpoint.exists() else None
+        if mark is not None and not (mark.labels and belongs(checkpoint, mark, store)):
+            raise ConfigError(
+                f"{checkpoint} was not learned from the trials of {args.store} ({mark.labels} labels, "
+                f"{mark.trials} trials): give the checkpoint of this session"
+            )
     if checkpoint.exists():
         learner.load(checkpoint)
-    elif args.checkpoint:
+        return len(x) if mark is None else mark.labels
+    if args.checkpoint:
         raise ConfigError(f"--checkpoint {checkpoint}: no such file")
-    elif len(x) < 2:
+    if len(x) < 2:
         raise ConfigError(f"--store {args.store}: {len(x)} labels are too few to learn from")
-    else:
-        learner.fit(x, (scores + 1) / 2)
-        learner.learn(x, (scores + 1) / 2)
+    learner.fit(x, (scores + 1) / 2)
+    learner.learn(x, (scores + 1) / 2)
     return len(x)
 
 
