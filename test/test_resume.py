@@ -340,6 +340,29 @@ def test_an_accelerator_that_dies_between_calls_is_restored_before_its_next_use(
     assert mark is not None and mark.labels == 7
     again = ask(graph, 3, 2)
     assert again.labels == 7 and again.accuracy == pytest.approx(result.accuracy) and again.accuracy > 0
+    canceled = cancel_soon(graph, 30)
+    with TrialStore(tmp_path / "results" / "trials.jsonl", readonly=True) as store:
+        assert canceled.labels == len(store.labels()[1]) >= 7 and canceled.accuracy > 0
+
+
+def cancel_soon(graph: RunningGraph, queries: int) -> Any:
+    """The result of a goal that is cancelled while it runs."""
+    from memristor_bdnn.action import ActiveLearn
+
+    from memristor_bdnn.nodes.peers import SpinSafeActionClient
+
+    client = SpinSafeActionClient(graph.client.node, ActiveLearn, "coordinator/active_learn")
+    assert client.wait_for_server(10.0)
+    heard: list[Any] = []
+    sent = client.send_goal_async(ActiveLearn.Goal(queries=queries, strategy="straddle"), heard.append)
+    until(sent.done, 20.0)
+    until(lambda: bool(heard), 60.0)
+    sent.result().cancel_goal_async()
+    answer = sent.result().get_result_async()
+    until(answer.done, 60.0)
+    result = answer.result().result
+    assert result.error_code == ActiveLearn.Result.CANCELED, result.error_msg
+    return result
 
 
 def test_kills_during_a_goal_change_no_choice(
