@@ -227,7 +227,8 @@ def _judge(tally: Tally, request: Request, answer: Any, done: str, case: int) ->
     tally.count("refused" if refused else "taken")
     if refused and not reason:
         tally.found("crashed", case, done, "refused without a reason")
-    if refused and request.bad is False:
+    # An earlier request may have left a checkpoint there that knows more labels: then the refusal is right.
+    if refused and request.bad is False and "it is not overwritten" not in reason:
         tally.found("crashed", case, done, f"a right request was refused: {reason}")
     if not refused and request.bad:
         tally.found("wrongly_accepted", case, done, "it was taken")
