@@ -7,105 +7,18 @@ Everything here works on flat numpy arrays of cells, in microsiemens.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from memristor_bdnn import state as files
-from memristor_bdnn.config import build, check, option
 from memristor_bdnn.errors import ConfigError
+from memristor_bdnn.learners.eapu.device import EapuDevice as EapuDevice
+from memristor_bdnn.learners.eapu.device import as_device as as_device
 
 Array = npt.NDArray[Any]
-
-
-@dataclass(frozen=True)
-class EapuDevice:
-    """A trainable cell with writing error, beside a shared reference column.
-
-    Defaults: the 180 nm chip of the EaPU paper where it states a number; the rest are assumptions.
-    """
-
-    writing_sd_us: float = option(
-        2.0, "Total standard deviation of one write", low=0.0, high=100.0, unit="uS", source="EaPU paper: 2 to 3"
-    )
-    r_wg: float = option(
-        1 / 80, "Weight per conductance, R_wg", low=1e-6, high=1e3, unit="1/uS", source="EaPU paper: 1/80"
-    )
-    g_zero_us: float = option(40.0, "Conductance of the reference column", low=0.0, unit="uS", source="assumption")
-    g_max_us: float = option(80.0, "Highest conductance of a cell", low=1e-3, unit="uS", source="EaPU paper: 80")
-    tolerance_us: float = option(
-        1.0, "Window in which verification accepts a write", low=1e-3, unit="uS", source="EaPU paper: 1"
-    )
-    cycle_sd_us: float = option(
-        1.0, "Spread of one SET at the same gate voltage, same cell", low=0.0, unit="uS", source="assumption"
-    )
-    slope_us_per_v: float = option(
-        160.0, "Conductance per volt of gate voltage above threshold", low=1.0, unit="uS/V", source="assumption"
-    )
-    slope_spread: float = option(0.05, "Relative spread of the slope between cells", low=0.0, high=0.3)
-    threshold_v: float = option(0.6, "Gate voltage at which a SET begins to conduct", low=0.0, unit="V")
-    threshold_sd_v: float = option(0.03, "Spread of that threshold between cells", low=0.0, unit="V")
-    window: bool = option(
-        False, "Clip the bare error model at 0 and g_max too (the programming methods always do)", source="assumption"
-    )
-    stuck_off: float = option(0.0, "Share of cells stuck at zero conductance", low=0.0, high=1.0)
-    stuck_on: float = option(0.0, "Share of cells stuck at g_max", low=0.0, high=1.0)
-
-    def __post_init__(self) -> None:
-        """Validate ranges and their combinations."""
-        check(self)
-        if self.g_zero_us >= self.g_max_us:
-            raise ConfigError(
-                f"EapuDevice.g_zero_us = {self.g_zero_us}: must lie below g_max_us = {self.g_max_us}, "
-                "or no positive weight can be stored"
-            )
-        if self.stuck_off + self.stuck_on > 1:
-            raise ConfigError(f"stuck_off + stuck_on = {self.stuck_off + self.stuck_on}: at most 1")
-
-    @property
-    def threshold(self) -> float:
-        """The update threshold T = SD_eps R_wg, in units of weight (paper: 2 uS / 80 uS = 0.025)."""
-        return self.writing_sd_us * self.r_wg
-
-    @property
-    def relaxation_sd_us(self) -> float:
-        """What is left of the writing error once verification has accepted: relaxation afterwards."""
-        return math.sqrt(max(self.writing_sd_us**2 - self.tolerance_us**2 / 3, 0.0))
-
-
-def as_device(device: EapuDevice | Mapping[str, Any] | str | Any) -> EapuDevice:
-    """An :class:`EapuDevice` from itself, a mapping of options, a device preset or a preset's name.
-
-    Raises:
-        ConfigError: unknown name or option, or something else altogether.
-    """
-    if isinstance(device, EapuDevice):
-        return device
-    if isinstance(device, Mapping):
-        return build(EapuDevice, device)
-    if isinstance(device, str):
-        from memristor_bdnn.device import presets
-
-        device = presets.load(device)
-    return _from_preset(device)
-
-
-def _from_preset(preset: Any) -> EapuDevice:
-    """A preset's window, relaxation and tolerance in uS; the reference column takes the middle of the window."""
-    try:
-        volt, g_max = preset.read_voltage_v, preset.window_ua[1] / preset.read_voltage_v
-        middle = (preset.window_ua[0] + preset.window_ua[1]) / 2
-        relaxation = preset.relaxation.sd_constant_ua + preset.relaxation.sd_linear * middle
-        tolerance = preset.write_verify.tolerance_ua / volt
-    except AttributeError as error:
-        raise ConfigError(f"device = {preset!r}: expected an EapuDevice, its options or a device preset") from error
-    return EapuDevice(
-        writing_sd_us=relaxation / volt, tolerance_us=tolerance, r_wg=1 / g_max, g_max_us=g_max, g_zero_us=middle / volt
-    )
 
 
 def reference_column_cells(shapes: list[tuple[int, int]]) -> int:
@@ -138,9 +51,24 @@ class Programmer:
         self.onset = device.threshold_v + device.threshold_sd_v * self._normal(cells)
         draw = rng.random(cells)
         self.stuck = np.full(cells, np.nan, np.float32)
-        self.stuck[draw < device.stuck_off] = 0.0
-        self.stuck[draw >= 1 - device.stuck_on] = device.g_max_us
+        self._stick(draw < device.stuck_off, device.stuck_off_us)
+        self._stick(draw >= 1 - device.stuck_on, device.stuck_on_us or (device.g_max_us, device.g_max_us))
         self._any_stuck = bool(np.isfinite(self.stuck).any())
+
+    def _stick(self, where: Array, span_us: tuple[float, float]) -> None:
+        low, high = span_us
+        self.stuck[where] = low if low == high else self.rng.uniform(low, high, int(where.sum()))
+
+    def extend(self, cells: int) -> None:
+        """Add that many cells behind the present ones, with spread and faults of their own."""
+        new = type(self)(self.device, cells, self.rng)
+        for name in self._arrays():
+            setattr(self, name, np.concatenate([getattr(self, name), getattr(new, name)]))
+        self.cells += cells
+        self._any_stuck = self._any_stuck or new._any_stuck
+
+    def _arrays(self) -> list[str]:
+        return sorted(self.state_dict().keys() - {"pulses", "rng"})
 
     def write(self, index: Array, present_us: Array, target_us: Array) -> Array:
         """Write some cells.
@@ -148,16 +76,16 @@ class Programmer:
         Args:
             index: (k,) which cells.
             present_us: (k,) what they hold now.
-            target_us: (k,) what they should hold; clipped to [0, g_max_us] where there is a window.
+            target_us: (k,) what they should hold; clipped to [g_min_us, g_max_us] where there is a window.
 
         Returns:
             (k,) what they hold afterwards, stuck cells included.
         """
         if self.windowed:
-            target_us = np.clip(target_us, 0.0, self.device.g_max_us)
+            target_us = np.clip(target_us, self.device.g_min_us, self.device.g_max_us)
         landed = self._write(index, present_us, target_us)
         if self.windowed:
-            np.clip(landed, 0.0, self.device.g_max_us, out=landed)
+            np.clip(landed, self.device.g_min_us, self.device.g_max_us, out=landed)
         if self._any_stuck:
             stuck = self.stuck[index]
             landed = np.where(np.isnan(stuck), landed, stuck)
@@ -165,12 +93,12 @@ class Programmer:
 
     @property
     def windowed(self) -> bool:
-        """Whether cells are limited to [0, g_max_us]; the paper's bare error model has no limits."""
+        """Whether cells are limited to [g_min_us, g_max_us]; the paper's bare error model has no limits."""
         return self.device.window or type(self) is not Programmer
 
     def _write(self, index: Array, present_us: Array, target_us: Array) -> Array:
         self.pulses += index.size
-        return target_us + self.device.writing_sd_us * self._normal(index.size)
+        return self._lose(target_us + self.device.writing_sd_us * self._normal(index.size))
 
     def _normal(self, n: int) -> Array:
         return self.rng.standard_normal(n, np.float32)
@@ -182,7 +110,10 @@ class Programmer:
         return np.clip(mean + self.device.cycle_sd_us * self._normal(index.size), 0.0, self.device.g_max_us)
 
     def _relax(self, landed: Array) -> Array:
-        return landed + self.device.relaxation_sd_us * self._normal(landed.size)
+        return self._lose(landed + self.device.relaxation_sd_us * self._normal(landed.size))
+
+    def _lose(self, landed: Array) -> Array:
+        return landed - self.device.loss_us if self.device.loss_us else landed
 
     def _nominal_voltage(self, target_us: Array) -> Array:
         return self.device.threshold_v + target_us / self.device.slope_us_per_v
@@ -203,11 +134,11 @@ class Programmer:
             raise ConfigError(f"saved state was not made by the programming method {self.name!r}")
         if np.shape(state["slope"]) != (self.cells,):
             raise ConfigError(f"saved state has {np.size(state['slope'])} cells, this optimiser {self.cells}")
-        for name in state.keys() - {"pulses", "rng"}:  # NaN: a cell that is not stuck, or that remembers no voltage
+        for name in self._arrays():  # NaN: a cell that is not stuck, or that remembers no voltage
             files.check_array(f"saved state {name!r}", state[name], shape=(self.cells,), nan=True)
         files.check_array("saved state 'pulses'", state["pulses"], kinds="i", shape=(), low=0)
         files.restore_rng(np.random.Generator(type(self.rng.bit_generator)(0)), state["rng"], "saved state 'rng'")  # type: ignore[call-arg]
-        for name in state.keys() - {"pulses", "rng"}:
+        for name in self._arrays():
             getattr(self, name)[:] = state[name]
         self.pulses = int(state["pulses"])
         self._any_stuck = bool(np.isfinite(self.stuck).any())
@@ -242,25 +173,29 @@ class WriteVerify(Programmer):
     """
 
     name = "write-verify"
-    step_v: ClassVar[float] = 0.0055
-    limit: ClassVar[int] = 400
+    step_v: ClassVar[float] = 0.0055  # on cells of 160 uS/V that reach 80 uS
+
+    @property
+    def ramp_v(self) -> float:
+        """The step of the ramp, which takes the same share of any cell's window."""
+        return self.step_v * (160.0 / self.device.slope_us_per_v) * (self.device.g_max_us / 80.0)
 
     def _write(self, index: Array, present_us: Array, target_us: Array) -> Array:
-        d = self.device
+        d, step_v = self.device, self.ramp_v
         slope, onset = self.slope[index], self.onset[index]
         low, high = target_us - d.tolerance_us, target_us + d.tolerance_us
         # No pulse can land inside the window while its mean is six SDs below it: count those at once.
         start_v = max(d.threshold_v - 3 * d.threshold_sd_v, 0.0)
-        skip = ((low - 6 * d.cycle_sd_us) / slope + onset - start_v) / self.step_v
+        skip = ((low - 6 * d.cycle_sd_us) / slope + onset - start_v) / step_v
         skip = np.maximum(np.floor(skip), 0.0)
         self.pulses += index.size + int(skip.sum())
-        voltage, held = start_v + skip * self.step_v, np.zeros_like(target_us)
+        voltage, held = start_v + skip * step_v, np.zeros_like(target_us)
         active = (held < low).nonzero()[0]
-        for _ in range(self.limit):
+        for _ in range(d.max_pulses):
             if active.size == 0:
                 break
             self.pulses += active.size
-            voltage[active] += self.step_v
+            voltage[active] += step_v
             aimed = slope[active] * (voltage[active] - onset[active]) + d.cycle_sd_us * self._normal(active.size)
             held[active] = np.maximum(held[active], aimed)
             over = active[held[active] > high[active]]
@@ -306,7 +241,7 @@ class Memorial(Programmer):
             voltage = self.memory[index] + (target_us - self.memory_us[index]) / d.slope_us_per_v
         landed = np.empty_like(target_us)
         active = np.arange(index.size)
-        for attempt in range(self.limit):
+        for attempt in range(min(self.limit, max(d.max_pulses // 2, 1))):
             got = self._set_from_reset(index[active], voltage[active])
             landed[active] = got
             error = target_us[active] - got

@@ -8,14 +8,19 @@ Usable alone, in a training script that knows nothing else of this package::
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from memristor_bdnn.device.presets import DevicePreset
 from memristor_bdnn.errors import ConfigError
-from memristor_bdnn.learners.eapu.cells import PROGRAMMERS, EapuDevice, as_device
+from memristor_bdnn.learners.eapu import inner
+from memristor_bdnn.learners.eapu.array import WeightArray
+from memristor_bdnn.learners.eapu.cells import Programmer
+from memristor_bdnn.learners.eapu.device import EapuDevice, as_device
 from memristor_bdnn.learners.eapu.rule import probabilistic_update
 from memristor_bdnn.state import check_array
 
@@ -36,7 +41,7 @@ class DeviceOptimizer(torch.optim.Optimizer):
     def __init__(
         self,
         optimizer: torch.optim.Optimizer,
-        device: EapuDevice | Mapping[str, Any] | str | Any = "eapu_180nm",
+        device: EapuDevice | Mapping[str, Any] | str | Path | DevicePreset = "eapu_180nm",
         *,
         parameters: Iterable[Tensor] | None = None,
         programming: str = "gaussian",
@@ -47,7 +52,7 @@ class DeviceOptimizer(torch.optim.Optimizer):
 
         Args:
             optimizer: any torch optimiser.
-            device: an :class:`EapuDevice`, its options, a device preset or a preset's name.
+            device: an :class:`EapuDevice`, its options, a device preset, its name or its YAML file.
             parameters: which parameters are in cells; default every one with two or more dimensions
                 (weight matrices and kernels, not biases).
             programming: gaussian, write-verify, two-pulse, sign-based or memorial.
@@ -55,131 +60,179 @@ class DeviceOptimizer(torch.optim.Optimizer):
             deploy: write the initial weights to the cells now; False takes them as already there.
 
         Raises:
-            ConfigError: no parameter to put into cells, mixed types, or an unknown programming method.
+            ConfigError: no parameter to put into cells, mixed types, shared memory, a weight that is not finite,
+                or an unknown programming method.
         """
-        super().__init__(optimizer.param_groups, optimizer.defaults)
-        self.optimizer = optimizer
-        self._share()
-        self.device = as_device(device)
+        if not isinstance(optimizer, torch.optim.Optimizer) or isinstance(optimizer, DeviceOptimizer):
+            raise ConfigError(f"optimizer = {type(optimizer).__name__}: expected a torch optimiser not yet on devices")
         owned = [p for group in optimizer.param_groups for p in group["params"]]
-        self._cells = [p for p in owned if p.ndim >= 2] if parameters is None else list(parameters)
-        self._check(owned)
-        if programming not in PROGRAMMERS:
-            raise ConfigError(f"programming = {programming!r}: choose one of {', '.join(PROGRAMMERS)}")
-        n = sum(p.numel() for p in self._cells)
-        self.rng = np.random.default_rng(seed)
-        self.programmer = PROGRAMMERS[programming](self.device, n, self.rng)
-        self.iterations, self.updates = 0, 0
-        # The flat copies are read and written as numpy arrays of the same memory: for the few cells
-        # of one iteration numpy's calls are several times cheaper than torch's.
-        held, delta = (torch.empty(n, dtype=self._cells[0].dtype) for _ in range(2))
-        self._held_views, self._delta_views = self._views(held), self._views(delta)
-        self._held, self._delta = held.numpy(), delta.numpy()
-        with torch.no_grad():
-            torch._foreach_copy_(self._held_views, self._cells)
-        if deploy:
-            self._deploy()
-        self.deploy_pulses = self.programmer.pulses
-
-    def _check(self, owned: list[Tensor]) -> None:
-        if not self._cells:
+        chosen = [p for p in owned if p.ndim >= 2] if parameters is None else list(parameters)
+        if not chosen:
             raise ConfigError("no parameter with two or more dimensions to put into cells; name some in `parameters`")
-        if any(all(p is not q for q in owned) for p in self._cells):
+        if any(all(p is not q for q in owned) for p in chosen):
             raise ConfigError("`parameters` names a tensor that the wrapped optimiser does not train")
-        if len({(p.dtype, p.device) for p in self._cells}) > 1:
-            raise ConfigError("parameters in cells must share one dtype and one torch device")
-        if self._cells[0].dtype not in (torch.float32, torch.float64):
-            raise ConfigError(f"parameters in cells are {self._cells[0].dtype}: use float32 or float64")
+        self.optimizer = optimizer
+        super().__setstate__({"defaults": optimizer.defaults})  # groups and state are the wrapped optimiser's
+        self.device = as_device(device)
+        self.rng = np.random.default_rng(seed)
+        self.deploys = deploy
+        self.array = WeightArray(self.device, programming, self.rng)
+        self.iterations, self.updates, self._cell_steps = 0, 0, 0
+        self._groups = len(optimizer.param_groups)
+        self.deploy_pulses = self.array.add(chosen, deploy)
 
-    def _share(self) -> None:
-        self.param_groups, self.state = self.optimizer.param_groups, self.optimizer.state
+    _KEPT = ("optimizer", "defaults", "device", "rng", "deploys", "array", "iterations", "updates", "_cell_steps")
 
-    def _views(self, flat: Tensor) -> list[Tensor]:
-        parts = flat.split([p.numel() for p in self._cells])
-        return [part.view(p.shape) for part, p in zip(parts, self._cells, strict=True)]
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but the hooks, as torch has it."""
+        return {name: self.__dict__[name] for name in (*self._KEPT, "_groups", "deploy_pulses")}
 
-    @torch.no_grad()
-    def _deploy(self) -> None:
-        self._write(np.arange(self.n_cells), np.zeros_like(self._held))
-        torch._foreach_copy_(self._cells, self._held_views)
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:  # type: ignore[override]
+        """The wrapped optimiser's parameter groups."""
+        return self.optimizer.param_groups
 
-    def _write(self, index: Array, change: Array) -> None:
-        """Program cells (k,) to their weights plus a change, and keep what they hold afterwards."""
-        d = self.device
-        present = self._held.take(index)
-        present /= d.r_wg
-        present += d.g_zero_us
-        landed = self.programmer.write(index, present, present + change / d.r_wg)
-        self._held[index] = (landed - d.g_zero_us) * d.r_wg
+    @param_groups.setter
+    def param_groups(self, groups: list[dict[str, Any]]) -> None:
+        self.optimizer.param_groups = groups
+
+    @property
+    def state(self) -> Any:  # type: ignore[override]
+        """The wrapped optimiser's state, by parameter."""
+        return self.optimizer.state
+
+    @state.setter
+    def state(self, state: Any) -> None:
+        self.optimizer.state = state
+
+    @property
+    def programmer(self) -> Programmer:
+        """What writes the cells, with its pulse counter."""
+        return self.array.programmer
 
     @property
     def n_cells(self) -> int:
         """Trainable cells under this optimiser."""
-        return self._held.size
+        return self.array.size
 
     @property
     def r_up(self) -> float:
         """R_up: share of the cells updated per iteration, mean over the iterations so far."""
-        return self.updates / max(self.n_cells * self.iterations, 1)
+        return self.updates / max(self._cell_steps, 1)
 
     @property
     def n_up(self) -> float:
-        """N_up: programming pulses per cell and iteration, the first deployment not counted."""
-        return (self.programmer.pulses - self.deploy_pulses) / max(self.n_cells * self.iterations, 1)
+        """N_up: programming pulses per cell and iteration, deployments not counted."""
+        return (self.programmer.pulses - self.deploy_pulses) / max(self._cell_steps, 1)
 
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Give the wrapped optimiser another group; its matrices (two or more dimensions) go to cells.
+
+        Raises:
+            ConfigError: as at construction; the group was not added.
+        """
+        self._adopt()
+        self.optimizer.add_param_group(param_group)
+        try:
+            self._adopt()
+        except BaseException:
+            self.param_groups.pop()
+            raise
+
+    def _adopt(self) -> None:
+        """Put the matrices of groups that came since (to the wrapped optimiser, perhaps) into cells."""
+        new = [p for group in self.param_groups[self._groups :] for p in group["params"] if p.ndim >= 2]
+        if new:
+            self.deploy_pulses += self.array.add(new, self.deploys)
+        self._groups = len(self.param_groups)
+
+    def deploy(self) -> None:
+        """Write every parameter's present weight to its cell again, each matrix with a scale that fits the window."""
+        self.deploy_pulses += self.array.deploy()
+
+    @torch._disable_dynamo
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
         """One optimiser step, of which the cells receive what :meth:`choose` selects.
 
-        ``closure`` is handed to the wrapped optimiser. Returns what that returns.
+        ``closure`` is handed to the wrapped optimiser. Returns what that returns. Under ``torch.compile`` the step
+        runs as it is.
+
+        Raises:
+            ConfigError: a gradient is not finite (nothing was changed), or a step is not (no cell was written).
         """
-        loss = self.optimizer.step(closure)
-        for parameter, held, delta in zip(self._cells, self._held_views, self._delta_views, strict=True):
-            torch.sub(parameter.detach().to(held.device), held, out=delta)
-        index, update = self.choose(self._delta)
+        if len(self.param_groups) != self._groups:
+            self._adopt()
+        loss = inner.step(self.optimizer, closure)
+        delta, largest = self.array.steps()
+        if not largest < float("inf"):
+            self.array.restore()
+            raise ConfigError("a step is not finite (learning rate, or a parameter set to NaN); no cell was written")
+        index, update = self.choose(delta, largest)
         if index.size:
-            self._write(index, update)
-        torch._foreach_copy_(self._cells, self._held_views)
+            self.array.write(index, update)
+        self.array.restore()
         self.iterations += 1
         self.updates += index.size
+        self._cell_steps += self.n_cells
         return loss
 
-    def choose(self, delta: Array) -> tuple[Array, Array]:
-        """Which cells to write and by how much, from the full step (n,): indices and changes (k,)."""
+    def choose(self, delta: Array, largest: float | None = None) -> tuple[Array, Array]:
+        """Which cells to write and by how much, from the full step (n,): indices and changes (k,).
+
+        ``largest`` is the largest magnitude in ``delta``, if it is known already.
+        """
         index = delta.nonzero()[0]
         return index, delta[index]
 
     def state_dict(self) -> dict[str, Any]:  # type: ignore[override]
-        """The wrapped optimiser's state and the cells'; the parameters are in the model's own state."""
-        return {
-            "optimizer": self.optimizer.state_dict(),
-            "cells": {name: torch.from_numpy(value.copy()) for name, value in self.programmer.state_dict().items()},
-            "held": torch.from_numpy(self._held.copy()),
-            "counters": [self.iterations, self.updates, self.deploy_pulses],
+        """The wrapped optimiser's ``state`` and ``param_groups``, and what the cells are and hold."""
+        for before in self._optimizer_state_dict_pre_hooks.values():
+            before(self)
+        state = {
+            **self.optimizer.state_dict(),
+            **self.array.state_dict(),
+            "counters": [self.iterations, self.updates, self.deploy_pulses, self._cell_steps],
         }
+        for after in self._optimizer_state_dict_post_hooks.values():
+            changed = after(self, state)
+            state = state if changed is None else changed
+        return state
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:  # type: ignore[override]
-        """Restore :meth:`state_dict`; with the model's weights restored, training goes on identically.
+        """Restore :meth:`state_dict`, and the parameters in cells with it: training goes on identically.
+
+        The other parameters (biases) come back with the model's own state, loaded before or after this.
 
         Raises:
             ConfigError: a part is missing, or of other cells; nothing was changed.
         """
-        missing = [key for key in ("optimizer", "cells", "held", "counters") if key not in state_dict]
+        state = dict(state_dict)
+        for before in self._optimizer_load_state_dict_pre_hooks.values():
+            changed = before(self, state)
+            state = state if changed is None else dict(changed)
+        if "optimizer" in state:  # as saved by earlier versions
+            state |= state["optimizer"]
+        missing = [key for key in ("state", "param_groups", "cells", "held", "counters") if key not in state]
         if missing:
-            raise ConfigError(f"no saved state of {type(self).__name__}: {', '.join(missing)} missing")
-        held = state_dict["held"].numpy()
-        check_array("saved state 'held'", held, shape=self._held.shape)
-        check_array("saved state 'counters'", state_dict["counters"], kinds="i", shape=(3,), low=0)
-        before = {name: np.array(value) for name, value in self.programmer.state_dict().items()}
-        self.programmer.load_state_dict({name: value.numpy() for name, value in state_dict["cells"].items()})
+            raise ConfigError(
+                f"no saved state of {type(self).__name__}: {', '.join(missing)} missing"
+                " (a plain optimiser's state is for `.optimizer.load_state_dict`)"
+            )
+        counters = list(state["counters"])
+        if len(counters) == 3:  # as saved by earlier versions
+            counters.append(counters[0] * self.n_cells)
+        check_array("saved state 'counters'", counters, kinds="i", shape=(4,), low=0)
+        before_cells = self.array.state_dict()
+        self.array.load_state_dict(state)
         try:
-            self.optimizer.load_state_dict(dict(state_dict["optimizer"]))
+            self.optimizer.load_state_dict({"state": state["state"], "param_groups": state["param_groups"]})
         except Exception:
-            self.programmer.load_state_dict(before)
+            self.array.load_state_dict(before_cells)
             raise
-        self._share()
-        self._held[:] = held
-        self.iterations, self.updates, self.deploy_pulses = state_dict["counters"]
+        self.iterations, self.updates, self.deploy_pulses, self._cell_steps = (int(n) for n in counters)
+        for after in self._optimizer_load_state_dict_post_hooks.values():
+            after(self)
 
 
 class EaPU(DeviceOptimizer):
@@ -192,17 +245,15 @@ class EaPU(DeviceOptimizer):
     Source: EaPU paper, update rule and authors' code.
     """
 
-    def choose(self, delta: Array) -> tuple[Array, Array]:
+    def choose(self, delta: Array, largest: float | None = None) -> tuple[Array, Array]:
         """Indices (k,) and changes (k,), in expectation the full step (n,)."""
-        # torch finds both ends in one pass, on all cores
-        low, high = torch.aminmax(torch.from_numpy(delta))
-        return probabilistic_update(delta, self.device.threshold, self.rng, max(-low.item(), high.item()))
+        return probabilistic_update(delta, self.device.threshold, self.rng, largest)
 
 
 class SignUpdate(DeviceOptimizer):
     """The sign-based baseline: one pulse of fixed strength for every cell with a gradient."""
 
-    def choose(self, delta: Array) -> tuple[Array, Array]:
+    def choose(self, delta: Array, largest: float | None = None) -> tuple[Array, Array]:
         """Every cell with a non-zero step; the change is its sign times one tolerance."""
         index = delta.nonzero()[0]
         return index, np.sign(delta[index]) * self.device.tolerance_us * self.device.r_wg
