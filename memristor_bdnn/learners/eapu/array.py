@@ -6,6 +6,7 @@ fits); rules and programming work on the divided weights, "of a cell", the param
 
 from __future__ import annotations
 
+import itertools
 import math
 import warnings
 from collections.abc import Mapping, Sequence
@@ -219,9 +220,9 @@ class WeightArray:
             layer = int(np.searchsorted(self._ends, index[outside[0]], "right"))
             warnings.warn(
                 f"{outside.size} cells are asked for conductances far outside {low:g} to {high:g} uS (the first,"
-                f" {target_us[outside[0]]:.4g} uS, in the matrix of shape {tuple(self.parameters[layer].shape)}) and stay"
-                " at the edge; deploy() writes all weights again, with scales that fit",
-                stacklevel=6,
+                f" {target_us[outside[0]]:.4g} uS, in the matrix of shape {tuple(self.parameters[layer].shape)}) and"
+                " stay at the edge; deploy() writes all weights again, with scales that fit",
+                stacklevel=8,
             )
 
     def _check(self, parameters: Sequence[Tensor]) -> None:
@@ -234,7 +235,7 @@ class WeightArray:
         if every and every[0].dtype not in (torch.float32, torch.float64):
             raise ConfigError(f"parameters in cells are {every[0].dtype}: use float32 or float64")
         spans = sorted((p.data_ptr(), p.numel() * p.element_size()) for p in every if p.numel() and p.is_contiguous())
-        if any(start + length > after for (start, length), (after, _) in zip(spans, spans[1:], strict=False)):
+        if any(start + length > after for (start, length), (after, _) in itertools.pairwise(spans)):
             raise ConfigError("two parameters in cells share memory: one weight cannot be in two cells")
         self._check_values(parameters)
 

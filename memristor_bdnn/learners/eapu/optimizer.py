@@ -7,6 +7,7 @@ Usable alone, in a training script that knows nothing else of this package::
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -186,11 +187,14 @@ class DeviceOptimizer(torch.optim.Optimizer):
         return index, delta[index]
 
     def state_dict(self) -> dict[str, Any]:  # type: ignore[override]
-        """The wrapped optimiser's ``state`` and ``param_groups``, and what the cells are and hold."""
+        """The wrapped optimiser's ``state`` and ``param_groups``, and what the cells are and hold.
+
+        A copy, which later steps leave alone: moments and cells must be of the same moment.
+        """
         for before in self._optimizer_state_dict_pre_hooks.values():
             before(self)
         state = {
-            **self.optimizer.state_dict(),
+            **copy.deepcopy(self.optimizer.state_dict()),
             **self.array.state_dict(),
             "counters": [self.iterations, self.updates, self.deploy_pulses, self._cell_steps],
         }
@@ -226,7 +230,7 @@ class DeviceOptimizer(torch.optim.Optimizer):
         before_cells = self.array.state_dict()
         self.array.load_state_dict(state)
         try:
-            self.optimizer.load_state_dict({"state": state["state"], "param_groups": state["param_groups"]})
+            self.optimizer.load_state_dict(copy.deepcopy({key: state[key] for key in ("state", "param_groups")}))
         except Exception:
             self.array.load_state_dict(before_cells)
             raise
