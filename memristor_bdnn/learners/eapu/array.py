@@ -24,6 +24,7 @@ from memristor_bdnn.state import check_array
 Tensor = torch.Tensor
 Array = npt.NDArray[Any]
 
+_FEW = 20_000  # cells up to which copying all of them to the parameters is cheaper than looking for some
 _FAR_OUTSIDE = 0.25  # shares of the window that a weight must be asked beyond its edge for a warning
 
 
@@ -99,7 +100,6 @@ class WeightArray:
     def _deploy(self, start: int) -> None:
         index = np.arange(start, self.size)
         self.write(index, np.zeros(index.size, self.held.dtype))
-        self.restore()
 
     @torch.no_grad()
     def restore(self) -> None:
@@ -110,10 +110,12 @@ class WeightArray:
     def steps(self) -> tuple[Array, float]:
         """How far each parameter is from its cell (n,), in weights of a cell, and the largest magnitude (or NaN).
 
-        The array is overwritten by the next call.
+        The parameters get back what their cells hold; :meth:`write` follows. The array is overwritten by the next call.
         """
         for parameter, held, delta in zip(self.parameters, self._held_views, self._delta_views, strict=True):
-            torch.sub(parameter.to(held.device), held, out=delta)
+            present = parameter.detach()
+            torch.sub(present.to(held.device), held, out=delta)
+            present.copy_(held)  # at once, while both are in the processor's cache
         for delta, scale in zip(self._delta_views, self.scales, strict=True):
             if scale != 1:
                 delta /= scale
@@ -123,7 +125,7 @@ class WeightArray:
         return self._delta, max(-low.item(), high.item())
 
     def write(self, index: Array, change: Array) -> None:
-        """Program cells (k,) to their weights plus a change (k,) of a cell, and keep what they hold afterwards."""
+        """Program cells (k,), ascending, to their weights plus a change (k,) of a cell; parameters follow the cells."""
         d = self.device
         unit = (
             d.r_wg if self._scale_of is None else d.r_wg * self._scale_of[np.searchsorted(self._ends, index, "right")]
@@ -135,7 +137,27 @@ class WeightArray:
         if self.programmer.windowed and not self._warned:
             self._warn(index, target)
         landed = self.programmer.write(index, present, target)
-        self.held[index] = (landed - d.g_zero_us) * unit
+        weights = ((landed - d.g_zero_us) * unit).astype(self.held.dtype, copy=False)
+        self.held[index] = weights
+        self._hand_over(index, weights)
+
+    @torch.no_grad()
+    def _hand_over(self, index: Array, weights: Array) -> None:
+        """Give the parameters the weights of the cells just written: those alone where that is less work."""
+        if self.size < _FEW or index.size > self.size // 8:
+            return self.restore()
+        bounds = np.searchsorted(index, self._ends).tolist()
+        for parameter, held, end, first, last in zip(
+            self.parameters, self._held_views, self._ends.tolist(), [0, *bounds], bounds, strict=False
+        ):
+            if first == last:
+                continue
+            present = parameter.detach()
+            if present.is_cpu and present.is_contiguous():
+                present.view(-1).numpy()[index[first:last] - (end - held.numel())] = weights[first:last]
+            else:
+                present.copy_(held)
+        return None
 
     def differs(self) -> bool:
         """Whether any parameter is not what its cell holds."""

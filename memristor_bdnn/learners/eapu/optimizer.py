@@ -167,12 +167,10 @@ class DeviceOptimizer(torch.optim.Optimizer):
         loss = inner.step(self.optimizer, closure)
         delta, largest = self.array.steps()
         if not largest < float("inf"):
-            self.array.restore()
             raise ConfigError("a step is not finite (learning rate, or a parameter set to NaN); no cell was written")
         index, update = self.choose(delta, largest)
         if index.size:
             self.array.write(index, update)
-        self.array.restore()
         self.iterations += 1
         self.updates += index.size
         self._cell_steps += self.n_cells
