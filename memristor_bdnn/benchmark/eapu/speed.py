@@ -14,9 +14,14 @@ from torch import nn
 from memristor_bdnn.learners.eapu.cells import EapuDevice
 from memristor_bdnn.learners.eapu.optimizer import EaPU
 
+MILLION = (1000, 900, 100, 100)
+"""Widths of a network with 1,000,000 weights in cells."""
 
-def step_times(widths: Sequence[int], device: EapuDevice, steps: int = 150) -> tuple[float, float]:
-    """Median time of one step of Adam and of EaPU(Adam), seconds.
+
+def step_times(
+    widths: Sequence[int], device: EapuDevice, steps: int = 150, fused: bool | None = None
+) -> tuple[float, float]:
+    """Median time of one step of Adam and of EaPU(Adam), seconds; ``fused`` is Adam's option of both.
 
     Both take turns, step by step, with the same gradients, which change from step to step as in
     stochastic training; the first steps are not counted.
@@ -26,8 +31,8 @@ def step_times(widths: Sequence[int], device: EapuDevice, steps: int = 150) -> t
         layers += [nn.Linear(inputs, outputs), nn.ReLU()]
     first = nn.Sequential(*layers)
     models = [first, copy.deepcopy(first)]
-    optimizers: list[torch.optim.Optimizer] = [torch.optim.Adam(models[0].parameters())]
-    optimizers.append(EaPU(torch.optim.Adam(models[1].parameters()), device))
+    optimizers: list[torch.optim.Optimizer] = [torch.optim.Adam(models[0].parameters(), fused=fused)]
+    optimizers.append(EaPU(torch.optim.Adam(models[1].parameters(), fused=fused), device))
     generator = torch.Generator().manual_seed(0)
     gradients = [[1e-2 * torch.randn(p.shape, generator=generator) for p in first.parameters()] for _ in range(7)]
     taken: tuple[list[float], list[float]] = ([], [])

@@ -25,6 +25,7 @@ Tensor = torch.Tensor
 Array = npt.NDArray[Any]
 
 _FEW = 20_000  # cells up to which copying all of them to the parameters is cheaper than looking for some
+_LARGE = 200_000  # cells from which a matrix is a block of its own
 _FAR_OUTSIDE = 0.25  # shares of the window that a weight must be asked beyond its edge for a warning
 
 
@@ -107,22 +108,36 @@ class WeightArray:
         torch._foreach_copy_(self.parameters, self._held_views)
 
     @torch.no_grad()
-    def steps(self) -> tuple[Array, float]:
-        """How far each parameter is from its cell (n,), in weights of a cell, and the largest magnitude (or NaN).
+    def steps(self) -> list[tuple[int, Array, float]]:
+        """How far each parameter is from its cell, in weights of a cell.
 
-        The parameters get back what their cells hold; :meth:`write` follows. The array is overwritten by the next call.
+        Large matrices are overwritten by their steps, which spares the memory's time: call :meth:`restore` when these
+        have been looked at, whatever happens.
+
+        Returns:
+            By blocks of cells: the first one's number, their steps (k,), the largest magnitude among these (or NaN).
         """
-        for parameter, held, delta in zip(self.parameters, self._held_views, self._delta_views, strict=True):
-            present = parameter.detach()
-            torch.sub(present.to(held.device), held, out=delta)
-            present.copy_(held)  # at once, while both are in the processor's cache
-        for delta, scale in zip(self._delta_views, self.scales, strict=True):
-            if scale != 1:
-                delta /= scale
-        if not self.size:
-            return self._delta, 0.0
-        low, high = torch.aminmax(self._flat_delta)  # both ends in one pass
-        return self._delta, max(-low.item(), high.item())
+        return [self._step_of(members, start, end) for members, start, end in self._blocks]
+
+    def _step_of(self, members: range, start: int, end: int) -> tuple[int, Array, float]:
+        first = self.parameters[members[0]].detach()
+        plain = first.is_cpu and first.is_contiguous() and first.dtype == self._flat_held.dtype
+        if len(members) == 1 and end - start >= _LARGE and plain:
+            delta = first.view(-1)
+            delta -= self._flat_held[start:end]
+            if self.scales[members[0]] != 1:
+                delta /= self.scales[members[0]]
+        else:
+            delta = self._flat_delta[start:end]
+            for i in members:
+                held, part = self._held_views[i], self._delta_views[i]
+                torch.sub(self.parameters[i].detach().to(held.device), held, out=part)
+                if self.scales[i] != 1:
+                    part /= self.scales[i]
+        if end == start:
+            return start, delta.numpy(), 0.0
+        low, high = torch.aminmax(delta)  # both ends in one pass
+        return start, delta.numpy(), max(-low.item(), high.item())
 
     def write(self, index: Array, change: Array) -> None:
         """Program cells (k,), ascending, to their weights plus a change (k,) of a cell; parameters follow the cells."""
@@ -206,14 +221,15 @@ class WeightArray:
         """Views of the flat copies in the parameters' shapes, and the tables of where each scale applies."""
         # The flat copies are read and written as numpy arrays of the same memory: for the few cells
         # of one iteration numpy's calls are several times cheaper than torch's.
-        self._delta = np.empty_like(self.held)
-        self._flat_delta = torch.from_numpy(self._delta)
+        self._flat_held = torch.from_numpy(self.held)
+        self._flat_delta = torch.empty_like(self._flat_held)
         sizes = [p.numel() for p in self.parameters]
         self._held_views, self._delta_views = (
             [part.view(p.shape) for part, p in zip(flat.split(sizes), self.parameters, strict=True)]
-            for flat in (torch.from_numpy(self.held), self._flat_delta)
+            for flat in (self._flat_held, self._flat_delta)
         )
         self._ends = np.cumsum(sizes)
+        self._blocks = _blocks(sizes)
         scaled = any(scale != 1 for scale in self.scales)
         self._scale_of = np.array(self.scales, self.held.dtype) if scaled else None
 
@@ -265,6 +281,20 @@ class WeightArray:
         for p in parameters:
             if not math.isfinite(p.detach().sum().item()) and not torch.isfinite(p).all():
                 raise ConfigError(f"the parameter of shape {tuple(p.shape)} holds NaN or infinity: no cell can")
+
+
+def _blocks(sizes: Sequence[int]) -> list[tuple[range, int, int]]:
+    """Runs of matrices to look at together, a large one alone: which, and their first and last cell (excluded)."""
+    blocks: list[tuple[range, int, int]] = []
+    start = 0
+    for i, size in enumerate(sizes):
+        last = blocks[-1] if blocks else (range(0), 0, 0)
+        if size < _LARGE and blocks and last[2] - last[1] < _LARGE:
+            blocks[-1] = (range(last[0].start, i + 1), last[1], start + size)
+        else:
+            blocks.append((range(i, i + 1), start, start + size))
+        start += size
+    return blocks
 
 
 def _flat(parameter: Tensor) -> Array:

@@ -165,16 +165,28 @@ class DeviceOptimizer(torch.optim.Optimizer):
         if len(self.param_groups) != self._groups:
             self._adopt()
         loss = inner.step(self.optimizer, closure)
-        delta, largest = self.array.steps()
-        if not largest < float("inf"):
-            raise ConfigError("a step is not finite (learning rate, or a parameter set to NaN); no cell was written")
-        index, update = self.choose(delta, largest)
+        index, update = self._choice()
         if index.size:
             self.array.write(index, update)
         self.iterations += 1
         self.updates += index.size
         self._cell_steps += self.n_cells
         return loss
+
+    def _choice(self) -> tuple[Array, Array]:
+        """What :meth:`choose` selects of all cells; the parameters get back what the cells hold."""
+        try:
+            blocks = self.array.steps()
+            if not all(largest < float("inf") for _, _, largest in blocks):
+                raise ConfigError(
+                    "a step is not finite (learning rate, or a parameter set to NaN); no cell was written"
+                )
+            chosen = [(start, *self.choose(delta, largest)) for start, delta, largest in blocks]
+        finally:
+            self.array.restore()
+        if len(chosen) == 1:
+            return chosen[0][1:]
+        return np.concatenate([start + index for start, index, _ in chosen]), np.concatenate([u for *_, u in chosen])
 
     def choose(self, delta: Array, largest: float | None = None) -> tuple[Array, Array]:
         """Which cells to write and by how much, from the full step (n,): indices and changes (k,).
