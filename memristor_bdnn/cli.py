@@ -9,11 +9,13 @@ import importlib
 import io
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from concurrent.futures import BrokenExecutor
+from typing import Any
 
 from memristor_bdnn import __version__
-from memristor_bdnn.errors import Cancelled, MemristorError
+from memristor_bdnn.errors import Cancelled, DeviceWarning, MemristorError
 from memristor_bdnn.nodes.environment import prepare_matplotlib
 
 # verb -> (module under memristor_bdnn.commands, help). Modules are imported only when their verb is
@@ -63,6 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         module = importlib.import_module(f"memristor_bdnn.commands.{VERBS[verb][0]}")
         sub = argparse.ArgumentParser(prog=f"memristor-bdnn {verb}", description=module.__doc__)
         module.add_arguments(sub)
+        warnings.formatwarning = _one_line
         args = sub.parse_args(argv[1:])
         code = int(module.run(args))
         sys.stdout.flush()
@@ -89,6 +92,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         ):  # the output itself, as far as we know: what cannot be written must not be tried again
             _drop_output()
         return _fail(_of_system(error))
+
+
+_USUAL_WARNING = warnings.formatwarning
+
+
+def _one_line(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> str:
+    """What a device does not do is for the user, who needs no line of our code beside it."""
+    if issubclass(category, DeviceWarning):
+        return f"warning: {message}\n"
+    return _USUAL_WARNING(message, category, *place, **more)
 
 
 # What a person can do about an error of the operating system.

@@ -5,6 +5,10 @@ class MemristorError(Exception):
     """Base of every error this package raises on purpose: its text is meant for the user."""
 
 
+class DeviceWarning(UserWarning):
+    """Devices that do not do what was asked of them, with figures and the field of the preset; work goes on."""
+
+
 class ConfigError(MemristorError, ValueError):
     """A configuration value, an argument or a file's content is not allowed."""
 

@@ -137,6 +137,7 @@ class BaseAccelerator(abc.ABC):
             pulses=self.ledger.set_pulses + self.ledger.reset_pulses - before,
             mean_error_ua=float(error.mean()) if cells.size else 0.0,
             sd_error_ua=float(error.std()) if cells.size else 0.0,
+            correlation=_correlation(error + target, target),
         )
 
     def program(self, target_ua: FloatArray, mask: npt.NDArray[np.bool_] | None = None) -> None:
@@ -328,6 +329,14 @@ class BaseAccelerator(abc.ABC):
         if not isinstance(n_cells, int) or isinstance(n_cells, bool) or not 0 <= n_cells <= self.capacity:
             raise ConfigError(f"damaged state: n_cells = {n_cells!r}, allowed 0..{self.capacity}")
         return n_cells
+
+
+def _correlation(read: npt.NDArray[Any], target: npt.NDArray[Any]) -> float:
+    """Of reads (n,) with targets (n,); NaN where one of them does not vary."""
+    read, target = np.asarray(read, np.float64), np.asarray(target, np.float64)
+    if read.size < 2 or np.ptp(read) == 0 or np.ptp(target) == 0:
+        return float("nan")
+    return float(np.corrcoef(read, target)[0, 1])
 
 
 def _own(state: Mapping[str, npt.NDArray[Any]]) -> Arrays:

@@ -6,6 +6,7 @@ Cells are numbered as the network lays them out: layer after layer, in order of
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -29,6 +30,7 @@ class WriteVerifyReport:
         pulses: programming pulses given in all.
         mean_error_ua: mean of (read - target), microampere.
         sd_error_ua: standard deviation of (read - target), microampere.
+        correlation: of the reads with the targets; NaN where either are all alike, or nobody worked it out.
     """
 
     cells: int
@@ -36,6 +38,7 @@ class WriteVerifyReport:
     pulses: int
     mean_error_ua: float
     sd_error_ua: float
+    correlation: float = math.nan
 
 
 @runtime_checkable

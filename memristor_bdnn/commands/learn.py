@@ -110,6 +110,7 @@ def _show(args: argparse.Namespace, report: Any, ledger: dict[str, Any]) -> None
         "evaluation_fraction": report.evaluation_fraction,
         "evaluation_success": report.evaluation_success,
         "ledger": ledger,
+        "warnings": list(report.learned.warnings) if report.learned else [],
     }
     print_table("active learning", ["figure", "value"], [[k, v] for k, v in figures.items() if k != "ledger"])
     write_record(args.out, record(figures, [args.seed]))

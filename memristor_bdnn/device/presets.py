@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from memristor_bdnn.config import build, check, option, read_yaml
+from memristor_bdnn.config import build, check, check_field, option, read_yaml
 from memristor_bdnn.device.parameters import (
     BlindWrite,
     Faults,
@@ -83,6 +83,18 @@ class DevicePreset:
     def cells(self) -> int:
         """Cells on all chips."""
         return self.chips * self.rows * self.columns
+
+    @property
+    def usable_ua(self) -> tuple[float, float]:
+        """States that can be written: the window, as far as write-verify reaches. ConfigError where that is nothing."""
+        (low, high), reach = self.window_ua, self.write_verify.reach_ua
+        low, high = max(low, reach[0]), min(high, reach[1])
+        if low >= high:
+            raise ConfigError(
+                f"preset {self.name}: write_verify.reach_ua = {list(reach)} uA has nothing in common with window_ua = "
+                f"{list(self.window_ua)} uA: no cell could be written; give the reach of your own devices"
+            )
+        return low, high
 
     def read_noise_scale_ua(self, current_ua: Any) -> FloatArray:
         """Laplace scale b(I) of one read in uA; the SD of a read is sqrt(2) b. Same shape as the argument."""
@@ -288,8 +300,42 @@ def load(name_or_path: str | Path | DevicePreset, _above: tuple[Path, ...] = ())
 
 
 def override(preset: DevicePreset, changes: Mapping[str, Any]) -> DevicePreset:
-    """The preset with some fields changed, nested as in the YAML file; everything is validated again."""
-    return build(DevicePreset, _merge(preset.to_dict(), changes))
+    """The preset with some fields changed, nested as in the YAML file; everything is validated again.
+
+    Where ``window_ua`` moves beyond what the preset says of its programming (``write_verify.reach_ua``,
+    ``blind_write.target_ua``) and the changes say nothing of that, it is carried along: a device reaches its window.
+    """
+    merged = _merge(preset.to_dict(), changes)
+    if "window_ua" in changes:
+        _carry_along(merged, changes, preset)
+    return build(DevicePreset, merged)
+
+
+def _carry_along(merged: dict[str, Any], changes: Mapping[str, Any], before: DevicePreset) -> None:
+    """Reach of write-verify and of blind writes for a new window, where nobody gave them; see :func:`override`."""
+    check_field(DevicePreset, "window_ua", merged["window_ua"])
+    (low, high), (old_low, old_high) = merged["window_ua"], before.window_ua
+    if low >= high:
+        return  # refused by the preset itself
+    if "reach_ua" not in _topic(changes, "write_verify"):
+        reach = before.write_verify.reach_ua
+        top = reach[1] if high <= reach[1] else round(high * max(reach[1] / old_high, 1.0), 6)
+        merged["write_verify"]["reach_ua"] = [min(reach[0], low), top]
+    if "target_ua" not in _topic(changes, "blind_write"):
+        target = before.blind_write.target_ua
+        if _covered(target, (low, high)) < _covered(target, before.window_ua) - 1e-9:
+            share = (high - low) / (old_high - old_low)
+            merged["blind_write"]["target_ua"] = [round(low + (edge - old_low) * share, 6) for edge in target]
+
+
+def _topic(changes: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    topic = changes.get(name)
+    return topic if isinstance(topic, Mapping) else dataclasses.asdict(topic) if topic is not None else {}
+
+
+def _covered(span: tuple[float, float], window: tuple[float, float]) -> float:
+    """Share of a window that a span covers."""
+    return max(min(span[1], window[1]) - max(span[0], window[0]), 0.0) / (window[1] - window[0])
 
 
 def _with_table(value: Any, folder: Path) -> Any:

@@ -20,6 +20,7 @@ from memristor_bdnn.config import check, option
 from memristor_bdnn.errors import ConfigError, MemristorError
 from memristor_bdnn.learners import checkpoint as files
 from memristor_bdnn.learners.checks import check_inputs, check_labels
+from memristor_bdnn.learners.looking import Looking
 from memristor_bdnn.learners.protocol import (
     CancelCallback,
     LearnProgress,
@@ -87,6 +88,8 @@ class BaseLearner(ABC):
         features: the change of variables, (n, n_inputs) -> (n, n_features).
         scaler: standardises and quantises features; None before the first data.
         rng: the learner's only generator; a checkpoint holds its state.
+        looking: where a learner shows its write-verify reports: ``deployed`` for a whole network, ``updated`` for some
+            cells; what they say gets into the report of ``fit`` or ``learn``.
 
     Raises:
         ConfigError: the feature map does not exist or does not take ``n_inputs`` columns.
@@ -111,6 +114,7 @@ class BaseLearner(ABC):
         self.n_features = feature_width(self.features, self.n_inputs)
         self.rng = np.random.default_rng(seed)
         self.scaler: InputScaler | None = None
+        self.looking = Looking(accelerator)
 
     def fit(
         self,
@@ -121,7 +125,8 @@ class BaseLearner(ABC):
     ) -> LearnReport:
         """Train from scratch and deploy; see :class:`memristor_bdnn.learners.protocol.Learner`."""
         x = check_inputs(x, self.n_inputs)
-        return self._fit(x, check_labels(y, len(x)), Watch(progress, cancelled))
+        y = check_labels(y, len(x))
+        return self._looked(y, self._fit(x, y, Watch(progress, cancelled)))
 
     def learn(
         self,
@@ -132,7 +137,13 @@ class BaseLearner(ABC):
     ) -> LearnReport:
         """Train in situ on all labels so far; see :class:`memristor_bdnn.learners.protocol.Learner`."""
         x = check_inputs(x, self.n_inputs)
-        return self._learn(x, check_labels(y, len(x)), Watch(progress, cancelled))
+        y = check_labels(y, len(x))
+        return self._looked(y, self._learn(x, y, Watch(progress, cancelled)))
+
+    def _looked(self, y: FloatArray, report: LearnReport) -> LearnReport:
+        """The report with what is to be said of the devices and of the training."""
+        self.looking.taught(y, report.accuracy)
+        return self.looking.report(report)
 
     def predict(self, x: FloatArray, samples: int = 20) -> Prediction:
         """Success probability of candidates x (n, n_inputs) from at least ``samples`` posterior samples.

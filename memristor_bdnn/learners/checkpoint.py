@@ -247,7 +247,7 @@ def _unsaid(
     for key, now in own.items():
         default = usual.get(key, _ABSENT)
         if key not in saved:
-            if _same(now, default):
+            if _same(now, default) and now is not None:  # an option that is empty changes nothing
                 yield prefix + key, _brief(now)
         elif isinstance(now, dict) and isinstance(saved[key], dict):
             yield from _unsaid(saved[key], now, default if isinstance(default, dict) else {}, f"{prefix}{key}.")

@@ -46,7 +46,7 @@ class LearnReport:
     """Outcome of a fit or an in situ training.
 
     ``accuracy`` is measured on the labels trained on, from noisy reads; ``history`` has one
-    accuracy per epoch.
+    accuracy per epoch. ``warnings`` says, with figures, what of the devices or the training did not work.
     """
 
     epochs: int
@@ -54,6 +54,7 @@ class LearnReport:
     accuracy: float
     pulses: int
     history: tuple[float, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 ProgressCallback = Callable[[LearnProgress], None]

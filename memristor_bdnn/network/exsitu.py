@@ -6,6 +6,7 @@ Laplace draw, so the network that is deployed already expects the devices' read 
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from memristor_bdnn.config import check, option
 from memristor_bdnn.errors import ConfigError
 from memristor_bdnn.network.bayesian import kl_to_prior
 from memristor_bdnn.network.chains import Chains
+from memristor_bdnn.network.window import window_share, write_sd_ua
 
 if TYPE_CHECKING:
     from memristor_bdnn.device.presets import DevicePreset
@@ -30,18 +32,25 @@ class ExSituConfig:
     """Options of ex situ training (Adam on the device states)."""
 
     epochs: int = option(300, "full-batch epochs", low=1, high=100_000, source="assumption")
-    learning_rate: float = option(0.02, "Adam step, microampere", low=1e-5, high=1.0, unit="uA", source="assumption")
+    learning_rate: float = option(
+        0.02,
+        "Adam step on a window of 3.6 uA, as published; on another one it is larger or smaller with the window",
+        low=1e-5,
+        high=1.0,
+        unit="uA",
+        source="assumption",
+    )
     final_rate: float = option(
         1.0, "learning rate of the last epoch over the first; falls along a cosine", low=0.0, high=1.0, source="D"
     )
     reads: int = option(4, "reads of all cells per step", low=1, high=64, source="assumption")
-    write_sd_ua: float = option(
-        0.2,
-        "SD of the write error that each step trains against, per device",
+    write_sd_ua: float | None = option(
+        None,
+        "SD of the write error that each step trains against, per device; empty: from the preset's write-verify",
         low=0.0,
-        high=10.0,
+        high=1000.0,
         unit="uA",
-        source="D, SD of the chips' errors 0.23",
+        source="D, 0.2 where the chips' errors have 0.23",
     )
     batch: int = option(0, "rows per step; 0 uses all", low=0, high=100_000, source="assumption")
     initial_sd: float = option(
@@ -69,6 +78,11 @@ class ExSituResult:
     history: tuple[float, ...]
 
 
+def following(config: ExSituConfig, preset: DevicePreset) -> ExSituConfig:
+    """The options with what they leave to the device taken from its preset."""
+    return config if config.write_sd_ua is not None else dataclasses.replace(config, write_sd_ua=write_sd_ua(preset))
+
+
 class Adam:
     """Adam with the usual constants on one array (Kingma and Ba 2015)."""
 
@@ -89,7 +103,7 @@ class Adam:
 
 def initial_states(network: Chains, preset: DevicePreset, config: ExSituConfig, rng: np.random.Generator) -> FloatArray:
     """States (n_cells,) of random weights: independent devices spread over the window, scaled per layer."""
-    low, high = preset.window_ua
+    low, high = preset.usable_ua
     centre = np.clip(network.offset / network.devices, low, high)
     states = np.empty((network.n_weights, network.devices))
     for layer, part in enumerate(network.layers):
@@ -129,7 +143,9 @@ def train(
     """
     if len(x) == 0:
         raise ConfigError("ex situ training needs at least one labelled row")
-    low, high = preset.window_ua
+    low, high = preset.usable_ua
+    share = window_share(preset)
+    write_sd, nudge = following(config, preset).write_sd_ua, 0.01 * share
     states = initial_states(network, preset, config, rng) if start is None else start
     states = np.asarray(states, dtype=np.float32).copy()
     optimiser = Adam(network.n_cells, config.learning_rate)
@@ -138,13 +154,13 @@ def train(
     target = y > 0.5
     for epoch in range(config.epochs):
         fallen = (1.0 - math.cos(math.pi * epoch / config.epochs)) / 2.0
-        optimiser.learning_rate = config.learning_rate * (1.0 - fallen * (1.0 - config.final_rate))
+        optimiser.learning_rate = share * (config.learning_rate * (1.0 - fallen * (1.0 - config.final_rate)))
         loss, hits = 0.0, 0
         for rows in _batches(len(x), config.batch, rng):
             noise = np.asarray(preset.read_noise_scale_ua(states), dtype=np.float32)
-            slope = (np.asarray(preset.read_noise_scale_ua(states + 0.01), dtype=np.float32) - noise) / 0.01
+            slope = (np.asarray(preset.read_noise_scale_ua(states + nudge), dtype=np.float32) - noise) / nudge
             unit = _laplace(rng, (config.reads, network.n_cells))
-            written = states + np.float32(config.write_sd_ua) * rng.standard_normal(
+            written = states + np.float32(write_sd) * rng.standard_normal(
                 (config.reads, network.n_cells), dtype=np.float32
             )
             flat = network.flat_weights(written + noise * unit)

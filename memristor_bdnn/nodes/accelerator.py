@@ -28,6 +28,7 @@ from memristor_bdnn.msg import LearnerStatus
 from memristor_bdnn.msg import Prediction as PredictionMessage
 from memristor_bdnn.nodes.base import SkillNode
 from memristor_bdnn.nodes.convert import features_from_message, floats, labels_from_message, seed_from_message
+from memristor_bdnn.nodes.guards import printable
 from memristor_bdnn.nodes.paths import checkpoint_path, local_copy, place_to_save
 from memristor_bdnn.srv import AddObservations, LoadCheckpoint, Predict, SaveCheckpoint, SelectQueries
 
@@ -102,6 +103,9 @@ class AcceleratorNode(SkillNode):
             complete=self._with_status,
         )
 
+    _warnings: tuple[str, ...] = ()
+    """What the last training said of devices and labels."""
+
     # -- lifecycle ----------------------------------------------------------------------------
 
     def setup(self) -> None:
@@ -148,6 +152,7 @@ class AcceleratorNode(SkillNode):
                 )
             )
         )
+        self._warnings = ()
         self.announce(skill)
         self._status.publish(self._status_message())
 
@@ -174,6 +179,7 @@ class AcceleratorNode(SkillNode):
             "accelerator": self.config.accelerator,
             "model_version": self._version,
             "labels": len(self._y),
+            "warnings": "; ".join(self._warnings),
         }
 
     def review(self, changes: dict[str, Any]) -> str:
@@ -286,6 +292,12 @@ class AcceleratorNode(SkillNode):
                 response.model_version = self._version
         return response
 
+    def _warn(self, texts: tuple[str, ...]) -> None:
+        """Keep what a report says of devices and training for the diagnostics, and log what is new."""
+        for text in (text for text in texts if text not in self._warnings):
+            self.get_logger().warning(printable(text))
+        self._warnings = texts
+
     # -- learning -----------------------------------------------------------------------------
 
     def _learn(self, goal: ServerGoalHandle) -> Any:
@@ -311,6 +323,7 @@ class AcceleratorNode(SkillNode):
                 work = self._learner.fit if goal.request.from_scratch else self._learner.learn
                 try:
                     report = work(x, y, progress=progress, cancelled=cancelled)
+                    self._warn(report.warnings)
                 finally:
                     self._version += 1
                     self._learned = len(y)

@@ -23,7 +23,7 @@ GENERAL: Mapping[str, Mapping[str, Recipe]] = {
             {
                 "chains": 4,
                 "hidden": [24, 24],
-                "scale_ua": 5.0,
+                "largest_weight": 1.08,
                 "mark_fraction": 0.06,
                 "rms_decay": 0.9,
                 "kl_layers": "all",

@@ -113,6 +113,7 @@ def _run(data: Any, seed: int, options: dict[str, Any], chips: dict[str, Any], e
     )
     rng = np.random.default_rng([seed, 11])
     board = accelerator.create("simulated", seed=seed, **chips)
+    assert config.offset_ua is not None and config.scale_ua is not None
     network = Chains(layer_shapes(x_all.shape[1], hidden, classes, devices), config.offset_ua, config.scale_ua)
     board.allocate(network.n_cells)
     board.write_verify(initial_states(network, board.preset, ExSituConfig(), rng))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -92,9 +92,11 @@ class EaPULearner(BaseLearner):
     config: EaPUConfig
 
     def __init__(self, accelerator: Accelerator, config: EaPUConfig | None = None, seed: int = 0) -> None:
+        config = config or EaPUConfig()
+        config = replace(config, ex_situ=exsitu.following(config.ex_situ, accelerator.preset))
         super().__init__(accelerator, config, seed)
         cfg = self.config
-        low, high = accelerator.preset.window_ua
+        low, high = accelerator.preset.usable_ua
         devices = cfg.devices_per_weight
         offset = devices * (low + high) / 2 if cfg.offset_ua is None else cfg.offset_ua
         scale = devices * (high - low) / (2 * 4.91) if cfg.scale_ua is None else cfg.scale_ua
@@ -129,6 +131,7 @@ class EaPULearner(BaseLearner):
             on_epoch=watch.of(cfg.ex_situ.epochs),
         )
         written = self.accelerator.write_verify(result.states)
+        self.looking.deployed(written)
         self.writing_sd_ua = written.sd_error_ua if cfg.writing_sd_ua is None else cfg.writing_sd_ua
         self._adam = exsitu.Adam(self.network.n_weights, cfg.learning_rate)
         self.memory.clear()
@@ -199,11 +202,13 @@ class EaPULearner(BaseLearner):
             return
         target = current_ua.astype(np.float64)
         cells = self._device_with_room(target, weights, change)
-        low, high = self.accelerator.preset.window_ua
+        low, high = self.accelerator.preset.usable_ua
         target[cells] = np.clip(target[cells] + change * self.network.scale, low, high)
         mask = np.zeros(target.size, dtype=bool)
         mask[cells] = True
-        self.pulses += self.accelerator.write_verify(target, mask).pulses
+        written = self.accelerator.write_verify(target, mask)
+        self.looking.updated(written)
+        self.pulses += written.pulses
 
     def _device_with_room(self, current_ua: FloatArray, weights: FloatArray, change: FloatArray) -> FloatArray:
         """Of each weight (k,) the cell farthest from the edge that the change goes towards, as cell numbers (k,)."""

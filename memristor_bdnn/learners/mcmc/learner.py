@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,9 +15,15 @@ from memristor_bdnn.errors import CapacityError, ConfigError, UnsupportedError
 from memristor_bdnn.learners.base import COUNTED, Arrays, BaseLearner, LearnerConfig, Watch, softened
 from memristor_bdnn.learners.mcmc.models import Logistic, Model, Network, sigmoid
 from memristor_bdnn.learners.protocol import LearnReport
+from memristor_bdnn.network.window import proposal_sd_ua
 from memristor_bdnn.state import check_array
 
 FloatArray = npt.NDArray[np.floating[Any]]
+SHARE_REACHED = 0.2
+"""Share of the window that blind writes must reach for ``auto`` to take them."""
+SHARES_DRAWN = (0.4, 2.5)
+"""Their SD over that of a proposal drawn by the host, for the same: a chain of smaller proposals moves too slowly,
+larger ones are hardly ever accepted."""
 
 
 @dataclass(frozen=True)
@@ -52,10 +58,16 @@ class MCMCConfig(LearnerConfig):
     writing: str = option(
         "auto",
         "blind: the device's spread makes the proposal (published); verified: the host draws it and write-verify "
-        "programs it, for hardware without blind writes; auto: blind where the accelerator can",
+        "programs it, for hardware without blind writes; auto: blind where the accelerator can and its spread and "
+        "reach suit the window",
         choices=("auto", "blind", "verified"),
     )
-    proposal_sd_ua: float = option(0.2, "SD of a proposal drawn by the host, per device", low=0.0, unit="uA")
+    proposal_sd_ua: float | None = option(
+        None,
+        "SD of a proposal drawn by the host, per device; empty: from the preset's window (0.2 on the published one)",
+        low=0.0,
+        unit="uA",
+    )
 
 
 class MCMCLearner(BaseLearner):
@@ -83,16 +95,19 @@ class MCMCLearner(BaseLearner):
     config: MCMCConfig
 
     def __init__(self, accelerator: Accelerator, config: MCMCConfig | None = None, seed: int = 0) -> None:
-        super().__init__(accelerator, config, seed)
+        preset, config = accelerator.preset, config or MCMCConfig()
+        drawn = proposal_sd_ua(preset) if config.proposal_sd_ua is None else config.proposal_sd_ua
+        super().__init__(accelerator, replace(config, proposal_sd_ua=drawn), seed)
         cfg = self.config
+        self._proposal_sd_ua = drawn
         width = (2 * self.n_features if cfg.expansion == "squares" else self.n_features) + 1
-        low, high = accelerator.preset.window_ua
+        self.verified = cfg.writing == "verified" or (cfg.writing == "auto" and not self._blind_suits())
+        low, high = self._low_ua, self._high_ua = self._reached()
         scale = cfg.weight_span / (high - low)
         self.model: Model = Logistic(scale) if cfg.model == "logistic" else Network(cfg.hidden, scale)
         self.pairs = self.model.parameters(width)
         self._allocate(cfg.rows + cfg.spare_rows)
         self.square_mean: FloatArray = np.zeros(self.n_features)
-        self.verified = cfg.writing == "verified"
         self.spare = list(range(cfg.spare_rows))
         self.order: list[int] = []
         """Rows that hold samples, oldest first; the last is where the chain is."""
@@ -110,6 +125,33 @@ class MCMCLearner(BaseLearner):
             )
         self.accelerator.allocate(needed)
 
+    def _blind_suits(self) -> bool:
+        """Whether blind writes reach most states and scatter enough to propose by."""
+        (low, high), preset = self.accelerator.preset.usable_ua, self.accelerator.preset
+        reached = min(high, preset.blind_write.target_ua[1]) - max(low, preset.blind_write.target_ua[0])
+        middle = (
+            (low + high) / 2 if reached <= 0 else float(np.mean(np.clip((low, high), *preset.blind_write.target_ua)))
+        )
+        spread = float(np.hypot(preset.blind_sd_ua(middle), preset.blind_write.device_spread * middle))
+        least, most = SHARES_DRAWN
+        wide = reached >= SHARE_REACHED * (high - low) and spread <= most * self._proposal_sd_ua * reached / (
+            high - low
+        )
+        return wide and spread >= least * self._proposal_sd_ua
+
+    def _reached(self) -> tuple[float, float]:
+        """States that rows are written to, uA: of the window what the way of writing reaches."""
+        preset = self.accelerator.preset
+        (low, high), target = preset.usable_ua, preset.blind_write.target_ua
+        if self.verified:
+            return low, high
+        if min(high, target[1]) <= max(low, target[0]):
+            raise ConfigError(
+                f"writing = {self.config.writing!r}: blind_write.target_ua = {list(target)} uA of preset {preset.name} "
+                f"has nothing in common with its window {low:g} to {high:g} uA; use writing = verified"
+            )
+        return max(low, target[0]), min(high, target[1])
+
     def _fit(self, x: FloatArray, y: FloatArray, watch: Watch) -> LearnReport:
         """Start a new chain on x (n, n_inputs), y (n,): burn in, then fill every row."""
         self._fit_inputs(x)
@@ -117,10 +159,11 @@ class MCMCLearner(BaseLearner):
         self.counters[:] = 0
         self.order, self.spare = [], list(range(cfg.rows + cfg.spare_rows))
         before = self._pulses()
-        middle = float(np.mean(self.accelerator.preset.window_ua))
+        middle = float(np.mean((self._low_ua, self._high_ua)))
         first = self.spare.pop(0)
         self._write([first], np.full(2 * self.pairs, middle))
         self._current_ua = self._read(first)
+        self.looking.landed(self._current_ua, middle, self._high_ua - self._low_ua)
         self.order.append(first)
         self.counters[first] = 1
         return self._walk(x, y, cfg.burn_in + cfg.rows, before, watch)
@@ -200,10 +243,12 @@ class MCMCLearner(BaseLearner):
         history: list[float] = []
         accepted = proposals = 0
         while accepted < wanted and proposals < cfg.max_proposals:
-            self._write(self.spare[: cfg.spare_rows], self._current_ua)
+            aimed = self._current_ua
+            self._write(self.spare[: cfg.spare_rows], aimed)
             for row in self.spare[: cfg.spare_rows]:
                 proposals += 1
                 currents = self._read(row)
+                self.looking.pairs(aimed, currents)
                 value, proposed = self._log_posterior(inputs, targets, currents)
                 if np.log(self.rng.random()) < value - present:
                     self._move(row, currents)
@@ -214,6 +259,7 @@ class MCMCLearner(BaseLearner):
             history.append(float(((logits > 0) == truth).mean()))
             if watch(accepted, wanted, -present, history[-1], self._pulses() - pulses_before):
                 break
+        self.looking.related()
         self.proposals += proposals
         self.accepted += accepted
         accuracy = self._accuracy(x, y)
@@ -264,10 +310,9 @@ class MCMCLearner(BaseLearner):
                 if self.config.writing == "blind":
                     raise
                 self.verified = True
-        spread = self.config.proposal_sd_ua * self.rng.standard_normal(int(mask.sum()))
-        low, high = self.accelerator.preset.window_ua
-        target[mask] = np.clip(target[mask] + spread, low, high)
-        self.accelerator.write_verify(target, mask)
+        spread = self._proposal_sd_ua * self.rng.standard_normal(int(mask.sum()))
+        target[mask] = np.clip(target[mask] + spread, self._low_ua, self._high_ua)
+        self.looking.updated(self.accelerator.write_verify(target, mask))
 
     def _fit_inputs(self, x: FloatArray) -> None:
         self._fit_scaler(x)

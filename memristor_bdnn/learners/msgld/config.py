@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from memristor_bdnn.config import option
 from memristor_bdnn.errors import ConfigError
 from memristor_bdnn.learners.base import LearnerConfig
-from memristor_bdnn.network.exsitu import ExSituConfig
+from memristor_bdnn.network.exsitu import ExSituConfig, following
+from memristor_bdnn.network.window import weight_offset_ua, weight_scale_ua
+
+if TYPE_CHECKING:
+    from memristor_bdnn.device.presets import DevicePreset
 
 
 @dataclass(frozen=True)
@@ -23,8 +28,27 @@ class MSGLDConfig(LearnerConfig):
         source="D",
     )
     devices_per_weight: int = option(3, "memristors whose currents add up to one weight", low=1, high=16, source="P")
-    offset_ua: float = option(6.66, "sum of a weight's currents that means weight 0", unit="uA", source="C, D")
-    scale_ua: float = option(1.1, "current per unit of weight", low=1e-3, high=1e3, unit="uA", source="C")
+    offset_ua: float | None = option(
+        None,
+        "sum of a weight's currents that means weight 0; empty: from the preset's window (6.66 on the published one)",
+        unit="uA",
+        source="C, D",
+    )
+    scale_ua: float | None = option(
+        None,
+        "current per unit of weight; empty: from the preset's window (1.1 on the published one) or largest_weight",
+        low=1e-3,
+        high=1e3,
+        unit="uA",
+        source="C",
+    )
+    largest_weight: float | None = option(
+        None,
+        "weight that a window's edge stands for, where scale_ua is empty; empty: 4.9 as published",
+        low=1e-3,
+        high=1e3,
+        source="D",
+    )
     calibrate_offset: bool = option(
         True,
         "after deployment shift the offset by the measured mean write error, as was done for the chips",
@@ -120,3 +144,14 @@ class MSGLDConfig(LearnerConfig):
             )
         if not self.hidden:
             raise ConfigError("MSGLDConfig.hidden = (): at least one hidden layer is needed")
+
+    def following(self, preset: DevicePreset) -> MSGLDConfig:
+        """The options with every current that they leave to the device taken from its preset."""
+        devices, scale = self.devices_per_weight, self.scale_ua
+        return replace(
+            self,
+            offset_ua=weight_offset_ua(preset, devices) if self.offset_ua is None else self.offset_ua,
+            scale_ua=weight_scale_ua(preset, devices, self.largest_weight) if scale is None else scale,
+            largest_weight=None,
+            ex_situ=following(self.ex_situ, preset),
+        )

@@ -52,9 +52,12 @@ class MSGLD(BaseLearner):
     config: MSGLDConfig
 
     def __init__(self, accelerator: Accelerator, config: MSGLDConfig | None = None, seed: int = 0) -> None:
+        config = (config or MSGLDConfig()).following(accelerator.preset)
         super().__init__(accelerator, config, seed)
+        assert config.offset_ua is not None and config.scale_ua is not None
+        self._offset_ua, self._scale_ua = config.offset_ua, config.scale_ua
         shapes = layer_shapes(self.n_features, self.config.hidden, devices=self.config.devices_per_weight)
-        self.network = Chains(shapes, self.config.offset_ua, self.config.scale_ua, self.config.chains)
+        self.network = Chains(shapes, self._offset_ua, self._scale_ua, self.config.chains)
         accelerator.allocate(self.network.n_cells)
         self.memory: deque[FloatArray] = deque(maxlen=self.config.memory_samples)
         self.trainer = InSituTrainer(self.network, accelerator, self.config, self.rng, self._remember)
@@ -71,7 +74,7 @@ class MSGLD(BaseLearner):
         self._forget()
         self._set_deployment_odds(y)
         self._set_label_odds(y)
-        self.network.offset = cfg.offset_ua
+        self.network.offset = self._offset_ua
         result = exsitu.train(
             self.network,
             self.accelerator.preset,
@@ -83,7 +86,8 @@ class MSGLD(BaseLearner):
             on_epoch=watch.of(cfg.ex_situ.epochs),
         )
         written = self.accelerator.write_verify(result.states)
-        self.network.offset = cfg.offset_ua
+        self.looking.deployed(written)
+        self.network.offset = self._offset_ua
         if cfg.calibrate_offset:
             self.network.offset += cfg.devices_per_weight * written.mean_error_ua
         self.trainer.reset()
@@ -144,12 +148,12 @@ class MSGLD(BaseLearner):
         cfg, weights = self.config, self.network.n_weights
         # No cell carries a milliampere: what sums of currents and weights can be follows.
         most = cfg.devices_per_weight * 1000.0
-        check_array("offset", arrays["offset"], low=cfg.offset_ua - most, high=cfg.offset_ua + most)
-        if not cfg.calibrate_offset and float(arrays["offset"]) != cfg.offset_ua:
+        check_array("offset", arrays["offset"], low=self._offset_ua - most, high=self._offset_ua + most)
+        if not cfg.calibrate_offset and float(arrays["offset"]) != self._offset_ua:
             raise ConfigError(
-                f"offset = {float(arrays['offset'])}, expected offset_ua = {cfg.offset_ua}: not calibrated"
+                f"offset = {float(arrays['offset'])}, expected offset_ua = {self._offset_ua}: not calibrated"
             )
-        largest = (most + abs(float(arrays["offset"]))) / cfg.scale_ua
+        largest = (most + abs(float(arrays["offset"]))) / self._scale_ua
         memory = arrays["memory"]
         if memory.size or memory.shape != (0,):
             kept = min(len(memory) if memory.ndim else 0, cfg.memory_samples)

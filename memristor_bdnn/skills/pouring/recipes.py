@@ -33,7 +33,7 @@ RECIPES: Mapping[str, Mapping[str, Recipe]] = {
                 "features": LIP_AND_INPUTS,
                 "chains": 3,
                 "hidden": [24, 24],
-                "scale_ua": 3.0,
+                "largest_weight": 1.8,
                 "mark_fraction": 0.003,
                 "kl_layers": "all",
                 "prior_sd": 1.0,
