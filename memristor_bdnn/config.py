@@ -10,6 +10,7 @@ import dataclasses
 import difflib
 import math
 import os
+import re
 import stat
 import types
 import typing
@@ -28,6 +29,15 @@ MOST_VALUES = 200_000
 """Values of a YAML file at most, every alias counted as what it stands for."""
 CHANGES = ("live", "cleanup", "start")
 _MERGE = "tag:yaml.org,2002:merge"
+
+
+class Loader(yaml.SafeLoader):
+    """Plain YAML in which 50e-9 is the number that it looks like; YAML 1.1 would want a point and a sign in it."""
+
+
+Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+)
 
 
 def option(
@@ -135,8 +145,8 @@ def read_yaml(path: str | Path, what: str = "file") -> Any:
 def parse_yaml(text: str, what: str) -> Any:
     """What a YAML text holds, bounded in size and depth. Raises ConfigError, see :func:`read_yaml`."""
     try:
-        _measure(yaml.compose(text, Loader=yaml.SafeLoader), {})
-        return yaml.safe_load(text)
+        _measure(yaml.compose(text, Loader=Loader), {})
+        return yaml.load(text, Loader=Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""

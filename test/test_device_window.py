@@ -83,7 +83,7 @@ def test_recipes_hold_no_currents():
 @pytest.mark.parametrize("preset", presets.NAMES)
 def test_every_learner_learns_on_every_built_in_preset(name, preset):
     accuracy = np.median([learned(name, load(preset), seed)[0] for seed in range(3)])
-    assert accuracy >= (0.9 if preset == presets.NAMES[0] or name != "mcmc" else 0.85)
+    assert accuracy >= (0.9 if preset == presets.NAMES[0] or name != "mcmc" else 0.88)
     assert not concerns(load(preset))
 
 

@@ -7,6 +7,7 @@ An accelerator plugin is a class with ``config_type`` (a frozen dataclass, see :
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 from memristor_bdnn.accelerator.protocol import Accelerator
@@ -37,7 +38,7 @@ names, load, available = REGISTRY.names, REGISTRY.load, REGISTRY.available
 
 
 def create(
-    name: str, *, preset: str | presets.DevicePreset = "tsinghua_taox_hfox", seed: int = 0, **options: Any
+    name: str, *, preset: str | Path | presets.DevicePreset = "tsinghua_taox_hfox", seed: int = 0, **options: Any
 ) -> Accelerator:
     """Make an accelerator by name.
 

@@ -294,9 +294,34 @@ def load(name_or_path: str | Path | DevicePreset, _above: tuple[Path, ...] = ())
         raise ConfigError(f"{path}: starts from itself through base")
     try:
         changes = {key: _with_table(value, path.parent) for key, value in content.items() if key != "base"}
-        return override(load(base, (*_above, path.resolve())), changes)
+        return override(load(_beside(base, path), (*_above, path.resolve())), changes)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
+
+
+def given_fields(name_or_path: str | Path | DevicePreset) -> dict[str, str]:
+    """Dotted names of the fields that YAML files give themselves -> the file's name; empty for a built-in preset.
+
+    Raises:
+        ConfigError: see :func:`load`.
+    """
+    if isinstance(name_or_path, DevicePreset) or str(name_or_path) in _BUILDERS:
+        return {}
+    path = Path(name_or_path)
+    content = read_yaml(path, "device preset")
+    found = given_fields(_beside(str(content.get("base", NAMES[0])), path))
+    for key, value in content.items():
+        if key in ("base", "name", "source", "sources"):
+            continue
+        names = [f"{key}.{name}" for name in value] if isinstance(value, Mapping) else [key]
+        found |= dict.fromkeys(map(str, names), path.name)
+    return found
+
+
+def _beside(base: str, path: Path) -> str | Path:
+    """A base as it stands in a preset file: a file's name is looked for beside that file first."""
+    beside = path.parent / base
+    return beside if base not in _BUILDERS and beside.is_file() else base
 
 
 def override(preset: DevicePreset, changes: Mapping[str, Any]) -> DevicePreset:

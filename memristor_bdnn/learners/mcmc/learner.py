@@ -21,7 +21,7 @@ from memristor_bdnn.state import check_array
 FloatArray = npt.NDArray[np.floating[Any]]
 SHARE_REACHED = 0.2
 """Share of the window that blind writes must reach for ``auto`` to take them."""
-SHARES_DRAWN = (0.4, 2.5)
+SHARES_DRAWN = (0.5, 2.5)
 """Their SD over that of a proposal drawn by the host, for the same: a chain of smaller proposals moves too slowly,
 larger ones are hardly ever accepted."""
 
