@@ -104,7 +104,7 @@ def test_small_negative_reads_are_kept_and_large_ones_refused(tmp_path):
     rows = "".join(f"read,{s},{s}\n" for s in np.linspace(0.1, 4, 60).round(3))
     data = tables.read_table(write(tmp_path, PULSES + rows + "read,0,-0.02\nread,-0.01,0.01\n"))
     assert data.read_ua.min() == -0.02 and len(data.read_ua) == 62
-    with pytest.raises(ConfigError, match="row 62: next_ua = -0.5 is negative"):
+    with pytest.raises(ConfigError, match=r"row 62: next_ua = -0\.5 is negative"):
         tables.read_table(write(tmp_path, PULSES + rows + "read,0,-0.5\n"))
     statistics = "operation,state_ua,mean_ua,sd_ua\nreset,-0.001,-0.002,0.1\nreset,2,1.5,0.1\n"
     assert tables.read_table(write(tmp_path, statistics)).reset_rows[0] == (0.0, 0.0, 0.1)
