@@ -216,3 +216,27 @@ def test_commands_say_it_in_one_line(tmp_path):
     assert said.returncode == 0, said.stderr
     assert "warning: writes during training failed for many cells" in said.stderr and "looking.py" not in said.stderr
     assert "warnings" in Path(tmp_path / "o.json").read_text()
+
+
+def test_the_node_says_in_its_diagnostics_what_could_not_be_written(tmp_path):
+    pytest.importorskip("rclpy")
+    from conftest import until
+    from diagnostic_msgs.msg import DiagnosticArray
+    from one_node import learn, nodes_in
+
+    bad = tmp_path / "bad.yaml"
+    bad.write_text("name: bad\nfaults: {stuck_low: 0.5}\n")
+    nodes, seen = nodes_in(tmp_path), []
+    node = next(nodes)("accelerator", preset=str(bad)).wait_ready()
+    try:
+
+        def note(message):
+            seen.extend(pair.value for one in message.status for pair in one.values if pair.key == "warnings")
+
+        node.client.node.create_subscription(DiagnosticArray, "/diagnostics", note, 10)
+        assert learn(node).error_code == 0
+        until(lambda: any("deployment failed for many cells" in text for text in seen), 30.0)
+        assert "deployment failed for many cells" in node.log.read_text()
+    finally:
+        nodes.close()
+        node.close()

@@ -21,7 +21,7 @@ from memristor_bdnn.acquisitions.scores import straddle
 from memristor_bdnn.action import Learn
 from memristor_bdnn.active import checkpoints
 from memristor_bdnn.active.checkpoints import Mark
-from memristor_bdnn.config import check, option
+from memristor_bdnn.config import Loader, check, option
 from memristor_bdnn.errors import Cancelled, ConfigError, MemristorError
 from memristor_bdnn.learners.protocol import FloatArray, LearnProgress
 from memristor_bdnn.msg import LearnerStatus
@@ -382,7 +382,7 @@ class AcceleratorNode(SkillNode):
 def parse_options(text: str) -> dict[str, Any]:
     """A YAML mapping given as one parameter. Raises ConfigError when it is none."""
     try:
-        value = yaml.safe_load(text) if text.strip() else {}
+        value = yaml.load(text, Loader=Loader) if text.strip() else {}
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date that there is not, a list in a list in a ...
         raise ConfigError(f"options = {text[:200]!r} is not YAML: {error}") from error
     if not isinstance(value, dict):

@@ -62,6 +62,7 @@ class BootstrapLearner(BaseLearner):
         np.clip(self.wanted, -self.config.weight_span, self.config.weight_span, out=self.wanted)
         pairs = self.middle + self.unit / 2 * np.stack([self.wanted, -self.wanted], axis=-1)
         written = self.accelerator.write_verify(np.clip(pairs, *self.accelerator.preset.window_ua).ravel())
+        self.looking.deployed(written)  # says or refuses what could not be written
         return LearnReport(len(history), loss, history[-1], written.pulses, tuple(history))
 
     def _samples(self, x, samples):
