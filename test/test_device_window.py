@@ -172,6 +172,13 @@ def test_no_cell_within_tolerance_is_an_error_unless_the_network_is_there_all_th
         made("eapu", away, networks=6).fit(x, y)
 
 
+def test_the_error_names_the_field_that_explains_it():
+    x, y, *_ = rule(0)
+    preset = override(PUBLISHED, {"window_ua": [0.01, 0.1]})
+    with pytest.raises(AcceleratorError, match=r"write_verify\.tolerance_ua = 0\.3 uA is 333% of the window"):
+        made("eapu", preset, networks=6).fit(x, y)
+
+
 def test_training_that_teaches_nothing_is_said_and_what_works_says_nothing():
     x, _, *_ = rule(0)
     noise = np.random.default_rng(5).integers(0, 2, len(x)).astype(float)

@@ -79,6 +79,8 @@ def _noise(preset: DevicePreset) -> Iterator[str]:
     states = np.linspace(low, high, 101)
     noise = preset.read_noise
     scale = noise.constant_ua + states * (noise.linear + noise.quadratic_per_ua * states)
+    if noise.floor_ua > low + COARSE * (high - low):
+        yield f"read_noise.floor_ua = {noise.floor_ua:g} uA: no read is below it, the window begins at {low:g} uA"
     negative = states[scale < 0]
     if negative.size:
         yield (

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from memristor_bdnn.accelerator.protocol import Accelerator, WriteVerifyReport
 from memristor_bdnn.device.concerns import concerns
-from memristor_bdnn.errors import AcceleratorError, DeviceWarning
+from memristor_bdnn.errors import AcceleratorError, ConfigError, DeviceWarning
 from memristor_bdnn.learners.protocol import LearnReport
 
 FEWEST_CELLS = 20
@@ -59,7 +59,7 @@ class Looking:
             raise AcceleratorError(
                 f"nothing could be written: {text}{said}. Stuck cells, a window that write-verify does not reach "
                 f"(write_verify.reach_ua, max_pulses, step_ua of preset {self.accelerator.preset.name}), or a wrong "
-                "preset; try memristor-bdnn device check"
+                f"preset; try memristor-bdnn device check{self._hints()}"
             )
         missed = 1 - written.within_tolerance / written.cells
         if written.within_tolerance == 0 or (missed > MOST_MISSED and self._error(written) > SMALL):
@@ -82,7 +82,7 @@ class Looking:
             raise AcceleratorError(
                 f"nothing could be written: {text}. Stuck cells, or a window that writes do not reach "
                 f"(blind_write.target_ua, write_verify.reach_ua of preset {self.accelerator.preset.name}); try "
-                "memristor-bdnn device check"
+                f"memristor-bdnn device check{self._hints()}"
             )
         self.say("write", f"writing failed for many cells: {text}")
 
@@ -103,7 +103,7 @@ class Looking:
         raise AcceleratorError(
             f"nothing could be written: what {len(noted)} rows read has a correlation of {float(np.mean(noted)):.2f} "
             f"with what they were aimed at. Stuck cells, or blind writes of preset {self.accelerator.preset.name} that "
-            "scatter by more than its window (blind_write); try memristor-bdnn device check"
+            f"scatter by more than its window (blind_write); try memristor-bdnn device check{self._hints()}"
         )
 
     def updated(self, written: WriteVerifyReport) -> None:
@@ -139,13 +139,24 @@ class Looking:
         self._square_ua2 = 0.0
         if not self._looked:
             self._looked = True
-            self._found = {text: f"preset {preset.name}: {text}" for text in concerns(preset)} | self._found
+            self._found = {text: f"preset {preset.name}: {text}" for text in self._concerns()} | self._found
         found, self._found = self._found, {}
         for kind in [kind for kind in found if kind not in self._given]:
             self._given.add(kind)
             warnings.warn(found[kind], DeviceWarning, stacklevel=4)
         said = tuple(dict.fromkeys((*report.warnings, *found.values())))
         return dataclasses.replace(report, warnings=said) if said != report.warnings else report
+
+    def _concerns(self) -> list[str]:
+        """What of the preset does not go with its window; one that cannot be written at all too."""
+        try:
+            return concerns(self.accelerator.preset)
+        except ConfigError as error:
+            return [str(error)]
+
+    def _hints(self) -> str:
+        """The first of them, for an error."""
+        return "".join(f"; {text}" for text in self._concerns()[:3])
 
     @property
     def _span(self) -> float:

@@ -37,7 +37,7 @@ class EaPUConfig(LearnerConfig):
         None, "sum of a weight's currents that means 0; empty: the middle of the window", low=0.0, unit="uA"
     )
     scale_ua: float | None = option(
-        None, "current per unit of weight; empty: the window spans weights from -4.9 to 4.9", low=1e-3, unit="uA"
+        None, "current per unit of weight; empty: the window spans weights from -4.9 to 4.9", low=1e-9, unit="uA"
     )
 
     learning_rate: float = option(0.02, "Adam step, in units of weight", low=1e-6, high=10.0, source="D")

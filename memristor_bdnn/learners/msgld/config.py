@@ -37,8 +37,8 @@ class MSGLDConfig(LearnerConfig):
     scale_ua: float | None = option(
         None,
         "current per unit of weight; empty: from the preset's window (1.1 on the published one) or largest_weight",
-        low=1e-3,
-        high=1e3,
+        low=1e-9,
+        high=1e6,
         unit="uA",
         source="C",
     )
