@@ -238,6 +238,17 @@ def test_the_learner_writes_few_weights_and_measures_its_error():
     assert report.pulses > 0 and learner.n_up < 1
 
 
+@pytest.mark.parametrize(("given", "used"), [(None, 0.191), (0.0, 0.0), (0.3, 0.3)])
+def test_learning_without_a_fit_takes_the_presets_writing_error(given, used):
+    chips = accelerator.create("simulated", seed=0)
+    options = {"n_inputs": 2, "networks": 2, "hidden": [8], "max_epochs": 5, "writing_sd_ua": given}
+    learner = learners.create("eapu", chips, options)
+    x = np.random.default_rng(0).uniform(-1, 1, (60, 2))
+    learner.learn(x, (x[:, 0] > 0).astype(float))
+    assert learner.writing_sd_ua == pytest.approx(used, abs=0.001)
+    assert (learner.r_up < 0.5) == (used > 0)
+
+
 def test_the_learner_says_how_many_cells_are_missing():
     with pytest.raises(CapacityError, match="missing"):
         learners.create("eapu", accelerator.create("simulated", preset="eapu_180nm"), {"hidden": [200, 200]})

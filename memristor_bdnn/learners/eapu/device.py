@@ -101,8 +101,7 @@ def _from_preset(preset: presets.DevicePreset) -> EapuDevice:
     """The cells of a preset in uS; the reference column takes the middle of the window, errors are those there."""
     volt, (low, high) = preset.read_voltage_v, preset.window_ua
     middle = (low + high) / 2
-    relaxed, tolerance = _relaxation_sd_ua(preset, middle), preset.write_verify.tolerance_ua
-    writing = max(relaxed, tolerance / math.sqrt(3))  # a verified read lies anywhere within the tolerance
+    writing, tolerance = writing_sd_ua(preset), preset.write_verify.tolerance_ua
     left = math.sqrt(max(writing**2 - tolerance**2 / 3, 0.0))
     blind = preset.blind_write
     blind_sd = float(preset.blind_sd_ua(min(max(middle, blind.target_ua[0]), blind.target_ua[1])))
@@ -128,6 +127,13 @@ def _from_preset(preset: presets.DevicePreset) -> EapuDevice:
         stuck_off_us=(preset.faults.low_ua[0] / volt, preset.faults.low_ua[1] / volt),
         stuck_on_us=(preset.faults.high_ua[0] / volt, preset.faults.high_ua[1] / volt),
     )
+
+
+def writing_sd_ua(preset: presets.DevicePreset) -> float:
+    """SD of a verified write in the middle of a preset's window, uA."""
+    relaxed = _relaxation_sd_ua(preset, sum(preset.window_ua) / 2)
+    # A verified read lies anywhere within the tolerance.
+    return max(relaxed, preset.write_verify.tolerance_ua / math.sqrt(3))
 
 
 def _relaxation_sd_ua(preset: presets.DevicePreset, state_ua: float) -> float:

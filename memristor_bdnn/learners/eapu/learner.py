@@ -14,6 +14,7 @@ from memristor_bdnn.accelerator.protocol import Accelerator
 from memristor_bdnn.config import option
 from memristor_bdnn.errors import ConfigError
 from memristor_bdnn.learners.base import COUNTED, Arrays, BaseLearner, LearnerConfig, Watch, softened
+from memristor_bdnn.learners.eapu.device import writing_sd_ua
 from memristor_bdnn.learners.eapu.rule import probabilistic_update
 from memristor_bdnn.learners.protocol import LearnReport
 from memristor_bdnn.network import exsitu
@@ -43,7 +44,11 @@ class EaPUConfig(LearnerConfig):
     learning_rate: float = option(0.02, "Adam step, in units of weight", low=1e-6, high=10.0, source="D")
     reads: int = option(4, "reads of all cells per step", low=1, high=1000, source="D")
     writing_sd_ua: float | None = option(
-        None, "SD of the writing error; empty: as measured when fit() deploys", low=0.0, unit="uA", source="P"
+        None,
+        "SD of the writing error; empty: the preset's, then as measured when fit() deploys",
+        low=0.0,
+        unit="uA",
+        source="P",
     )
     max_epochs: int = option(40, "in situ epochs per call of learn", low=1, high=100_000, source="D")
     stop_accuracy: float = option(0.98, "training accuracy that ends in situ learning; above 1 never", low=0, high=1.1)
@@ -102,7 +107,7 @@ class EaPULearner(BaseLearner):
         scale = devices * (high - low) / (2 * 4.91) if cfg.scale_ua is None else cfg.scale_ua
         self.network = Chains(layer_shapes(self.n_features, cfg.hidden, devices=devices), offset, scale, cfg.networks)
         accelerator.allocate(self.network.n_cells)
-        self.writing_sd_ua = cfg.writing_sd_ua or 0.0
+        self.writing_sd_ua = writing_sd_ua(accelerator.preset) if cfg.writing_sd_ua is None else cfg.writing_sd_ua
         self.memory: deque[FloatArray] = deque(maxlen=cfg.memory_rounds)
         self.iterations = self.updates = self.pulses = 0
         self._adam = exsitu.Adam(self.network.n_weights, cfg.learning_rate)
