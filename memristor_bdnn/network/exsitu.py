@@ -144,8 +144,8 @@ def train(
     if len(x) == 0:
         raise ConfigError("ex situ training needs at least one labelled row")
     low, high = preset.usable_ua
-    share = window_share(preset)
-    write_sd, nudge = following(config, preset).write_sd_ua, 0.01 * share
+    span = window_share(preset)
+    write_sd, nudge = following(config, preset).write_sd_ua, 0.01 * span
     states = initial_states(network, preset, config, rng) if start is None else start
     states = np.asarray(states, dtype=np.float32).copy()
     optimiser = Adam(network.n_cells, config.learning_rate)
@@ -154,7 +154,7 @@ def train(
     target = y > 0.5
     for epoch in range(config.epochs):
         fallen = (1.0 - math.cos(math.pi * epoch / config.epochs)) / 2.0
-        optimiser.learning_rate = share * (config.learning_rate * (1.0 - fallen * (1.0 - config.final_rate)))
+        optimiser.learning_rate = span * (config.learning_rate * (1.0 - fallen * (1.0 - config.final_rate)))
         loss, hits = 0.0, 0
         for rows in _batches(len(x), config.batch, rng):
             noise = np.asarray(preset.read_noise_scale_ua(states), dtype=np.float32)

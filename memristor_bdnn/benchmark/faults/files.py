@@ -18,7 +18,7 @@ from memristor_bdnn.benchmark.faults.verdict import Verdict
 
 KINDS = {"checkpoints": 0.4, "stores": 0.3, "texts": 0.24, "tables": 0.06}
 """What is damaged, and how often."""
-READ_S, START_S = 10.0, 120.0
+READ_S, START_S = 30.0, 120.0
 """A file that takes longer to read has hung its reader; the first one waits for imports."""
 MEMORY_BYTES = 1_500_000_000
 ADDRESSES_BYTES = 12_000_000_000
