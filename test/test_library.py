@@ -1,4 +1,4 @@
-"""The package as a library: names at the root."""
+"""The package as a library: names at the root; the loop on somebody's own, finite data."""
 
 from __future__ import annotations
 
@@ -6,16 +6,35 @@ import ast
 import importlib
 import inspect
 import pkgutil
+import re
 import subprocess
 import sys
 import warnings
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 import memristor_bdnn
-from memristor_bdnn import accelerator, learners
+from memristor_bdnn import (
+    ActiveLoop,
+    ConfigError,
+    Dimension,
+    LearnReport,
+    LoopConfig,
+    LoopReport,
+    Prediction,
+    Skill,
+    Space,
+    TrialOutcome,
+    TrialStore,
+    accelerator,
+    learners,
+)
+from memristor_bdnn.active.evaluate import evaluate, random_policy
 from memristor_bdnn.device import fitting, presets, tables
+from memristor_bdnn.skills.pool import trial_of
 
 ROOT = Path(__file__).parent.parent
 
@@ -97,3 +116,127 @@ def test_signatures_stay() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert memristor_bdnn.presets.override(memristor_bdnn.presets.load("eapu_180nm"), {}).name == "eapu_180nm"
+
+
+class Finite(Skill):
+    """A data set as a skill: a hundred settings on a grid, each tried once."""
+
+    name = "finite"
+    context_space = Space([Dimension("day", "", 0, 1)], "context")
+    parameter_space = Space([Dimension("a", "", -1, 1), Dimension("b", "", -1, 1)], "parameters")
+    measure_space = Space([Dimension("score", "", -1, 1)], "measures")
+    arm = ""
+
+    def __init__(self, rows: int, one_class: bool = False) -> None:
+        self.rows = np.random.default_rng(5).uniform(-1, 1, (rows, 2))
+        self.tried: list[tuple[float, ...]] = []
+        self.one_class = one_class
+
+    def sample_candidates(self, context: Any, n: int, rng: np.random.Generator, arm: str = "") -> Any:
+        return [row for row in self.rows if tuple(row) not in self.tried][:n]
+
+    def score(self, measures: Any) -> float:
+        return float(measures[0])
+
+    def world(self, arm: str = "", options: Any = None, gui: bool = False) -> Any:
+        raise AssertionError("its outcomes are known")
+
+    def run(self, context: Any, parameters: Any, seed: int) -> TrialOutcome:
+        self.tried.append(tuple(parameters))
+        score = 0.5 if self.one_class or parameters[0] > 0 else -0.5
+        return TrialOutcome(True, score, (score + 1) / 2, {})
+
+
+class Quick:
+    """A learner that answers at once."""
+
+    def fit(self, x: Any, y: Any, progress: Any = None, cancelled: Any = None) -> LearnReport:
+        return LearnReport(1, 0.0, 1.0, 0)
+
+    learn = fit
+
+    def predict(self, x: Any, samples: int = 20) -> Prediction:
+        p = np.full((2, len(x)), 0.5)
+        return Prediction(p[0], 0 * p[0], p)
+
+    def save(self, path: Any) -> str:
+        return ""
+
+
+def run_loop(folder: Path, skill: Finite, said: list[str] | None = None, **options: Any) -> tuple[LoopReport, int]:
+    config = LoopConfig(**{"initial_trials": 5, "queries": 4, "candidates": 6, "evaluation_candidates": 3, **options})
+    with TrialStore(folder / "t.jsonl") as store:
+        loop = ActiveLoop(skill, Quick(), store, config, np.random.default_rng(0), trials=skill)
+        report = loop.run(lambda p: said.append(p.message) if said is not None and p.message else None)
+        return report, len(store.trials)
+
+
+def test_a_pool_that_runs_out_ends_the_loop_with_a_report(tmp_path: Path) -> None:
+    said: list[str] = []
+    with pytest.warns(UserWarning, match=r"finite: 5 candidates are left, candidates = 6 were asked for"):
+        report, trials = run_loop(tmp_path, Finite(20), said, queries=100, evaluations=2)
+    assert (report.labels, trials, report.cancelled) == (20, 20, False)
+    assert re.search(r"skill finite has no more candidates .*15 of 100 trials of phase query", report.ended)
+    assert "0 of 2 trials of phase evaluation" in report.ended and len(said) == 2
+    skill = Finite(20)
+    skill.tried = [tuple(row) for row in skill.rows]
+    again, trials = run_loop(tmp_path, skill, queries=100)  # the same session once more: the same end, at once
+    assert (again.labels, trials) == (20, 20) and again.ended
+
+
+def test_a_pool_just_large_enough_ends_as_any_run(tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        report, trials = run_loop(tmp_path, Finite(20))
+    assert (report.labels, trials, report.ended) == (9, 9, "")
+
+
+@pytest.mark.parametrize(
+    ("rows", "options", "message"),
+    [
+        (10, {}, r"skill finite: sample_candidates gave 5 of candidates = 6; give candidates of at most 5"),
+        (3, {}, r"skill finite has no more candidates after 3 of 5 initial_trials"),
+        (0, {}, r"skill finite has no more candidates after 0 of 5 initial_trials"),
+        (12, {"evaluations": 2, "evaluation_candidates": 9}, r"gave 3 of evaluation_candidates = 9"),
+    ],
+)
+def test_fewer_candidates_than_needed_are_refused(
+    tmp_path: Path, rows: int, options: dict[str, int], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        run_loop(tmp_path, Finite(rows), **options)
+    with TrialStore(tmp_path / "t.jsonl", readonly=True) as store:
+        assert len(store.trials) == min(rows, 9 if options else 5)  # what was paid for is kept
+
+
+def test_candidates_of_a_wrong_shape_are_refused(tmp_path: Path) -> None:
+    class Flat(Finite):
+        def sample_candidates(self, *args: Any, **options: Any) -> Any:
+            return self.rows[0]
+
+    with pytest.raises(ConfigError, match=r"skill finite: sample_candidates gave an array of shape \(2,\), expected"):
+        run_loop(tmp_path, Flat(20))
+
+
+def test_a_resumed_run_whose_candidates_are_gone_takes_its_trials_from_the_store(tmp_path: Path) -> None:
+    skill = Finite(12)
+    with pytest.warns(UserWarning, match="are left"):
+        run_loop(tmp_path, skill, queries=7)
+    report, trials = run_loop(tmp_path, skill, queries=8)  # no checkpoint: asks all of it again, and nothing is left
+    assert (report.labels, trials) == (12, 12) and "7 of 8" in report.ended
+
+
+def test_labels_of_one_class_are_warned_of_once(tmp_path: Path) -> None:
+    said: list[str] = []
+    with pytest.warns(UserWarning, match="all 5 labels so far are successes") as seen:
+        run_loop(tmp_path, Finite(20, one_class=True), said)
+    assert len(seen) == len(said) == 1 and said == [str(seen[0].message)]
+
+
+def test_policies_are_compared_on_as_many_candidates_as_were_asked_for() -> None:
+    skill = Finite(7)
+    with pytest.raises(ConfigError, match="gave 7 of candidates = 8"):
+        evaluate(skill, skill, {"random": random_policy}, pairs=1, candidates=8)
+    with pytest.raises(ConfigError, match="gave 0 of candidates = 1"):
+        trial_of(Finite(0), 1)

@@ -14,6 +14,7 @@ from memristor_bdnn.acquisitions.scores import confident
 from memristor_bdnn.active.trials import Trials
 from memristor_bdnn.errors import ConfigError
 from memristor_bdnn.learners.protocol import Learner
+from memristor_bdnn.skills.candidates import ask, too_few
 from memristor_bdnn.skills.pool import Pool
 from memristor_bdnn.skills.protocol import Skill
 
@@ -104,7 +105,7 @@ def evaluate(
         progress: called with (trials done, trials in all).
 
     Raises:
-        ConfigError: fewer than one pair or candidate.
+        ConfigError: fewer than one pair or candidate, or a skill that gives fewer candidates than asked for.
     """
     if pairs < 1 or candidates < 1:
         raise ConfigError(f"pairs = {pairs}, candidates = {candidates}: at least one of each is needed")
@@ -114,7 +115,9 @@ def evaluate(
     for pair in range(pairs):
         draws = np.random.default_rng([0xE7A1, seed, pair])
         context = trials.sample_context(draws)
-        choices = skill.sample_candidates(context, candidates, draws, trials.arm)
+        choices = ask(skill, context, candidates, draws, trials.arm)
+        if len(choices) < candidates:
+            raise too_few(skill, len(choices), candidates, "candidates")
         trial_seed = int(draws.integers(2**31))
         for k, (name, policy) in enumerate(policies.items()):
             parameters = policy(context, choices, np.random.default_rng([seed, pair, 1]))

@@ -28,6 +28,7 @@ from memristor_bdnn.active.store import LABEL_PHASES, Trial, TrialStore
 from memristor_bdnn.active.trials import LocalTrials, Trials
 from memristor_bdnn.errors import AcceleratorError, ConfigError, MemristorError, PlanningError, StoreError
 from memristor_bdnn.learners.protocol import LearnReport, Prediction
+from memristor_bdnn.skills.candidates import ask, too_few
 from memristor_bdnn.skills.protocol import Skill
 
 __all__ = ["ActiveLoop", "LoopConfig", "LoopLearner", "LoopProgress", "LoopReport", "Round"]
@@ -88,8 +89,10 @@ class ActiveLoop:
         self._progress, self._cancelled = progress or (lambda _: None), cancelled or (lambda: False)
         self._at = len(self.store.trials)
         self._try_checkpoint()
+        self._ended: list[str] = []
+        self._warned: set[str] = set()
         stopped = not (self._initial() and self._prepare() and self._resume() and self._queries() and self._evaluate())
-        return self._report(stopped)
+        return LoopReport.of(self.store.trials, self.learned, self.accuracy, stopped, "; ".join(self._ended))
 
     def _initial(self) -> bool:
         cfg = self.config
@@ -98,8 +101,13 @@ class ActiveLoop:
                 return False
             rng = self._rng()
             context = self.trials.sample_context(rng)
-            parameters = self.skill.sample_candidates(context, 1, rng, self.trials.arm)[0]
-            self._execute("initial", context, parameters, int(rng.integers(2**31)), "random")
+            candidates = ask(self.skill, context, 1, rng, self.trials.arm)
+            if not len(candidates):
+                raise ConfigError(
+                    f"skill {self.skill.name} has no more candidates after {self._labels()} of "
+                    f"{cfg.initial_trials} initial_trials; ask for fewer. What was committed is kept"
+                )
+            self._execute("initial", context, candidates[0], int(rng.integers(2**31)), "random")
             self._tell("initial", self._labels(), cfg.initial_trials)
         return True
 
@@ -111,14 +119,18 @@ class ActiveLoop:
                 return False
             if self._query():
                 self._learn()
-            self._tell("query", self._labels() - cfg.initial_trials, cfg.queries)
+            self._tell("query", self._labels() - cfg.initial_trials, cfg.queries, "; ".join(self._ended))
+            if self._ended:
+                break
         return not self._cancelled()
 
     def _query(self) -> bool:
         """Try the most informative candidates of one context until one can be executed."""
         cfg, rng = self.config, self._rng()
         context = self._context(rng)
-        candidates = self.skill.sample_candidates(context, cfg.candidates, rng, self.trials.arm)
+        candidates = self._candidates("query", context, cfg.candidates, rng)
+        if not len(candidates):
+            return self._without_candidates()
         prediction = self.learner.predict(self.skill.encode(context, candidates), cfg.samples)
         scores = acquisitions.load(cfg.strategy)(prediction, rng)
         return self._try("query", cfg.strategy, context, candidates, prediction, scores, rng)
@@ -131,16 +143,54 @@ class ActiveLoop:
                 return True
             if self._cancelled():
                 return False
+            before = len(self._ended)
             self._show()
+            if len(self._ended) > before:
+                self._tell("evaluation", done, cfg.evaluations, self._ended[-1])
+                return True
             self._tell("evaluation", done + 1, cfg.evaluations)
 
     def _show(self) -> bool:
         """Try the most promising candidates of one context until one can be executed."""
         cfg, rng = self.config, self._rng()
         context = self._context(rng)
-        candidates = self.skill.sample_candidates(context, cfg.evaluation_candidates, rng, self.trials.arm)
+        candidates = self._candidates("evaluation", context, cfg.evaluation_candidates, rng)
+        if not len(candidates):
+            return self._without_candidates()
         prediction = self.learner.predict(self.skill.encode(context, candidates), cfg.samples)
         return self._try("evaluation", "confident", context, candidates, prediction, confident(prediction), rng)
+
+    def _candidates(self, phase: str, context: FloatArray, n: int, rng: np.random.Generator) -> FloatArray:
+        """Candidates of a context, (m, p): n, or what is left of a finite pool, of which the phase began with n.
+
+        Raises:
+            ConfigError: fewer than n from the start.
+        """
+        rows = ask(self.skill, context, n, rng, self.trials.arm)
+        if len(rows) >= n or self._at < len(self.store.trials):
+            return rows
+        option = "candidates" if phase == "query" else "evaluation_candidates"
+        done = sum(t.feasible and t.phase == phase for t in self.store.trials)
+        if len(rows) == 0:
+            total = self.config.queries if phase == "query" else self.config.evaluations
+            self._ended.append(
+                f"skill {self.skill.name} has no more candidates for the context "
+                f"{self.skill.context_space.named(context)}: ended after {done} of {total} trials of phase {phase}"
+            )
+        elif not self._ended and not any(t.phase == phase for t in self.store.trials):
+            raise too_few(self.skill, len(rows), n, option)
+        else:
+            self._warn(
+                "few", f"skill {self.skill.name}: {len(rows)} candidates are left, {option} = {n} were asked for"
+            )
+        return rows
+
+    def _without_candidates(self) -> bool:
+        """Where no candidate is left: a resumed run takes the trial from the store; True if that one was feasible."""
+        if self._at == len(self.store.trials):
+            return False
+        self._at += 1
+        return self.store.trials[self._at - 1].feasible
 
     def _try(
         self,
@@ -253,7 +303,7 @@ class ActiveLoop:
             self._save(0)
         if not self.config.prior_fitted:
             n = self.config.initial_trials
-            self._tell("fit", 0, 1)
+            self._tell("fit", 0, 1, self._one_class(y[:n]))
             self.learned = self.learner.fit(x[:n], y[:n], cancelled=self._cancelled)
             if self._cancelled():
                 return False
@@ -264,7 +314,7 @@ class ActiveLoop:
         x, y = self._targets()
         if len(x) == 0:
             return
-        self._tell("learn", 0, 1)
+        self._tell("learn", 0, 1, self._one_class(y))
         self.learned = self.learner.learn(x, y, cancelled=self._cancelled)
         if self._cancelled():
             return
@@ -323,6 +373,26 @@ class ActiveLoop:
         x, y, scores = self.store.labels(self._at)
         return x, (scores + 1.0) / 2.0 if self.config.soft_labels else y
 
+    def _one_class(self, y: FloatArray) -> str:
+        """Warn, once, when labels y (n,) are all of one class; returns what was said."""
+        good = int((y > 0.5).sum())
+        if len(y) < 2 or 0 < good < len(y):
+            return ""
+        return self._warn(
+            "one class",
+            f"all {len(y)} labels so far are {'successes' if good else 'failures'}: nothing tells the classes apart; "
+            f"more initial_trials than {self.config.initial_trials}, or other ranges or another score of skill "
+            f"{self.skill.name}, would give both",
+        )
+
+    def _warn(self, about: str, text: str) -> str:
+        """Warn once in a run of a thing; returns the text when it was said now, else an empty one."""
+        if about in self._warned:
+            return ""
+        self._warned.add(about)
+        warnings.warn(text, stacklevel=2)
+        return text
+
     def _labels(self) -> int:
         return sum(t.feasible and t.phase in LABEL_PHASES for t in self.store.trials[: self._at])
 
@@ -333,22 +403,6 @@ class ActiveLoop:
     def _tell(self, phase: str, done: int, total: int, message: str = "") -> None:
         good = sum(t.feasible and t.phase in LABEL_PHASES and t.score > 0 for t in self.store.trials[: self._at])
         self._progress(LoopProgress(phase, done, total, self._labels(), good, message))
-
-    def _report(self, stopped: bool) -> LoopReport:
-        trials = self.store.trials
-        labels = [t for t in trials if t.feasible and t.phase in LABEL_PHASES]
-        shown = [t for t in trials if t.feasible and t.phase == "evaluation"]
-        return LoopReport(
-            labels=len(labels),
-            successes=sum(t.score > 0 for t in labels),
-            infeasible=sum(not t.feasible for t in trials),
-            learned=self.learned,
-            accuracy=self.accuracy,
-            evaluation_trials=len(shown),
-            evaluation_fraction=float(np.mean([t.fraction for t in shown])) if shown else 0.0,
-            evaluation_success=float(np.mean([t.score > 0 for t in shown])) if shown else 0.0,
-            cancelled=stopped,
-        )
 
 
 def _floats(values: FloatArray) -> tuple[float, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -10,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from memristor_bdnn import acquisitions
+from memristor_bdnn.active.store import LABEL_PHASES, Trial
 from memristor_bdnn.config import check, option
 from memristor_bdnn.learners.protocol import LearnReport, Prediction
 
@@ -95,7 +97,8 @@ class LoopReport:
     """Result of a run: counts, what was learned, and the evaluation's mean fraction and success rate.
 
     ``learned`` is the last learning of this run, None when everything had been learned before; ``accuracy`` on the
-    labels is known in both cases, None only when nothing was ever learned.
+    labels is known in both cases, None only when nothing was ever learned. ``ended`` says why there were fewer trials
+    than asked for (the skill had no more candidates); it is empty when there were not.
     """
 
     labels: int
@@ -107,3 +110,29 @@ class LoopReport:
     evaluation_fraction: float
     evaluation_success: float
     cancelled: bool
+    ended: str = ""
+
+    @classmethod
+    def of(
+        cls,
+        trials: Sequence[Trial],
+        learned: LearnReport | None,
+        accuracy: float | None,
+        cancelled: bool,
+        ended: str = "",
+    ) -> LoopReport:
+        """Count the trials of a session."""
+        labels = [t for t in trials if t.feasible and t.phase in LABEL_PHASES]
+        shown = [t for t in trials if t.feasible and t.phase == "evaluation"]
+        return cls(
+            labels=len(labels),
+            successes=sum(t.score > 0 for t in labels),
+            infeasible=sum(not t.feasible for t in trials),
+            learned=learned,
+            accuracy=accuracy,
+            evaluation_trials=len(shown),
+            evaluation_fraction=float(np.mean([t.fraction for t in shown])) if shown else 0.0,
+            evaluation_success=float(np.mean([t.score > 0 for t in shown])) if shown else 0.0,
+            cancelled=cancelled,
+            ended=ended,
+        )

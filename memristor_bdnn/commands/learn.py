@@ -112,6 +112,8 @@ def _show(args: argparse.Namespace, report: Any, ledger: dict[str, Any]) -> None
         "ledger": ledger,
         "warnings": list(report.learned.warnings) if report.learned else [],
     }
+    if report.ended:
+        figures["ended"] = report.ended
     print_table("active learning", ["figure", "value"], [[k, v] for k, v in figures.items() if k != "ledger"])
     write_record(args.out, record(figures, [args.seed]))
 

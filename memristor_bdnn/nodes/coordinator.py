@@ -286,6 +286,8 @@ class CoordinatorNode(SkillNode):
             clock = now
 
         def progress(p: LoopProgress) -> None:
+            if p.message:
+                self.get_logger().warning(p.message)
             feedback = ActiveLearn.Feedback(round=p.done, labels=p.labels, phase=p.phase)
             if learner.status is not None:
                 feedback.accuracy = float(learner.status.train_accuracy)

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from memristor_bdnn import archives
 from memristor_bdnn.errors import ConfigError, StoreError
 from memristor_bdnn.skills import rows as rowfiles
+from memristor_bdnn.skills.candidates import ask, too_few
 from memristor_bdnn.skills.rows import RowArray, RowFile
 from memristor_bdnn.state import check_array, pack_json, save_npz, unpack_json
 
@@ -68,7 +69,10 @@ def trial_of(skill: Skill, seed: int) -> tuple[FloatArray, FloatArray]:
     """What a pool tries for a seed: a random context and valid parameters, as single precision keeps them."""
     rng = np.random.default_rng([SCHEMA, seed])
     context = skill.sample_context(rng).astype(np.float32).astype(float)
-    parameters = skill.sample_candidates(context, 1, rng)[0].astype(np.float32).astype(float)
+    found = ask(skill, context, 1, rng)
+    if not len(found):
+        raise too_few(skill, 0, 1, "candidates")
+    parameters = found[0].astype(np.float32).astype(float)
     return skill.context_space.check(context), skill.parameter_space.check(parameters)
 
 

@@ -107,6 +107,9 @@ class Skill(abc.ABC):
     def sample_candidates(self, context: FloatArray, n: int, rng: np.random.Generator, arm: str = "") -> FloatArray:
         """n valid parameters for a context as physical values, (n, p); uniform over :meth:`valid`.
 
+        A skill of a finite pool that overrides this gives fewer when there are no more, and none at last: the loop
+        then ends with a report.
+
         Args:
             context: (c,).
             n: how many.
