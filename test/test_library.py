@@ -118,6 +118,44 @@ def test_signatures_stay() -> None:
         assert memristor_bdnn.presets.override(memristor_bdnn.presets.load("eapu_180nm"), {}).name == "eapu_180nm"
 
 
+def numbers(text: str) -> tuple[str, list[float]]:
+    """A text without its numbers, and the numbers."""
+    pattern = r"\d+\.?\d*"
+    return re.sub(r"\s+", " ", re.sub(pattern, "#", text)).strip(), [float(n) for n in re.findall(pattern, text)]
+
+
+def test_the_page_runs_as_it_stands_and_prints_what_it_shows(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "library.md").read_text()
+    found = re.search(r"<!-- run by .*? -->\n```python\n(.*?)```\n\nIt prints:\n\n```\n(.*?)```", page, re.DOTALL)
+    assert found is not None
+    words, shown = numbers(found[2])
+    now, printed = numbers(python("import warnings\nwarnings.simplefilter('error')\n" + found[1]))
+    assert now == words
+    assert printed == pytest.approx(shown, abs=0.1, rel=0.2)  # other processors round otherwise
+
+
+def test_the_page_names_every_export_and_its_links_lead_somewhere() -> None:
+    page = (ROOT / "docs" / "library.md").read_text()
+    table = page[page.index("| name | what |") :]
+    first = {
+        name
+        for line in table.splitlines()
+        for name in re.findall(r"`(\w+)`", line.split("|")[1] if "|" in line else "")
+    }
+    assert first == set(memristor_bdnn.__all__)
+    for link in re.findall(r"\]\(([^)#]+)", page):
+        assert (ROOT / "docs" / link).exists(), link
+
+
+def test_the_table_of_the_page_is_what_its_script_writes(tmp_path: Path) -> None:
+    script = (ROOT / "examples" / "own_device" / "measure.py").read_text()
+    (tmp_path / "measure.py").write_text(script)
+    python(f"import runpy; runpy.run_path({str(tmp_path / 'measure.py')!r}, run_name='__main__')")
+    made, kept = (tables.read_table(f / "pulses.csv") for f in (tmp_path, ROOT / "examples" / "own_device"))
+    assert isinstance(made, tables.Measurements) and isinstance(kept, tables.Measurements)
+    assert np.allclose(made.set_ua, kept.set_ua) and np.allclose(made.read_ua, kept.read_ua)
+
+
 class Finite(Skill):
     """A data set as a skill: a hundred settings on a grid, each tried once."""
 
