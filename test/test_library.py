@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import json
 import pkgutil
 import re
 import subprocess
@@ -132,6 +133,28 @@ def test_the_page_runs_as_it_stands_and_prints_what_it_shows(tmp_path: Path) -> 
     now, printed = numbers(python("import warnings\nwarnings.simplefilter('error')\n" + found[1]))
     assert now == words
     assert printed == pytest.approx(shown, abs=0.1, rel=0.2)  # other processors round otherwise
+
+
+@pytest.mark.parametrize("name", ["own_device", "own_data"])
+def test_a_notebook_runs_and_prints_what_it_shows(tmp_path: Path, name: str) -> None:
+    pytest.importorskip("sklearn", reason="scikit-learn is not installed: pip install scikit-learn")
+    folder, out = ROOT / "docs" / "notebooks", tmp_path / "out.ipynb"
+    command = [sys.executable, "execute.py", f"{name}.ipynb", "--out", str(out)]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for shown, now in zip(cells_of(folder / f"{name}.ipynb"), cells_of(out), strict=True):
+        (words, figures), (printed, values) = numbers(shown[0]), numbers(now[0])
+        assert printed == words and now[1] == shown[1]
+        assert values == pytest.approx(figures, abs=0.1, rel=0.5)  # pulses differ most between processors
+
+
+def cells_of(notebook: Path) -> list[tuple[str, int]]:
+    """Printed text and number of pictures of every code cell."""
+    cells = [cell["outputs"] for cell in json.loads(notebook.read_text())["cells"] if cell["cell_type"] == "code"]
+    return [
+        ("".join("".join(o.get("text", [])) for o in c), sum("image/png" in o.get("data", {}) for o in c))
+        for c in cells
+    ]
 
 
 def test_the_page_names_every_export_and_its_links_lead_somewhere() -> None:
