@@ -250,3 +250,10 @@ def test_the_node_says_in_its_diagnostics_what_could_not_be_written(tmp_path):
     finally:
         nodes.close()
         node.close()
+
+
+@pytest.mark.parametrize("section", ["write_verify", "blind_write"])
+@pytest.mark.parametrize("value", ["-inf", None, [], [1], 5, True, float("nan")])
+def test_a_section_that_is_none_is_refused_with_a_window_too(section, value):
+    with pytest.raises(ConfigError, match=section):
+        override(PUBLISHED, {"window_ua": [5.0, 50.0], section: value})

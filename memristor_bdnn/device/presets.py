@@ -336,12 +336,18 @@ def override(preset: DevicePreset, changes: Mapping[str, Any]) -> DevicePreset:
     return build(DevicePreset, merged)
 
 
+_REACHING = ("write_verify", "blind_write")
+"""Sections that say how far programming reaches."""
+
+
 def _carry_along(merged: dict[str, Any], changes: Mapping[str, Any], before: DevicePreset) -> None:
     """Reach of write-verify and of blind writes for a new window, where nobody gave them; see :func:`override`."""
     check_field(DevicePreset, "window_ua", merged["window_ua"])
     (low, high), (old_low, old_high) = merged["window_ua"], before.window_ua
     if low >= high:
         return  # refused by the preset itself
+    if not all(isinstance(merged[name], dict) or dataclasses.is_dataclass(merged[name]) for name in _REACHING):
+        return  # so is what is no section
     if "reach_ua" not in _topic(changes, "write_verify"):
         reach = before.write_verify.reach_ua
         top = reach[1] if high <= reach[1] else round(high * max(reach[1] / old_high, 1.0), 6)
@@ -354,8 +360,8 @@ def _carry_along(merged: dict[str, Any], changes: Mapping[str, Any], before: Dev
 
 
 def _topic(changes: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    topic = changes.get(name)
-    return topic if isinstance(topic, Mapping) else dataclasses.asdict(topic) if topic is not None else {}
+    topic: Any = changes.get(name, {})
+    return topic if isinstance(topic, Mapping) else dataclasses.asdict(topic)
 
 
 def _covered(span: tuple[float, float], window: tuple[float, float]) -> float:
