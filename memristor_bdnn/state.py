@@ -41,7 +41,7 @@ def write_atomic(path: str | Path, content: bytes) -> None:
         kind = archives.kind_of(os.lstat(path).st_mode) if path.exists() and not path.is_symlink() else ""
         if kind:
             raise StoreError(f"cannot write {path}: it is {kind}; choose another name")
-        _remove_abandoned(path)
+        remove_abandoned(path)
         try:
             with open(temporary, "wb") as handle:
                 handle.write(content)
@@ -52,7 +52,7 @@ def write_atomic(path: str | Path, content: bytes) -> None:
             with contextlib.suppress(OSError):
                 temporary.unlink()
             raise
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
         raise StoreError(
             f"cannot write {path}: {error.strerror or error}; {_REMEDIES.get(error.errno or 0, _REMEDY)}"
@@ -75,9 +75,9 @@ _REMEDIES = {
 }
 
 
-def _remove_abandoned(path: Path) -> None:
+def remove_abandoned(path: Path) -> None:
     """Remove what a process that died while it wrote this file has left beside it."""
-    form = re.compile(rf"\.{re.escape(path.name)}\.(\d+)(-\d+)?\.tmp")
+    form = re.compile(rf"\.+{re.escape(path.stem)}(?:\..*)?\.(\d+)(?:-\d+)?\.tmp(?:\.npz)?")
     with contextlib.suppress(OSError):
         for entry in os.scandir(path.parent):
             found = form.fullmatch(entry.name)
@@ -97,7 +97,7 @@ def _alive(process: int) -> bool:
     return True
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Make a renaming last through a loss of power; not every file system offers it."""
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -262,6 +262,22 @@ def test_a_checkpoint_that_knows_more_is_not_overwritten(tmp_path: Path) -> None
     assert files(tmp_path) == before and not list(tmp_path.glob(".*"))
 
 
+def test_what_a_killed_save_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    dead = 2**22 + 1  # beyond the largest process number
+    left = [
+        f".c.{dead}.tmp.npz",
+        f".c.previous.{dead}.tmp.npz",
+        f"..c.{dead}.tmp.npz.{dead}-7.tmp",
+        f".c.npz.{dead}-7.tmp",
+    ]
+    kept = [f".d.{dead}.tmp.npz", "c.other1.npz", f".c.{os.getpid()}.tmp.npz.bak"]
+    for name in (*left, *kept):
+        (tmp_path / name).write_bytes(b"x")
+        os.utime(tmp_path / name, (1, 1))
+    keep(tmp_path / "c.npz", lambda to: str(np.savez(to, x=np.arange(3))), Mark(5))
+    assert {path.name for path in tmp_path.iterdir()} == {"c.npz", *kept}
+
+
 @pytest.mark.parametrize(
     "value", [b"{}", b'{"labels": -1}', b'{"labels": "5"}', b"[1]", b"null", b'{"labels": 1, "x": 2}']
 )

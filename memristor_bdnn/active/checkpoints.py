@@ -20,7 +20,7 @@ import numpy as np
 
 from memristor_bdnn import archives
 from memristor_bdnn.errors import ConfigError, MemristorError, StoreError
-from memristor_bdnn.state import pack_json, unpack_json
+from memristor_bdnn.state import pack_json, remove_abandoned, sync_folder, unpack_json
 
 MEMBER = "session"
 _MARK_BYTES = 4096
@@ -87,6 +87,7 @@ def keep(path: str | Path, save: Callable[[Path], str], mark: Mark) -> str:
     """
     path = Path(path)
     check_free(path, mark.labels)
+    remove_abandoned(path)
     fresh = path.with_name(f".{path.stem}.{os.getpid()}.tmp.npz")
     try:
         save(fresh)
@@ -95,7 +96,7 @@ def keep(path: str | Path, save: Callable[[Path], str], mark: Mark) -> str:
         if path.exists():
             _second_name(path, previous(path))
         os.replace(fresh, path)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
         raise StoreError(
             f"checkpoint {path}: {error.strerror or error}; make room or choose another folder, then run again: "
@@ -174,11 +175,3 @@ def _second_name(path: Path, other: Path) -> None:
     except OSError:  # a file system without hard links
         shutil.copyfile(path, temporary)
     os.replace(temporary, other)
-
-
-def _sync_folder(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         child = sub.add_parser(name, help=text, description=text)
         child.add_argument("--out", metavar="FILE", help="write figures, seeds, versions and machine as JSON")
         child.add_argument("--seeds", type=int, default=None, help="number of repetitions with different seeds")
-        child.add_argument("--quick", action="store_true", help="a small version that ends in under a minute")
+        child.add_argument("--quick", action="store_true", help="a small version that ends in a minute or two")
         _module(name).add_arguments(child)
 
 

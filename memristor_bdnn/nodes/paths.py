@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from memristor_bdnn import archives
 from memristor_bdnn.errors import ConfigError, MemristorError
 
 SUFFIX = ".npz"
@@ -77,28 +78,6 @@ def place_to_save(path: Path, results: str | Path) -> Path:
     return path
 
 
-def read_file(path: Path, most: int = CHECKPOINT_BYTES) -> bytes:
-    """The bytes of an ordinary file; a FIFO or a device never blocks, a file of absurd size is never read.
-
-    Raises:
-        ConfigError: missing, no ordinary file, unreadable, or larger than ``most`` bytes.
-    """
-    try:
-        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror or error}") from error
-    with os.fdopen(handle, "rb") as file:
-        about = os.fstat(file.fileno())
-        if not stat.S_ISREG(about.st_mode):
-            raise ConfigError(f"{path} is a {_kind(path)}, expected a file")
-        if about.st_size > most:
-            raise ConfigError(f"{path} has {about.st_size} bytes, a checkpoint at most {most}")
-        try:
-            return file.read(most)
-        except OSError as error:
-            raise ConfigError(f"{path}: {error.strerror or error}") from error
-
-
 @contextmanager
 def local_copy(path: Path) -> Iterator[Path]:
     """A private copy of a checkpoint under the same name; errors of the block name the original instead.
@@ -108,7 +87,7 @@ def local_copy(path: Path) -> Iterator[Path]:
     Raises:
         ConfigError: the file is no ordinary file, too large, or cannot be read or copied.
     """
-    content = read_file(path)
+    content = archives.read_file(path, CHECKPOINT_BYTES)
     try:
         with tempfile.TemporaryDirectory(prefix="memristor-bdnn-") as folder:
             copy = Path(folder) / path.name

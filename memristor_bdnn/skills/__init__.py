@@ -26,8 +26,6 @@ def _check(name: str, cls: object) -> None:
         raise ConfigError(f"skill {name!r}: its class is named {getattr(cls, 'name', None)!r}; both must be the same")
 
 
-DEFAULT = "pouring"
-"""The skill of a session that names none."""
 REGISTRY = Registry("skill", BUILT_IN, _check)
 names, available = REGISTRY.names, REGISTRY.available
 
