@@ -14,7 +14,7 @@ from memristor_bdnn.acquisitions.scores import confident
 from memristor_bdnn.active.trials import Trials
 from memristor_bdnn.errors import ConfigError
 from memristor_bdnn.learners.protocol import Learner
-from memristor_bdnn.skills.candidates import ask, too_few
+from memristor_bdnn.skills.candidates import ask, encoded, too_few
 from memristor_bdnn.skills.pool import Pool
 from memristor_bdnn.skills.protocol import Skill
 
@@ -78,7 +78,7 @@ def learned_policy(skill: Skill, learner: Learner, samples: int = 20) -> Policy:
     """The candidate with the highest mu / sigma, mu = 0 on the decision boundary (source paper)."""
 
     def choose(context: FloatArray, candidates: FloatArray, rng: np.random.Generator) -> FloatArray:
-        prediction = learner.predict(skill.encode(context, candidates), samples)
+        prediction = learner.predict(encoded(skill, context, candidates), samples)
         return np.asarray(candidates[int(np.argmax(confident(prediction)))])
 
     return choose

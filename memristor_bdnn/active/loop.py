@@ -22,13 +22,14 @@ from memristor_bdnn import acquisitions
 from memristor_bdnn.acquisitions.scores import confident
 from memristor_bdnn.active import checkpoints
 from memristor_bdnn.active.checkpoints import Mark
+from memristor_bdnn.active.recipes import check_width
 from memristor_bdnn.active.records import LoopConfig, LoopLearner, LoopProgress, LoopReport, Round
 from memristor_bdnn.active.resume import find
 from memristor_bdnn.active.store import LABEL_PHASES, Trial, TrialStore
 from memristor_bdnn.active.trials import LocalTrials, Trials
 from memristor_bdnn.errors import AcceleratorError, ConfigError, MemristorError, PlanningError, StoreError
 from memristor_bdnn.learners.protocol import LearnReport, Prediction
-from memristor_bdnn.skills.candidates import ask, too_few
+from memristor_bdnn.skills.candidates import ask, encoded, too_few
 from memristor_bdnn.skills.protocol import Skill
 
 __all__ = ["ActiveLoop", "LoopConfig", "LoopLearner", "LoopProgress", "LoopReport", "Round"]
@@ -71,6 +72,8 @@ class ActiveLoop:
         self.trials: Trials = LocalTrials(skill) if trials is None else trials
         self.checkpoint = None if checkpoint is None else Path(checkpoint)
         self.on_trial, self.on_round, self.prior = on_trial, on_round, prior
+        if hasattr(learner, "n_inputs"):
+            check_width(skill, learner)
         self.learned: LearnReport | None = None
         self.accuracy: float | None = None
         self._at = len(store.trials)  # trials that this run has taken in; the store holds more while it resumes
@@ -131,7 +134,7 @@ class ActiveLoop:
         candidates = self._candidates("query", context, cfg.candidates, rng)
         if not len(candidates):
             return self._without_candidates()
-        prediction = self.learner.predict(self.skill.encode(context, candidates), cfg.samples)
+        prediction = self.learner.predict(encoded(self.skill, context, candidates), cfg.samples)
         scores = acquisitions.load(cfg.strategy)(prediction, rng)
         return self._try("query", cfg.strategy, context, candidates, prediction, scores, rng)
 
@@ -157,7 +160,7 @@ class ActiveLoop:
         candidates = self._candidates("evaluation", context, cfg.evaluation_candidates, rng)
         if not len(candidates):
             return self._without_candidates()
-        prediction = self.learner.predict(self.skill.encode(context, candidates), cfg.samples)
+        prediction = self.learner.predict(encoded(self.skill, context, candidates), cfg.samples)
         return self._try("evaluation", "confident", context, candidates, prediction, confident(prediction), rng)
 
     def _candidates(self, phase: str, context: FloatArray, n: int, rng: np.random.Generator) -> FloatArray:
@@ -255,7 +258,7 @@ class ActiveLoop:
     ) -> Trial:
         """Run one trial and commit it before anything else; ``asked``: prediction, candidate and score."""
         prediction, index, score = asked or (None, 0, 0.0)
-        features = self.skill.encode(context, parameters[None])[0]
+        features = encoded(self.skill, context, parameters[None])[0]
         try:
             outcome = self.trials.run(context, parameters, seed)
             feasible, value, fraction, details = outcome.feasible, outcome.score, outcome.fraction, outcome.details

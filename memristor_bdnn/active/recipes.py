@@ -74,12 +74,18 @@ def make(
     return made
 
 
-def check_width(skill: Skill, learner: Learner) -> None:
-    """Refuse a learner of another width than the skill's, before any trial is paid for."""
+def check_width(skill: Skill, learner: Any) -> None:
+    """Refuse a learner of another width than the skill's, or of other classes, before any trial is paid for."""
     if learner.n_inputs != len(skill.feature_names):
         raise ConfigError(
             f"learner {learner.name} takes {learner.n_inputs} inputs, skill {skill.name} has "
             f"{len(skill.feature_names)} ({', '.join(skill.feature_names)})"
+        )
+    classes = getattr(learner, "n_classes", 2)
+    if classes != 2:
+        raise ConfigError(
+            f"learner {learner.name} tells {classes} classes apart (option n_classes), skill {skill.name} has two, "
+            "success and failure; leave n_classes out"
         )
 
 

@@ -6,6 +6,7 @@ its posterior samples say, and which arrays a checkpoint needs besides the commo
 
 from __future__ import annotations
 
+import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -28,13 +29,14 @@ from memristor_bdnn.learners.protocol import (
     Prediction,
     ProgressCallback,
 )
+from memristor_bdnn.network.bayesian import decided
 from memristor_bdnn.network.features import feature_map, feature_width
-from memristor_bdnn.network.scaling import InputScaler
+from memristor_bdnn.network.scaling import LARGEST, SMALLEST, InputScaler
 from memristor_bdnn.state import pack_rng, restore_rng
 
 FloatArray = npt.NDArray[np.floating[Any]]
 Arrays = dict[str, npt.NDArray[Any]]
-_SCALER_RANGES = {"scaler_mean": (-1e15, 1e15), "scaler_sd": (1e-9, 1e15)}
+_SCALER_RANGES = {"scaler_mean": (-LARGEST, LARGEST), "scaler_sd": (SMALLEST, LARGEST)}
 COUNTED = (0, 2**48)
 """Range of a counter in a checkpoint: it can go on counting."""
 
@@ -43,7 +45,17 @@ COUNTED = (0, 2**48)
 class LearnerConfig:
     """Options that every learner has; a learner's own configuration inherits them."""
 
+    of_two: ClassVar[tuple[str, ...]] = ()
+    """Options that say something of success and failure; with more classes they stay at their defaults."""
+
     n_inputs: int = option(11, "width of x", low=1, high=100_000)
+    n_classes: int = option(
+        2,
+        "classes that are told apart; with 2, labels are success or failure as numbers in [0, 1], with more, 0 to "
+        "n_classes - 1 or the probability of every class",
+        low=2,
+        high=1000,
+    )
     features: str = option(
         "", "change of variables in front of the model, as module:function; empty for none", source="D"
     )
@@ -53,6 +65,14 @@ class LearnerConfig:
     def __post_init__(self) -> None:
         """Validate every field, those of the inheriting class too."""
         check(self)
+        if self.n_classes > 2:
+            for name in self.of_two:
+                usual = next(f.default for f in dataclasses.fields(self) if f.name == name)
+                if getattr(self, name) != usual:
+                    raise ConfigError(
+                        f"{type(self).__name__}.{name} = {getattr(self, name)}: is for success or failure only, leave "
+                        f"it at {usual} with n_classes = {self.n_classes}"
+                    )
 
 
 @dataclass(frozen=True)
@@ -99,6 +119,8 @@ class BaseLearner(ABC):
     config_type: ClassVar[type]
     checkpoint: ClassVar[str]
     """Name and version of the checkpoint's format, such as ``memristor_bdnn.eapu/1``."""
+    many_classes: ClassVar[bool] = False
+    """Whether the method takes more classes than success and failure; without it ``n_classes`` above 2 is refused."""
     optional: ClassVar[tuple[str, ...]] = ()
     """Arrays of :meth:`_state` that are not in every checkpoint."""
     growing: ClassVar[tuple[str, ...]] = ()
@@ -110,6 +132,9 @@ class BaseLearner(ABC):
         self.config = self.config_type() if config is None else config
         self.accelerator = accelerator
         self.n_inputs: int = self.config.n_inputs
+        self.n_classes: int = self.config.n_classes
+        if self.n_classes > 2 and not self.many_classes:
+            raise ConfigError(f"n_classes = {self.n_classes}: learner {self.name} tells success from failure, 2 only")
         self.features = feature_map(self.config.features)
         self.n_features = feature_width(self.features, self.n_inputs)
         self.rng = np.random.default_rng(seed)
@@ -125,7 +150,7 @@ class BaseLearner(ABC):
     ) -> LearnReport:
         """Train from scratch and deploy; see :class:`memristor_bdnn.learners.protocol.Learner`."""
         x = check_inputs(x, self.n_inputs)
-        y = check_labels(y, len(x))
+        y = check_labels(y, len(x), self.n_classes)
         return self._looked(y, self._fit(x, y, Watch(progress, cancelled)))
 
     def learn(
@@ -137,7 +162,7 @@ class BaseLearner(ABC):
     ) -> LearnReport:
         """Train in situ on all labels so far; see :class:`memristor_bdnn.learners.protocol.Learner`."""
         x = check_inputs(x, self.n_inputs)
-        y = check_labels(y, len(x))
+        y = check_labels(y, len(x), self.n_classes)
         return self._looked(y, self._learn(x, y, Watch(progress, cancelled)))
 
     def _looked(self, y: FloatArray, report: LearnReport) -> LearnReport:
@@ -146,7 +171,7 @@ class BaseLearner(ABC):
         return self.looking.report(report)
 
     def predict(self, x: FloatArray, samples: int = 20) -> Prediction:
-        """Success probability of candidates x (n, n_inputs) from at least ``samples`` posterior samples.
+        """Probability of success, or of every class, of rows x (n, n_inputs) from at least ``samples`` samples.
 
         Raises:
             ConfigError: wrong width or NaN, ``samples`` below 1, or nothing learned yet.
@@ -227,7 +252,10 @@ class BaseLearner(ABC):
 
     @abstractmethod
     def _fit(self, x: FloatArray, y: FloatArray, watch: Watch) -> LearnReport:
-        """Train from scratch on checked x (n, n_inputs), y (n,) and write the result into the devices."""
+        """Train from scratch on checked x (n, n_inputs) and y, and write the result into the devices.
+
+        y is success (n,) in [0, 1], or with more than two classes the probability of every class, (n, n_classes).
+        """
 
     @abstractmethod
     def _learn(self, x: FloatArray, y: FloatArray, watch: Watch) -> LearnReport:
@@ -235,7 +263,10 @@ class BaseLearner(ABC):
 
     @abstractmethod
     def _samples(self, x: FloatArray, samples: int) -> FloatArray:
-        """Success probabilities (at least ``samples``, n) of checked x (n, n_inputs), a row per posterior sample."""
+        """Success probabilities (at least ``samples``, n) of checked x (n, n_inputs), a row per posterior sample.
+
+        With more than two classes probabilities of every class, (at least ``samples``, n, n_classes).
+        """
 
     @abstractmethod
     def _state(self) -> Arrays:
@@ -270,10 +301,15 @@ class BaseLearner(ABC):
 
     def _accuracy(self, x: FloatArray, y: FloatArray, samples: int = 20) -> float:
         """Share of the labels that the mean of a prediction gets right."""
-        return float(((self.predict(x, samples).mean > 0.5) == (y > 0.5)).mean())
+        return float((decided(self.predict(x, samples).mean) == decided(y)).mean())
 
 
 def softened(y: FloatArray, softness: float) -> FloatArray:
-    """Targets (n,) between the bits of labels y (softness 0) and the labels themselves (softness 1)."""
+    """Targets (n,) between the bits of labels y (softness 0) and the labels themselves (softness 1).
+
+    Class probabilities (n, classes) are learned as they were given.
+    """
+    if y.ndim == 2:
+        return y
     hard = (y > 0.5).astype(np.float64)
     return hard + softness * (y - hard)

@@ -27,6 +27,8 @@ _RECORDS = ("format", "config", "contents", "session")
 that the checkpoint belongs to (active/checkpoints.py)."""
 _LONGEST_RECORD = 2**20
 _ABSENT = object()
+_BEFORE = {"n_classes": 2}
+"""Options with the only value that there was before they were options: files of then mean it, without a doubt."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -247,14 +249,20 @@ def _unsaid(
     for key, now in own.items():
         default = usual.get(key, _ABSENT)
         if key not in saved:
-            if _same(now, default) and now is not None:  # an option that is empty changes nothing
+            known = now is None or _BEFORE.get(key, _ABSENT) == now  # an option that is empty changes nothing
+            if _same(now, default) and not known:
                 yield prefix + key, _brief(now)
         elif isinstance(now, dict) and isinstance(saved[key], dict):
             yield from _unsaid(saved[key], now, default if isinstance(default, dict) else {}, f"{prefix}{key}.")
 
 
 def _same(one: Any, other: Any) -> bool:
-    """Equal as values of an option: 1 and 1.0 are, 1 and true are not."""
+    """Equal as values of an option: 1 and 1.0 are, 1 and true are not; a list of one is what stands in it.
+
+    (Options that are lists now were numbers once.)
+    """
+    if isinstance(one, list) != isinstance(other, list):
+        one, other = (value[0] if isinstance(value, list) and len(value) == 1 else value for value in (one, other))
     if isinstance(one, list) and isinstance(other, list):
         return len(one) == len(other) and all(map(_same, one, other))
     if isinstance(one, dict) and isinstance(other, dict):

@@ -13,6 +13,7 @@ from memristor_bdnn.accelerator.protocol import Accelerator, WriteVerifyReport
 from memristor_bdnn.device.concerns import concerns
 from memristor_bdnn.errors import AcceleratorError, ConfigError, DeviceWarning
 from memristor_bdnn.learners.protocol import LearnReport
+from memristor_bdnn.network.bayesian import decided
 
 FEWEST_CELLS = 20
 FEWEST_LABELS = 20
@@ -114,9 +115,8 @@ class Looking:
             self._square_ua2 += written.cells * (written.sd_error_ua**2 + written.mean_error_ua**2)
 
     def taught(self, y: npt.NDArray[Any], accuracy: float) -> None:
-        """Look at the accuracy on the labels y (n,) trained on."""
-        share = float((y > 0.5).mean())
-        majority = max(share, 1 - share)
+        """Look at the accuracy on the labels y (n,) or (n, classes) trained on."""
+        majority = float(np.bincount(decided(y)).max()) / len(y)
         if len(y) >= FEWEST_LABELS and majority < 1 and accuracy < min(majority + 0.05, 0.95):
             self.say(
                 "accuracy",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -11,23 +11,54 @@ import numpy as np
 import numpy.typing as npt
 
 from memristor_bdnn.accelerator.protocol import Accelerator
+from memristor_bdnn.network.bayesian import decided
 
 FloatArray = npt.NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """Predicted probability of success of every candidate.
+    """Predicted probability of success of every candidate, or of each of k > 2 classes.
 
     Attributes:
-        mean: shape (n,), mean over the posterior samples, in [0, 1].
-        std: shape (n,), standard deviation over the posterior samples.
-        samples: shape (samples, n), one row per posterior sample.
+        mean: shape (n,), mean over the posterior samples, in [0, 1]; (n, k) for k > 2 classes.
+        std: same shape, standard deviation over the posterior samples.
+        samples: shape (samples, n) or (samples, n, k), one entry per posterior sample.
     """
 
     mean: FloatArray
     std: FloatArray
     samples: FloatArray
+
+    @property
+    def n_classes(self) -> int:
+        """Number of classes k."""
+        return 2 if np.ndim(self.mean) == 1 else int(np.shape(self.mean)[1])
+
+    @property
+    def classes(self) -> FloatArray:
+        """Mean probability of every class, (n, k), whatever k is; of two, success is class 1."""
+        return _both(self.mean) if np.ndim(self.mean) == 1 else self.mean
+
+    @property
+    def class_std(self) -> FloatArray:
+        """Standard deviation of the probability of every class over the posterior samples, (n, k)."""
+        return np.stack([self.std, self.std], axis=-1) if np.ndim(self.mean) == 1 else self.std
+
+    @property
+    def class_samples(self) -> FloatArray:
+        """Probability of every class in every posterior sample, (samples, n, k)."""
+        return _both(self.samples) if np.ndim(self.mean) == 1 else self.samples
+
+    @property
+    def label(self) -> npt.NDArray[np.int64]:
+        """Most probable class, (n,), 0 to k - 1."""
+        return decided(self.mean).astype(np.int64)
+
+
+def _both(p: FloatArray) -> FloatArray:
+    """Probabilities (..., 2) of failure and success from those of success (...)."""
+    return np.stack([1.0 - p, p], axis=-1)
 
 
 @dataclass(frozen=True)
@@ -46,7 +77,8 @@ class LearnReport:
     """Outcome of a fit or an in situ training.
 
     ``accuracy`` is measured on the labels trained on, from noisy reads; ``history`` has one
-    accuracy per epoch. ``warnings`` says, with figures, what of the devices or the training did not work.
+    accuracy per epoch. ``warnings`` says, with figures, what of the devices or the training did not work;
+    ``diagnostics`` has the method's own figures by name, those that could be taken.
     """
 
     epochs: int
@@ -55,6 +87,7 @@ class LearnReport:
     pulses: int
     history: tuple[float, ...] = ()
     warnings: tuple[str, ...] = ()
+    diagnostics: Mapping[str, float] = field(default_factory=dict)
 
 
 ProgressCallback = Callable[[LearnProgress], None]
@@ -90,6 +123,8 @@ class Learner(Protocol):
             x: shape (n, n_inputs), features in [-1, 1].
             y: shape (n,), success as a number in [0, 1]; above 0.5 is a success. A value between
                is a soft label ((score + 1) / 2); learners of hard labels threshold it themselves.
+               With k > 2 classes (option ``n_classes``) whole numbers 0 to k - 1, or the probability of every
+               class, (n, k), which is learned as given.
             progress: called once an epoch.
             cancelled: asked once an epoch; True stops with what has been learned so far.
 

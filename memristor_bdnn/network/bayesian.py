@@ -109,7 +109,10 @@ class BayesianNetwork:
         return np.repeat(np.clip(share, low, high), self.devices)
 
     def forward(self, x: FloatArray, currents: FloatArray) -> FloatArray:
-        """P(success) of standardised inputs x (n, n_inputs) for every read; shape (S, n)."""
+        """Probabilities of standardised inputs x (n, n_inputs) for every read.
+
+        Shape (S, n), of the second of two classes; (S, n, classes) where there are more.
+        """
         return self.forward_flat(x, self.flat_weights(currents))
 
     def forward_flat(self, x: FloatArray, flat: FloatArray) -> FloatArray:
@@ -117,7 +120,8 @@ class BayesianNetwork:
         columns = self._augmented(x)
         weights = _tanh_form(self.split(flat))
         n = columns.shape[1]
-        out = np.empty((len(flat), n), dtype=np.float32)
+        two = self.n_classes == 2
+        out = np.empty((len(flat), n) if two else (len(flat), n, self.n_classes), dtype=np.float32)
         for start in range(0, n, _BLOCK):
             values: FloatArray = columns[:, start : start + _BLOCK]
             for weight in weights[:-1]:
@@ -127,15 +131,8 @@ class BayesianNetwork:
                 np.tanh(above[:, :-1], out=above[:, :-1])
                 values = above
             logits = np.matmul(weights[-1].transpose(0, 2, 1), values)
-            if self.n_classes == 2:
-                out[:, start : start + _BLOCK] = _sigmoid(logits[:, 0])
-            else:
-                out[:, start : start + _BLOCK] = softmax(logits.transpose(0, 2, 1))[..., 1]
+            out[:, start : start + _BLOCK] = _sigmoid(logits[:, 0]) if two else softmax(logits.transpose(0, 2, 1))
         return out
-
-    def class_probabilities(self, x: FloatArray, flat: FloatArray) -> FloatArray:
-        """Softmax outputs of flat weights (S, n_weights); shape (S, n, classes)."""
-        return softmax(self._activations(self._augmented(x), self.split(flat))[-1].transpose(0, 2, 1))
 
     def gradient(
         self,
@@ -200,6 +197,13 @@ class BayesianNetwork:
             values.append(out)
         values.append(np.matmul(weights[-1].transpose(0, 2, 1), values[-1]))
         return values
+
+
+def decided(p: FloatArray) -> npt.NDArray[Any]:
+    """Classes of probabilities: bool (n,) for those of the second of two classes, numbers (n,) for (n, classes)."""
+    p = np.asarray(p)
+    chosen: npt.NDArray[Any] = p > 0.5 if p.ndim == 1 else p.argmax(axis=-1)
+    return chosen
 
 
 def kl_to_prior(mean: FloatArray, sd: FloatArray, prior_sd: float) -> float:

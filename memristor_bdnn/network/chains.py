@@ -59,10 +59,6 @@ class Chains:
         """P(success) of inputs x (n, n_inputs) for every read and chain; shape (S * count, n)."""
         return self.one.forward_flat(x, flat.reshape(-1, self.one.n_weights))
 
-    def class_probabilities(self, x: FloatArray, flat: FloatArray) -> FloatArray:
-        """Softmax outputs, shape (S * count, n, classes)."""
-        return self.one.class_probabilities(x, flat.reshape(-1, self.one.n_weights))
-
     def gradient(
         self,
         x: FloatArray,

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from memristor_bdnn.config import check, option
 from memristor_bdnn.errors import ConfigError
-from memristor_bdnn.network.bayesian import kl_to_prior
+from memristor_bdnn.network.bayesian import decided, kl_to_prior
 from memristor_bdnn.network.chains import Chains
 from memristor_bdnn.network.window import window_share, write_sd_ua
 
@@ -131,7 +131,7 @@ def train(
         network: layout, offset and scale.
         preset: window and read noise of the devices.
         x: standardised inputs, shape (n, n_inputs).
-        y: asked probability of success, shape (n,).
+        y: asked probability of success, shape (n,), or of every class, (n, classes).
         config: steps and step size.
         rng: source of every draw.
         kl: maps flat weights of the reads (S, n_weights) to a penalty and its gradient (n_weights,).
@@ -151,7 +151,7 @@ def train(
     optimiser = Adam(network.n_cells, config.learning_rate)
     history: list[float] = []
     loss, accuracy, streak = 0.0, 0.0, 0
-    target = y > 0.5
+    target = decided(y)
     for epoch in range(config.epochs):
         fallen = (1.0 - math.cos(math.pi * epoch / config.epochs)) / 2.0
         optimiser.learning_rate = span * (config.learning_rate * (1.0 - fallen * (1.0 - config.final_rate)))
@@ -176,7 +176,7 @@ def train(
             states += optimiser.step(per_cell.mean(axis=0) / np.float32(network.scale))
             np.clip(states, low, high, out=states)
             loss += part
-            hits += int(((result.probability > 0.5) == target[rows]).sum())
+            hits += int((decided(result.probability) == target[rows]).sum())
         accuracy = hits / len(x)
         history.append(accuracy)
         streak = streak + 1 if accuracy >= config.stop_accuracy else 0

@@ -9,6 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.floating[Any]]
+ROUNDING = 1e-12
+"""SD of a feature as a share of its largest value below which it is constant: what is left is rounding."""
+SMALLEST, LARGEST = 1e-150, 1e150
+"""SD that a feature has at least, and largest value of one: squares of both are numbers."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +34,10 @@ class InputScaler:
     @classmethod
     def fit(cls, x: FloatArray, bits: int = 8, span: float = 2.5) -> InputScaler:
         """A scaler of training inputs x (n, d)."""
-        sd = np.asarray(x, dtype=np.float64).std(axis=0)
-        return cls(np.asarray(x, dtype=np.float64).mean(axis=0), np.where(sd > 1e-9, sd, 1.0), bits, span)
+        x = np.asarray(x, dtype=np.float64)
+        sd = x.std(axis=0)
+        varies = sd > np.maximum(ROUNDING * np.abs(x).max(axis=0, initial=0.0), SMALLEST)
+        return cls(x.mean(axis=0), np.where(varies, sd, 1.0), bits, span)
 
     def __call__(self, x: FloatArray) -> FloatArray:
         """Scaled inputs of shape (n, d), float32."""

@@ -32,6 +32,22 @@ def ask(skill: SkillMaths, context: FloatArray, n: int, rng: np.random.Generator
     return rows
 
 
+def encoded(skill: SkillMaths, context: FloatArray, parameters: FloatArray) -> FloatArray:
+    """What a skill's ``encode`` gives for parameters (m, p) in a context, (m, features).
+
+    Raises:
+        ConfigError: it gives other columns than the skill's ``feature_names``, before a trial is paid for.
+    """
+    rows = np.asarray(skill.encode(context, parameters))
+    expected = (len(parameters), len(skill.feature_names))
+    if rows.shape != expected:
+        raise ConfigError(
+            f"skill {skill.name}: encode gave an array of shape {rows.shape}, expected {expected}: a row for every "
+            f"candidate, of {', '.join(skill.feature_names)}"
+        )
+    return rows
+
+
 def too_few(skill: SkillMaths, found: int, asked: int, option: str) -> ConfigError:
     """The refusal of fewer candidates than an option asks for."""
     remedy = f"give {option} of at most {found}" if found else "it has none"

@@ -111,6 +111,68 @@ class LearnerConformance:
         learner.fit(*self.task(learner))
         assert self.score(learner) >= self.accuracy
 
+    def several(self, classes: int = 3, seed: int = 0) -> Learner:
+        """A fresh learner of four inputs that tells several classes apart; one that cannot says so, and is skipped."""
+        cls = learners.learner_class(self.learner)
+        fields = {field.name for field in dataclasses.fields(cls.config_type)}
+        plain = {"features": ""} if "features" in fields else {}
+        if not getattr(cls, "many_classes", False):
+            with pytest.raises(ConfigError, match="n_classes"):
+                self.make(seed, n_inputs=4, n_classes=3, **plain)
+            pytest.skip(f"{self.learner} tells success from failure only (many_classes is not set)")
+        return self.make(seed, n_inputs=4, n_classes=classes, **plain)
+
+    def sorted_rows(self, n: int = 150, classes: int = 3, seed: int = 1) -> tuple[Array, Array]:
+        """Rows (n, 4) around one corner for each class, and the class of each, (n,)."""
+        rng = np.random.default_rng(seed)
+        label = np.arange(n) % classes
+        return np.eye(4)[label] + 0.25 * rng.standard_normal((n, 4)), label
+
+    def test_several_classes_are_told_apart(self, tmp_path: Path) -> None:
+        """Numbers of classes are learned, in place too; predictions are distributions; a checkpoint is bit-exact."""
+        learner = self.several()
+        x, label = self.sorted_rows()
+        unseen, truth = self.sorted_rows(300, seed=2)
+        self._check_report(learner.fit(x, label))
+        self._check_report(learner.learn(x, label))
+        prediction = learner.predict(unseen, 10)
+        assert (prediction.label == truth).mean() >= self.accuracy
+        assert prediction.classes.shape == prediction.class_std.shape == (300, 3)
+        assert prediction.class_samples.shape[1:] == (300, 3)
+        np.testing.assert_allclose(prediction.class_samples.sum(axis=-1), 1.0, atol=1e-4)
+        np.testing.assert_allclose(prediction.classes, prediction.class_samples.mean(axis=0), atol=1e-5)
+        np.testing.assert_allclose(prediction.class_std, prediction.class_samples.std(axis=0), atol=1e-5)
+        saved = learner.save(tmp_path / "three.npz")
+        other = self.several(seed=9)
+        assert other.load(tmp_path / "three.npz") == saved
+        np.testing.assert_array_equal(learner.predict(x).samples, other.predict(x).samples)
+        assert learner.learn(x, label) == other.learn(x, label)
+        with pytest.raises(ConfigError, match=r"n_classes = 3.*4"):
+            self.several(4).load(tmp_path / "three.npz")
+
+    def test_class_probabilities_are_learned_as_numbers_of_classes_are(self) -> None:
+        """Certain probabilities teach what the labels do; two classes take both columns or one."""
+        x, label = self.sorted_rows()
+        one, other = self.several(), self.several()
+        assert one.fit(x, label) == other.fit(x, np.eye(3)[label])
+        np.testing.assert_array_equal(one.predict(x).samples, other.predict(x).samples)
+        one, other = self.several(2), self.several(2)
+        assert one.fit(x, (label > 0).astype(float)) == other.fit(x, np.stack([label == 0, label > 0], axis=1))
+        assert one.predict(x).mean.shape == (len(x),)
+
+    @pytest.mark.parametrize("label", [3, -1, 0.5, np.nan])
+    def test_labels_that_are_no_class_are_refused(self, label: float) -> None:
+        """The error names value, place and the option."""
+        learner = self.several()
+        x, y = self.sorted_rows(30)
+        y = y.astype(float)
+        y[7] = label
+        with pytest.raises(ConfigError, match=r"y\[7\].*n_classes = 3"):
+            learner.fit(x, y)
+        wrong = np.full((30, 3), 0.5)
+        with pytest.raises(ConfigError, match=r"y\[0\] adds up to 1\.5"):
+            learner.fit(x, wrong)
+
     def test_rows_of_another_width_are_refused(self) -> None:
         """The error names the width given and the option, in every method that takes rows."""
         learner = self.wide(3)

@@ -94,7 +94,7 @@ def _run(data: Any, seed: int, options: dict[str, Any], chips: dict[str, Any], e
     from memristor_bdnn.config import build
     from memristor_bdnn.learners.msgld.config import MSGLDConfig
     from memristor_bdnn.learners.msgld.insitu import InSituTrainer
-    from memristor_bdnn.network.bayesian import layer_shapes
+    from memristor_bdnn.network.bayesian import decided, layer_shapes
     from memristor_bdnn.network.chains import Chains
     from memristor_bdnn.network.exsitu import ExSituConfig, initial_states
     from memristor_bdnn.network.scaling import InputScaler
@@ -123,14 +123,10 @@ def _run(data: Any, seed: int, options: dict[str, Any], chips: dict[str, Any], e
     targets = truth.astype(float) if classes == 2 else np.eye(classes)[truth]
 
     def hits(probability: FloatArray) -> float:
-        said = probability > 0.5 if classes == 2 else probability.argmax(axis=-1)
-        return float((said == truth).mean())
+        return float((decided(probability) == truth).mean())
 
     trainer = InSituTrainer(network, board, config, rng)
     report = trainer.run(scaler(x_all[rows]), targets, hits)
     flat = network.flat_weights(board.read(20))
-    if classes == 2:
-        said = network.forward_flat(scaler(x_test), flat).mean(axis=0) > 0.5
-    else:
-        said = network.class_probabilities(scaler(x_test), flat).mean(axis=0).argmax(axis=-1)
+    said = decided(network.forward_flat(scaler(x_test), flat).mean(axis=0))
     return float((said == y_test).mean()), float(report.pulses)

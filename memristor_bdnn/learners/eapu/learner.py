@@ -18,7 +18,7 @@ from memristor_bdnn.learners.eapu.device import writing_sd_ua
 from memristor_bdnn.learners.eapu.rule import probabilistic_update
 from memristor_bdnn.learners.protocol import LearnReport
 from memristor_bdnn.network import exsitu
-from memristor_bdnn.network.bayesian import layer_shapes
+from memristor_bdnn.network.bayesian import decided, layer_shapes
 from memristor_bdnn.network.chains import Chains
 from memristor_bdnn.state import check_array
 
@@ -28,6 +28,8 @@ FloatArray = npt.NDArray[np.floating[Any]]
 @dataclass(frozen=True)
 class EaPUConfig(LearnerConfig):
     """Options of the EaPU learner; P = paper, D = measured by us."""
+
+    of_two = ("softness",)
 
     hidden: tuple[int, ...] = option((24,), "units of the hidden layers", low=1, high=10_000, source="D")
     devices_per_weight: int = option(3, "memristors whose currents add up to one weight", low=1, high=16)
@@ -86,6 +88,7 @@ class EaPULearner(BaseLearner):
 
     config_type = EaPUConfig
     name = "eapu"
+    many_classes = True
     checkpoint = "memristor_bdnn.eapu/1"
     growing = ("memory",)
     ranges: ClassVar[Mapping[str, tuple[float, float]]] = {
@@ -105,7 +108,8 @@ class EaPULearner(BaseLearner):
         devices = cfg.devices_per_weight
         offset = devices * (low + high) / 2 if cfg.offset_ua is None else cfg.offset_ua
         scale = devices * (high - low) / (2 * 4.91) if cfg.scale_ua is None else cfg.scale_ua
-        self.network = Chains(layer_shapes(self.n_features, cfg.hidden, devices=devices), offset, scale, cfg.networks)
+        shapes = layer_shapes(self.n_features, cfg.hidden, self.n_classes, devices)
+        self.network = Chains(shapes, offset, scale, cfg.networks)
         accelerator.allocate(self.network.n_cells)
         self.writing_sd_ua = writing_sd_ua(accelerator.preset) if cfg.writing_sd_ua is None else cfg.writing_sd_ua
         self.memory: deque[FloatArray] = deque(maxlen=cfg.memory_rounds)
@@ -123,7 +127,7 @@ class EaPULearner(BaseLearner):
         return self.pulses / max(self.network.n_cells * self.iterations, 1)
 
     def _fit(self, x: FloatArray, y: FloatArray, watch: Watch) -> LearnReport:
-        """Train ex situ on x (n, n_inputs), y (n,), write-verify the states, and measure the writing error."""
+        """Train ex situ on x (n, n_inputs), y, write-verify the states, and measure the writing error."""
         cfg = self.config
         self._fit_scaler(x)
         result = exsitu.train(
@@ -144,18 +148,18 @@ class EaPULearner(BaseLearner):
         return LearnReport(len(result.history), result.loss, accuracy, written.pulses, result.history)
 
     def _learn(self, x: FloatArray, y: FloatArray, watch: Watch) -> LearnReport:
-        """Train in situ on all labels x (n, n_inputs), y (n,), from the present device states."""
+        """Train in situ on all labels x (n, n_inputs), y, from the present device states."""
         cfg = self.config
         if self.scaler is None:
             self._fit_scaler(x)
-        rows, targets, truth = self._scaled(x), softened(y, cfg.softness), y > 0.5
+        rows, targets, truth = self._scaled(x), softened(y, cfg.softness), decided(y)
         history: list[float] = []
         loss, streak, before = 0.0, 0, self.pulses
         for epoch in range(cfg.max_epochs):
             currents = self.accelerator.read(cfg.reads)
             result = self.network.gradient(rows, targets, self.network.flat_weights(currents))
             loss = result.loss
-            history.append(float(((result.probability > 0.5) == truth).mean()))
+            history.append(float((decided(result.probability) == truth).mean()))
             streak = streak + 1 if history[-1] >= cfg.stop_accuracy else 0
             if streak < cfg.stop_patience:
                 self._update(currents.mean(axis=0), result.gradient[0] / len(x))
@@ -167,7 +171,7 @@ class EaPULearner(BaseLearner):
         return LearnReport(len(history), loss, history[-1], self.pulses - before, tuple(history))
 
     def _samples(self, x: FloatArray, samples: int) -> FloatArray:
-        """Success probabilities from ``samples`` live reads, then from the memory's."""
+        """Probabilities from ``samples`` live reads, then from the memory's."""
         flat = self.network.flat_weights(self.accelerator.read(samples))
         if self.memory:
             flat = np.concatenate([flat, *self.memory])

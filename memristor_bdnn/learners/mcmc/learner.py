@@ -13,8 +13,10 @@ from memristor_bdnn.accelerator.protocol import Accelerator
 from memristor_bdnn.config import option
 from memristor_bdnn.errors import CapacityError, ConfigError, UnsupportedError
 from memristor_bdnn.learners.base import COUNTED, Arrays, BaseLearner, LearnerConfig, Watch, softened
-from memristor_bdnn.learners.mcmc.models import Logistic, Model, Network, sigmoid
+from memristor_bdnn.learners.mcmc import diagnostics
+from memristor_bdnn.learners.mcmc.models import Logistic, Model, Network, chosen, log_likelihood, sigmoid, softmax
 from memristor_bdnn.learners.protocol import LearnReport
+from memristor_bdnn.network.bayesian import decided
 from memristor_bdnn.network.window import proposal_sd_ua
 from memristor_bdnn.state import check_array
 
@@ -30,11 +32,15 @@ larger ones are hardly ever accepted."""
 class MCMCConfig(LearnerConfig):
     """Options of the MCMC learner; P = paper, D = measured by us."""
 
+    of_two = ("softness",)
+
     expansion: str = option(
         "squares", "what the model sees of its inputs besides a constant 1", choices=("linear", "squares"), source="D"
     )
     model: str = option("logistic", "model that a row holds", choices=("logistic", "network"), source="P")
-    hidden: int = option(9, "hidden units of the network model", low=1, high=1000, source="P")
+    hidden: tuple[int, ...] = option(
+        (9,), "units of the hidden layers of the network model", low=1, high=1000, source="P"
+    )
     rows: int = option(96, "rows that hold posterior samples", low=2, high=65536, source="P")
     spare_rows: int = option(
         8, "rows that receive proposals in turn; 1 is the published order of work", low=1, high=1024, source="D"
@@ -69,6 +75,14 @@ class MCMCConfig(LearnerConfig):
         unit="uA",
     )
 
+    def __post_init__(self) -> None:
+        """Validate; one hidden layer may be given as a number."""
+        if isinstance(self.hidden, int) and not isinstance(self.hidden, bool):
+            object.__setattr__(self, "hidden", (self.hidden,))
+        super().__post_init__()
+        if not self.hidden:
+            raise ConfigError("MCMCConfig.hidden = (): at least one hidden layer is needed")
+
 
 class MCMCLearner(BaseLearner):
     """Metropolis-Hastings on rows of memristors: each row a model, its spread the proposal, its counter the weight.
@@ -84,11 +98,14 @@ class MCMCLearner(BaseLearner):
 
     config_type = MCMCConfig
     name = "mcmc"
+    many_classes = True
     checkpoint = "memristor_bdnn.mcmc/1"
+    optional = ("burnt_in",)
     growing = ("order", "spare")
     ranges: ClassVar[Mapping[str, tuple[float, float]]] = {
         "row_counters": COUNTED,
         "totals": COUNTED,
+        "burnt_in": (-65536, COUNTED[1]),
         "current_ua": (0.0, 1000.0),
         "square_mean": (0.0, 1e5),
     }
@@ -104,7 +121,8 @@ class MCMCLearner(BaseLearner):
         self.verified = cfg.writing == "verified" or (cfg.writing == "auto" and not self._blind_suits())
         low, high = self._low_ua, self._high_ua = self._reached()
         scale = cfg.weight_span / (high - low)
-        self.model: Model = Logistic(scale) if cfg.model == "logistic" else Network(cfg.hidden, scale)
+        classes = cfg.n_classes
+        self.model: Model = Logistic(scale, classes) if cfg.model == "logistic" else Network(cfg.hidden, scale, classes)
         self.pairs = self.model.parameters(width)
         self._allocate(cfg.rows + cfg.spare_rows)
         self.square_mean: FloatArray = np.zeros(self.n_features)
@@ -113,6 +131,8 @@ class MCMCLearner(BaseLearner):
         """Rows that hold samples, oldest first; the last is where the chain is."""
         self.counters: npt.NDArray[np.int64] = np.zeros(cfg.rows + cfg.spare_rows, np.int64)
         self.proposals = self.accepted = 0
+        self._burnt_in = 0
+        """Rows accepted since the burn-in ended; below 0 until then."""
         self._current_ua: FloatArray = np.zeros(2 * self.pairs)
 
     def _allocate(self, rows: int) -> None:
@@ -166,7 +186,8 @@ class MCMCLearner(BaseLearner):
         self.looking.landed(self._current_ua, middle, self._high_ua - self._low_ua)
         self.order.append(first)
         self.counters[first] = 1
-        return self._walk(x, y, cfg.burn_in + cfg.rows, before, watch)
+        self._burnt_in = -cfg.burn_in
+        return self._walk(x, y, cfg.burn_in + cfg.rows, before, watch, cfg.burn_in)
 
     def _learn(self, x: FloatArray, y: FloatArray, watch: Watch) -> LearnReport:
         """Go on with the chain under all labels x (n, n_inputs), y (n,), replacing the oldest rows."""
@@ -175,13 +196,14 @@ class MCMCLearner(BaseLearner):
         return self._walk(x, y, self.config.rows_per_round, self._pulses(), watch)
 
     def _samples(self, x: FloatArray, samples: int) -> FloatArray:
-        """Success probabilities from ``samples`` rows, drawn in proportion to C_n."""
+        """Probabilities from ``samples`` rows, drawn in proportion to C_n."""
         inputs = self._inputs(x)
         weights = np.cumsum(self.counters[self.order]).astype(np.float64)
         points = (np.arange(samples) + self.rng.random()) / samples * weights[-1]
         rows = np.asarray(self.order)[np.minimum(np.searchsorted(weights, points), len(weights) - 1)]
         currents = np.stack([self._read(int(row)) for row in rows])
-        return sigmoid(self.model.logits(inputs, self._parameters(currents).astype(np.float32)))
+        logits = self.model.logits(inputs, self._parameters(currents).astype(np.float32))
+        return sigmoid(logits) if self.n_classes == 2 else softmax(logits)
 
     def _ready(self) -> bool:
         return bool(self.order)
@@ -194,6 +216,7 @@ class MCMCLearner(BaseLearner):
             "totals": np.array([self.proposals, self.accepted, int(self.verified)], np.int64),
             "current_ua": self._current_ua,
             "square_mean": self.square_mean,
+            "burnt_in": np.array(self._burnt_in, np.int64),
         }
 
     def _check(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
@@ -226,6 +249,9 @@ class MCMCLearner(BaseLearner):
         self.proposals, self.accepted, verified = (int(v) for v in arrays["totals"])
         self.verified = bool(verified)
         self._current_ua, self.square_mean = arrays["current_ua"], arrays["square_mean"]
+        # A file of before does not say it: rows that are all in use were overwritten at least once in its burn-in.
+        usual = self.accepted - self.config.burn_in if len(self.order) < self.config.rows else len(self.order)
+        self._burnt_in = int(arrays.get("burnt_in", usual))
 
     def _walk(
         self,
@@ -234,14 +260,20 @@ class MCMCLearner(BaseLearner):
         wanted: int,
         pulses_before: int,
         watch: Watch,
+        burn_in: int = 0,
     ) -> LearnReport:
-        """Accept ``wanted`` rows, or as many as the proposals allow; an epoch is one writing of the spare rows."""
+        """Accept ``wanted`` rows, or as many as the proposals allow; an epoch is one writing of the spare rows.
+
+        The first ``burn_in`` of them are not yet samples of the posterior.
+        """
         cfg = self.config
-        inputs, truth = self._inputs(x), y > 0.5
+        inputs, truth = self._inputs(x), decided(y)
         targets = softened(y, cfg.softness)
         present, logits = self._log_posterior(inputs, targets, self._current_ua)
         history: list[float] = []
+        trace: list[float] = []
         accepted = proposals = 0
+        stopped = False
         while accepted < wanted and proposals < cfg.max_proposals:
             aimed = self._current_ua
             self._write(self.spare[: cfg.spare_rows], aimed)
@@ -254,16 +286,26 @@ class MCMCLearner(BaseLearner):
                     self._move(row, currents)
                     present, logits = value, proposed
                     accepted += 1
+                else:
+                    self.counters[self.order[-1]] += 1
+                if accepted >= burn_in:
+                    trace.append(present)
+                if self.order[-1] == row:
                     break
-                self.counters[self.order[-1]] += 1
-            history.append(float(((logits > 0) == truth).mean()))
-            if watch(accepted, wanted, -present, history[-1], self._pulses() - pulses_before):
+            history.append(float((chosen(logits) == truth).mean()))
+            stopped = watch(accepted, wanted, -present, history[-1], self._pulses() - pulses_before)
+            if stopped:
                 break
         self.looking.related()
         self.proposals += proposals
         self.accepted += accepted
-        accuracy = self._accuracy(x, y)
-        return LearnReport(len(history), -present, accuracy, self._pulses() - pulses_before, tuple(history))
+        self._burnt_in += accepted
+        rows = min(max(self._burnt_in, 0), len(self.order))
+        found = diagnostics.figures(accepted, proposals, rows, self.counters[self.order], np.array(trace))
+        if not stopped and (said := diagnostics.stuck(found, wanted, burn_in)):
+            self.looking.say("chain", said)
+        pulses, accuracy = self._pulses() - pulses_before, self._accuracy(x, y)
+        return LearnReport(len(history), -present, accuracy, pulses, tuple(history), diagnostics=found)
 
     def _move(self, row: int, currents: FloatArray) -> None:
         """The chain moves to a spare row; the oldest sample's row becomes spare once all rows are in use."""
@@ -277,10 +319,10 @@ class MCMCLearner(BaseLearner):
             self.spare.append(oldest)
 
     def _log_posterior(self, inputs: FloatArray, targets: FloatArray, currents: FloatArray) -> tuple[float, Any]:
-        """Log prior plus Bernoulli log likelihood of one row's currents, and its logits (n,)."""
+        """Log prior plus log likelihood of one row's currents, and its logits (n,) or (n, classes)."""
         g = self._parameters(currents[None])
         z = self.model.logits(inputs, g)[0]
-        likelihood = targets @ z - np.logaddexp(0.0, z).sum()
+        likelihood = log_likelihood(z, targets)
         weights = self.model.scale * g[0]
         return float(likelihood - 0.5 * (weights @ weights) / self.config.prior_sd**2), z
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -28,20 +30,50 @@ def log_sigmoid_sum(z: Array) -> Array:
     return total
 
 
-class Logistic:
-    """f = 1 / (1 + exp(-S V.g)); a row holds one parameter for each input."""
+def softmax(z: Array) -> Array:
+    """exp(z) over its sum, along the last axis."""
+    shifted = np.exp(z - z.max(axis=-1, keepdims=True))
+    result: Array = shifted / shifted.sum(axis=-1, keepdims=True)
+    return result
 
-    def __init__(self, scale_per_us: float = 0.05) -> None:
-        """Args: scale_per_us: S, per microsiemens (unpublished; 0.05 measured to work best)."""
-        self.scale = scale_per_us
+
+def log_likelihood(z: Array, targets: Array) -> float:
+    """Of targets under logits: Bernoulli for both (n,), categorical for both (n, k)."""
+    if z.ndim == 1:
+        return float(targets @ z - np.logaddexp(0.0, z).sum())
+    highest = z.max(axis=-1, keepdims=True)
+    normalisers = np.log(np.exp(z - highest).sum(axis=-1)) + highest[:, 0]
+    return float((targets * z).sum() - normalisers.sum())
+
+
+def chosen(z: Array) -> Array:
+    """Classes that logits speak for: bool (n,) for (n,), numbers (n,) for (n, k)."""
+    said: Array = z > 0 if z.ndim == 1 else z.argmax(axis=-1)
+    return said
+
+
+class Logistic:
+    """f = 1 / (1 + exp(-S V.g)); a row holds one parameter for each input, or one for each input and class."""
+
+    def __init__(self, scale_per_us: float = 0.05, classes: int = 2) -> None:
+        """Set up.
+
+        Args:
+            scale_per_us: S, per microsiemens (unpublished; 0.05 measured to work best).
+            classes: more than 2 have a logit each, softmax takes the place of the logistic function.
+        """
+        self.scale, self.classes = scale_per_us, classes
 
     def parameters(self, n_inputs: int) -> int:
         """Differential pairs of a model."""
-        return n_inputs
+        return n_inputs if self.classes == 2 else n_inputs * self.classes
 
     def logits(self, x: Array, g: Array) -> Array:
-        """Logits (a, n) of inputs x (a, n, d) or (n, d) under parameters g (a, d) in uS."""
+        """Logits of inputs x (a, n, d) or (n, d) under parameters g (a, p) in uS: (a, n), or (a, n, classes)."""
         w = np.float32(self.scale) * g
+        if self.classes > 2:
+            of_class: Array = np.matmul(x, w.reshape(len(w), -1, self.classes))
+            return of_class
         if x.ndim == 2:
             shared: Array = w @ x.T
             return shared
@@ -50,24 +82,40 @@ class Logistic:
 
 
 class Network:
-    """One hidden layer of sigmoid units without biases, as the published 10-9-1: (d + 1) h pairs a model."""
+    """Hidden layers of sigmoid units without biases, as the published 10-9-1: (d + 1) h pairs a model."""
 
-    def __init__(self, hidden: int = 9, scale_per_us: float = 0.1) -> None:
-        """Args: hidden: units; scale_per_us: S of both layers, per microsiemens."""
-        if hidden < 1:
+    def __init__(self, hidden: int | Sequence[int] = 9, scale_per_us: float = 0.1, classes: int = 2) -> None:
+        """Set up.
+
+        Args:
+            hidden: units of the hidden layer, or of every one.
+            scale_per_us: S of all layers, per microsiemens.
+            classes: more than 2 have a logit each.
+        """
+        self.hidden = (hidden,) if isinstance(hidden, int) else tuple(hidden)
+        if not self.hidden or min(self.hidden) < 1:
             raise ConfigError(f"hidden = {hidden}: at least one unit")
-        self.hidden, self.scale = hidden, scale_per_us
+        self.scale, self.classes = scale_per_us, classes
+
+    def _shapes(self, n_inputs: int) -> list[tuple[int, int]]:
+        """Inputs and outputs of every layer."""
+        return list(itertools.pairwise((n_inputs, *self.hidden, 1 if self.classes == 2 else self.classes)))
 
     def parameters(self, n_inputs: int) -> int:
         """Differential pairs of a model: 99 for 10-9-1, 198 devices."""
-        return (n_inputs + 1) * self.hidden
+        return sum(inputs * outputs for inputs, outputs in self._shapes(n_inputs))
 
     def logits(self, x: Array, g: Array) -> Array:
-        """Logits (a, n) of inputs x (a, n, d) or (n, d) under parameters g (a, (d + 1) h) in uS."""
-        d, h = x.shape[-1], self.hidden
-        w = np.float32(self.scale) * g
-        hidden = sigmoid(np.matmul(x, w[:, : d * h].reshape(-1, d, h)))
-        result: Array = np.matmul(hidden, w[:, d * h :, None])[..., 0]
+        """Logits of inputs x (a, n, d) or (n, d) under parameters g (a, p) in uS: (a, n), or (a, n, classes)."""
+        w, values, start = np.float32(self.scale) * g, x, 0
+        shapes = self._shapes(x.shape[-1])
+        for layer, (inputs, outputs) in enumerate(shapes):
+            part = w[:, start : start + inputs * outputs].reshape(-1, inputs, outputs)
+            values = np.matmul(values, part)
+            if layer < len(shapes) - 1:
+                values = sigmoid(values)
+            start += inputs * outputs
+        result: Array = values[..., 0] if self.classes == 2 else values
         return result
 
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 class MSGLDConfig(LearnerConfig):
     """Options of in situ Bayesian learning; P = paper, C = authors' code, D = measured by us."""
 
+    of_two = ("label_noise", "deployment_share")
+
     hidden: tuple[int, ...] = option((50, 50), "units of the hidden layers", low=1, high=10_000, source="P")
     chains: int = option(
         1,

@@ -16,7 +16,7 @@ from memristor_bdnn.learners.msgld.config import MSGLDConfig
 from memristor_bdnn.learners.msgld.insitu import InSituTrainer
 from memristor_bdnn.learners.protocol import LearnReport
 from memristor_bdnn.network import exsitu
-from memristor_bdnn.network.bayesian import layer_shapes
+from memristor_bdnn.network.bayesian import decided, layer_shapes
 from memristor_bdnn.network.chains import Chains
 from memristor_bdnn.state import check_array
 
@@ -38,6 +38,7 @@ class MSGLD(BaseLearner):
 
     config_type = MSGLDConfig
     name = "msgld"
+    many_classes = True
     checkpoint = "memristor_bdnn.msgld/2"
     optional = ("anchor",)
     growing = ("replay_x", "replay_y", "memory")
@@ -56,7 +57,7 @@ class MSGLD(BaseLearner):
         super().__init__(accelerator, config, seed)
         assert config.offset_ua is not None and config.scale_ua is not None
         self._offset_ua, self._scale_ua = config.offset_ua, config.scale_ua
-        shapes = layer_shapes(self.n_features, self.config.hidden, devices=self.config.devices_per_weight)
+        shapes = layer_shapes(self.n_features, config.hidden, self.n_classes, config.devices_per_weight)
         self.network = Chains(shapes, self._offset_ua, self._scale_ua, self.config.chains)
         accelerator.allocate(self.network.n_cells)
         self.memory: deque[FloatArray] = deque(maxlen=self.config.memory_samples)
@@ -65,10 +66,18 @@ class MSGLD(BaseLearner):
         self._forget()
         self._labels_learned = 0
         self._deployment_odds = self._label_odds = 1.0
-        self._replay: tuple[FloatArray, FloatArray] = (np.zeros((0, self.n_inputs)), np.zeros(0))
+        self._replay: tuple[FloatArray, FloatArray] = (
+            np.zeros((0, self.n_inputs)),
+            np.zeros((0, *self._label)),
+        )
+
+    @property
+    def _label(self) -> tuple[int, ...]:
+        """Shape of the checked label of one row."""
+        return () if self.n_classes == 2 else (self.n_classes,)
 
     def _fit(self, x: FloatArray, y: FloatArray, watch: Watch) -> LearnReport:
-        """Train ex situ from scratch on x (n, n_inputs), y (n,) in [0, 1], then write-verify the states."""
+        """Train ex situ from scratch on x (n, n_inputs) and labels y, then write-verify the states."""
         cfg = self.config
         self._fit_scaler(x)
         self._forget()
@@ -102,7 +111,7 @@ class MSGLD(BaseLearner):
         return LearnReport(len(result.history), result.loss, accuracy, written.pulses, result.history)
 
     def _learn(self, x: FloatArray, y: FloatArray, watch: Watch) -> LearnReport:
-        """Train in situ on all labels x (n, n_inputs), y (n,), from the present device states."""
+        """Train in situ on all labels x (n, n_inputs), y, from the present device states."""
         cfg = self.config
         if self.scaler is None:
             self._fit_scaler(x)
@@ -112,15 +121,15 @@ class MSGLD(BaseLearner):
             self.trainer.epochs_done = 0
         self._labels_learned = len(x)
         rows, targets, weight = self.training_rows(x, y)
-        truth = y > 0.5
+        truth = decided(y)
 
         def hits(probability: FloatArray) -> float:
-            return float(((self._carried(probability[: len(truth)]) > 0.5) == truth).mean())
+            return float((decided(self._carried(probability[: len(truth)])) == truth).mean())
 
         return self.trainer.run(rows, targets, hits, weight, watch.of(cfg.max_epochs))
 
     def _samples(self, x: FloatArray, samples: int) -> FloatArray:
-        """Success probabilities from ``samples`` live reads, then from the memory's."""
+        """Probabilities from ``samples`` live reads, then from the memory's."""
         x = self._same(x)
         flat = self.network.flat_weights(self.accelerator.read(samples))
         p = self.network.forward_flat(self._scaled(x), flat)
@@ -164,7 +173,7 @@ class MSGLD(BaseLearner):
             raise ConfigError(f"anchor is there, but prior_mean = {cfg.prior_mean!r} has none")
         replay_x, replay_y = arrays["replay_x"], arrays["replay_y"]
         check_array("replay_x", replay_x, shape=(min(len(np.atleast_1d(replay_x)), cfg.replay_rows), self.n_inputs))
-        check_array("replay_y", replay_y, shape=(min(replay_y.size, cfg.replay_rows),))
+        check_array("replay_y", replay_y, shape=(min(len(np.atleast_1d(replay_y)), cfg.replay_rows), *self._label))
         if len(replay_x) != len(replay_y):
             raise ConfigError(f"replay_x has {len(replay_x)} rows, replay_y {len(replay_y)}: expected as many")
 
@@ -194,7 +203,7 @@ class MSGLD(BaseLearner):
             self._samples_kept += 1
 
     def _remembered(self, x: FloatArray) -> FloatArray:
-        """Predictions of the kept samples, (kept, n); those made before for the same x are not made again."""
+        """Predictions of the kept samples, as :meth:`_samples`; those made before for the same x are not made again."""
         first = self._samples_kept - len(self.memory)
         seen_x, _, seen, last = self._seen
         known = max(last - first, 0) if x is seen_x else 0
@@ -220,7 +229,7 @@ class MSGLD(BaseLearner):
     def _set_deployment_odds(self, y: FloatArray) -> None:
         """Odds ratio from the labels' share of successes to the deployment's, if one was given."""
         share = self.config.deployment_share
-        self._deployment_odds = 1.0 if share == 0.0 else _odds(share) / _odds(float((y > 0.5).mean()))
+        self._deployment_odds = 1.0 if share == 0.0 or y.ndim == 2 else _odds(share) / _odds(float((y > 0.5).mean()))
 
     def _set_label_odds(self, y: FloatArray) -> None:
         """Odds ratio from the mean of the first labels' targets to their share of successes; 1 when bits are learned.
@@ -229,6 +238,8 @@ class MSGLD(BaseLearner):
         successes; uncorrected, the decision boundary would lie below a score of 0. Later labels may have been asked
         for and are no fair sample.
         """
+        if y.ndim == 2:
+            return
         self._label_odds = _odds(float((y > 0.5).mean())) / _odds(float(self._targets(y).mean()))
 
     def _carried(self, p: FloatArray) -> FloatArray:
@@ -237,7 +248,12 @@ class MSGLD(BaseLearner):
         return p if odds == 1.0 else p * odds / (1.0 - p + p * odds)
 
     def _targets(self, y: FloatArray) -> FloatArray:
-        """Probability that a repeat of each trial would succeed: its score plus logistic noise above 0."""
+        """Probability that a repeat of each trial would succeed: its score plus logistic noise above 0.
+
+        Class probabilities (n, classes) are learned as they were given.
+        """
+        if y.ndim == 2:
+            return y
         scale = self.config.label_noise
         return (y > 0.5).astype(np.float64) if scale == 0.0 else 1.0 / (1.0 + np.exp((1.0 - 2.0 * y) / scale))
 
