@@ -10,6 +10,7 @@ from typing import Any
 BENCHMARKS: dict[str, tuple[str, str]] = {
     "dbal": ("dbal.main", "active against passive learning on labelled trials of a skill"),
     "decode": ("decode", "classify trials with a network read out of published chip states"),
+    "classify": ("classify.main", "digits, iris, wine, breast cancer: learners on devices beside software"),
     "device": ("device", "rates of reads and pulses against plain loops"),
     "world": ("world", "simulated trials per second against a naive PyBullet set-up"),
     "planning": ("planning", "inverse kinematics, RRT-Connect and whole plans"),

@@ -1,0 +1,1 @@
+"""Learners on devices beside software on small data sets of several classes."""
