@@ -282,8 +282,10 @@ def test_a_skill_without_a_film_says_so(tmp_path: Path, capsys: Any, monkeypatch
 def test_progress_shows_the_fraction_of_the_last_trial() -> None:
     bars = SessionProgress(SlideSkill(), 2, 1, 1)
     outcome = types.SimpleNamespace(source="simulation", measures=types.SimpleNamespace(values=[0.1, np.nan]))
-    bars.update(types.SimpleNamespace(phase="initial", labels=1, accuracy=0.0, last_outcome=outcome, round=1))
-    assert bars._progress.tasks[0].fields["note"] == "labels 1, last trial 0.75"
+    bars.update(
+        types.SimpleNamespace(phase="initial", labels=1, failures=1, accuracy=0.0, last_outcome=outcome, round=1)
+    )
+    assert bars._progress.tasks[0].fields["note"] == "labels 1, failures 1, last trial 0.75"
 
 
 @pytest.mark.parametrize(

@@ -101,6 +101,8 @@ def test_select_queries_ranks_and_refuses_unknown_strategies(graph: RunningGraph
     best = ask(k=3, strategy="straddle")
     assert best.success and len(set(best.indices)) == 3
     assert list(best.scores) == sorted(best.scores, reverse=True)
+    drawn = ask(k=12, strategy="thompson")
+    assert drawn.success and sorted(drawn.indices) == list(range(12)) and len(drawn.scores) == 12
     unknown = ask(k=3, strategy="guess")
     assert not unknown.success and "straddle" in unknown.message
     assert "[1, 12]" in ask(k=99, strategy="random").message
@@ -346,3 +348,27 @@ def test_a_node_that_comes_back_at_once_does_not_leave_its_callers_waiting(
         teach(graph, kill_once)
     graph.wait_ready()
     assert teach(graph).error_code == 0
+
+
+def test_a_session_asks_on_policy_unless_told_otherwise_and_tells_its_failures(tmp_path: Path) -> None:
+    from memristor_bdnn.action import ActiveLearn
+    from memristor_bdnn.active.losses import Losses
+    from memristor_bdnn.active.store import TrialStore
+
+    words = [f"results:={tmp_path / 'results'}", "initial_trials:=4", "candidates:=50", "seed:=3"]
+    running = RunningGraph(words, fresh_environment(), tmp_path / "up.log")
+    heard: list[Any] = []
+    try:
+        running.wait_ready()
+        for queries, strategy in ((2, ""), (3, "thompson")):
+            goal = ActiveLearn.Goal(queries=queries, strategy=strategy, evaluation_trials=1)
+            result = running.client.act("coordinator", ActiveLearn, "active_learn", goal, 300.0, heard.append)
+            assert result.error_code == 0, result.error_msg
+    finally:
+        running.close()
+    with TrialStore(tmp_path / "results" / "trials.jsonl", readonly=True) as store:
+        trials = list(store.trials)
+    assert [t.strategy for t in trials if t.feasible and t.phase == "query"] == ["ucb", "ucb", "thompson"]
+    assert {t.strategy for t in trials if t.phase == "evaluation"} == {"sturdy"}
+    lost = Losses.of(trials)
+    assert heard[-1].failures == lost.failures and heard[-1].undone == pytest.approx(lost.undone)

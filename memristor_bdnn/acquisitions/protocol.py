@@ -1,4 +1,7 @@
-"""What an acquisition is: a function that scores candidates, and says whether it needs every posterior sample."""
+"""What an acquisition is: a function that scores candidates, and says whether it needs every posterior sample.
+
+:func:`propose` turns it into the candidates to try.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,9 @@ import numpy.typing as npt
 from memristor_bdnn.learners.protocol import Prediction
 
 FloatArray = npt.NDArray[np.floating[Any]]
+IndexArray = npt.NDArray[np.intp]
+Batch = Callable[[Prediction, int, np.random.Generator | None], tuple[IndexArray, FloatArray]]
+"""From a prediction of n candidates and k <= n to k different candidates and their scores, in the order of asking."""
 
 
 class Acquisition(Protocol):
@@ -22,6 +28,8 @@ class Acquisition(Protocol):
     """
 
     needs_samples: bool
+    batch: Batch | None
+    """Chooses k candidates at once, where that is not simply the k highest scores; may be missing in a plugin."""
 
     def __call__(self, prediction: Prediction, rng: np.random.Generator | None = None) -> FloatArray:
         """Scores of n candidates.
@@ -38,12 +46,48 @@ class Acquisition(Protocol):
         """
 
 
-def acquisition(*, needs_samples: bool) -> Callable[[Callable[..., FloatArray]], Acquisition]:
-    """Mark a function as an acquisition; there is no default, since a wrong one would show only in a remote session."""
+def acquisition(
+    *, needs_samples: bool, batch: Batch | None = None
+) -> Callable[[Callable[..., FloatArray]], Acquisition]:
+    """Mark a function as an acquisition.
+
+    Args:
+        needs_samples: no default, since a wrong one would show only in a remote session.
+        batch: how several candidates are chosen at once; left out, those with the highest scores.
+    """
 
     def mark(function: Callable[..., FloatArray]) -> Acquisition:
         marked = cast(Acquisition, function)
-        marked.needs_samples = needs_samples
+        marked.needs_samples, marked.batch = needs_samples, batch
         return marked
 
     return mark
+
+
+def propose(
+    function: Acquisition, prediction: Prediction, k: int, rng: np.random.Generator | None = None
+) -> tuple[IndexArray, FloatArray]:
+    """Which k candidates to try, in this order, and their scores.
+
+    Those with the highest scores, equal ones as they come; a function with a ``batch`` of its own chooses itself.
+
+    Args:
+        function: the acquisition.
+        prediction: of n candidates.
+        k: how many; n where there are fewer.
+        rng: for functions that draw.
+
+    Returns:
+        Indices and scores, (k,) each.
+
+    Raises:
+        ConfigError: it draws, and no generator was given.
+    """
+    k = min(k, len(prediction.mean))
+    batch = getattr(function, "batch", None)
+    if batch is not None:
+        chosen, scores = batch(prediction, k, rng)
+        return chosen, scores
+    scores = np.asarray(function(prediction, rng))
+    best = np.argsort(-scores, kind="stable")[:k]
+    return best, scores[best]

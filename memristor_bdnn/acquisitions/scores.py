@@ -71,7 +71,8 @@ def margin(prediction: Prediction, rng: np.random.Generator | None = None) -> Fl
     return best[:, -2] - best[:, -1]
 
 
-def confident(prediction: Prediction) -> FloatArray:
+@acquisition(needs_samples=False)
+def confident(prediction: Prediction, rng: np.random.Generator | None = None) -> FloatArray:
     """mu / sigma, mu = 2 p - 1: the surest success first; used when the skill is put to work (source paper)."""
     _two(prediction, "confident", "label and classes of the prediction")
     return (2.0 * prediction.mean - 1.0) / np.maximum(2.0 * prediction.std, 1e-6)

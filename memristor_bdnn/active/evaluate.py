@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from memristor_bdnn import acquisitions
-from memristor_bdnn.acquisitions.scores import confident
+from memristor_bdnn.active import choice
 from memristor_bdnn.active.trials import Trials
 from memristor_bdnn.errors import ConfigError
 from memristor_bdnn.learners.protocol import Learner
@@ -74,12 +74,29 @@ def designed_policy(skill: Skill) -> Policy:
     return choose
 
 
-def learned_policy(skill: Skill, learner: Learner, samples: int = 20) -> Policy:
-    """The candidate with the highest mu / sigma, mu = 0 on the decision boundary (source paper)."""
+def learned_policy(
+    skill: Skill, learner: Learner, samples: int = 20, final: str = "confident", tried: FloatArray | None = None
+) -> Policy:
+    """What a learner would do.
+
+    Args:
+        skill: the skill.
+        learner: predicts the candidates.
+        samples: posterior samples per prediction.
+        final: see :func:`memristor_bdnn.active.choice.scores`.
+        tried: network inputs of the learner's labels, (m, d); ``sturdy`` needs them.
+
+    Raises:
+        ConfigError: an unknown choice, or ``sturdy`` without ``tried``.
+    """
+    if final != "confident" and tried is None:
+        raise ConfigError(f"final choice {final!r} needs the inputs of the labels that were tried")
+    known = np.zeros((0, len(skill.feature_names))) if tried is None else tried
 
     def choose(context: FloatArray, candidates: FloatArray, rng: np.random.Generator) -> FloatArray:
-        prediction = learner.predict(encoded(skill, context, candidates), samples)
-        return np.asarray(candidates[int(np.argmax(confident(prediction)))])
+        x = encoded(skill, context, candidates)
+        value = choice.scores(final, skill, learner.predict(x, samples), x, known)
+        return np.asarray(candidates[int(np.argmax(value))])
 
     return choose
 
@@ -179,7 +196,7 @@ def learn_from_pool(
     while len(known) < labels:
         asked = rest[:candidates]
         prediction = learner.predict(pool.x[asked], samples)
-        best = np.argsort(-score(prediction, rng), kind="stable")[: min(per_round, labels - len(known))]
+        best, _ = acquisitions.propose(score, prediction, min(per_round, labels - len(known)), rng)
         chosen = [asked[i] for i in best]
         known += chosen
         rest = [r for r in rest if r not in set(chosen)]

@@ -19,9 +19,9 @@ import numpy as np
 import numpy.typing as npt
 
 from memristor_bdnn import acquisitions
-from memristor_bdnn.acquisitions.scores import confident
-from memristor_bdnn.active import checkpoints
+from memristor_bdnn.active import checkpoints, choice
 from memristor_bdnn.active.checkpoints import Mark
+from memristor_bdnn.active.losses import Losses
 from memristor_bdnn.active.recipes import check_width
 from memristor_bdnn.active.records import LoopConfig, LoopLearner, LoopProgress, LoopReport, Round
 from memristor_bdnn.active.resume import find
@@ -135,8 +135,8 @@ class ActiveLoop:
         if not len(candidates):
             return self._without_candidates()
         prediction = self.learner.predict(encoded(self.skill, context, candidates), cfg.samples)
-        scores = acquisitions.load(cfg.strategy)(prediction, rng)
-        return self._try("query", cfg.strategy, context, candidates, prediction, scores, rng)
+        asked = acquisitions.propose(acquisitions.load(cfg.strategy), prediction, cfg.attempts, rng)
+        return self._try("query", cfg.strategy, context, candidates, prediction, asked, rng)
 
     def _evaluate(self) -> bool:
         cfg = self.config
@@ -160,8 +160,11 @@ class ActiveLoop:
         candidates = self._candidates("evaluation", context, cfg.evaluation_candidates, rng)
         if not len(candidates):
             return self._without_candidates()
-        prediction = self.learner.predict(encoded(self.skill, context, candidates), cfg.samples)
-        return self._try("evaluation", "confident", context, candidates, prediction, confident(prediction), rng)
+        x = encoded(self.skill, context, candidates)
+        prediction = self.learner.predict(x, cfg.samples)
+        scores = choice.scores(cfg.final, self.skill, prediction, x, self.store.labels(self._at)[0])
+        best = np.argsort(-scores, kind="stable")[: cfg.attempts]
+        return self._try("evaluation", cfg.final, context, candidates, prediction, (best, scores[best]), rng)
 
     def _candidates(self, phase: str, context: FloatArray, n: int, rng: np.random.Generator) -> FloatArray:
         """Candidates of a context, (m, p): n, or what is left of a finite pool, of which the phase began with n.
@@ -202,12 +205,12 @@ class ActiveLoop:
         context: FloatArray,
         candidates: FloatArray,
         prediction: Prediction,
-        scores: FloatArray,
+        proposals: tuple[npt.NDArray[np.intp], FloatArray],
         rng: np.random.Generator,
     ) -> bool:
-        """Execute candidates (n, p) from the highest score (n,) down; True once one was feasible."""
+        """Execute proposed candidates, indices and scores (k,), one after the other; True once one was feasible."""
         begin = self._at
-        for choice in np.argsort(-scores, kind="stable")[: self.config.attempts]:
+        for index, score in zip(*proposals, strict=True):
             seed = int(rng.integers(2**31))
             if self._at < len(self.store.trials):
                 trial = self.store.trials[self._at]
@@ -215,8 +218,8 @@ class ActiveLoop:
                     return False  # the run that stopped had given this context up
                 self._at += 1
             else:
-                asked = (prediction, int(choice), float(scores[choice]))
-                trial = self._execute(phase, context, candidates[choice], seed, chosen_by, asked)
+                asked = (prediction, int(index), float(score))
+                trial = self._execute(phase, context, candidates[index], seed, chosen_by, asked)
             if trial.feasible:
                 return True
             if self._cancelled():
@@ -404,8 +407,9 @@ class ActiveLoop:
         return np.random.default_rng([int(self.store.metadata["seed"]), self._at])
 
     def _tell(self, phase: str, done: int, total: int, message: str = "") -> None:
-        good = sum(t.feasible and t.phase in LABEL_PHASES and t.score > 0 for t in self.store.trials[: self._at])
-        self._progress(LoopProgress(phase, done, total, self._labels(), good, message))
+        lost = Losses.of(self.store.trials[: self._at])
+        good = lost.trials - lost.failures
+        self._progress(LoopProgress(phase, done, total, lost.trials, good, message, lost.failures, lost.undone))
 
 
 def _floats(values: FloatArray) -> tuple[float, ...]:

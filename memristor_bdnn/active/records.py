@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from memristor_bdnn import acquisitions
+from memristor_bdnn.active import choice
+from memristor_bdnn.active.losses import NONE, Losses
 from memristor_bdnn.active.store import LABEL_PHASES, Trial
 from memristor_bdnn.config import check, option
 from memristor_bdnn.learners.protocol import LearnReport, Prediction
@@ -49,6 +51,13 @@ class LoopConfig:
         0, "confident trials on unseen contexts; never labels", low=0, high=1_000_000, changes="live"
     )
     strategy: str = option("straddle", "acquisition function", choices=acquisitions.names, source="P", changes="live")
+    final: str = option(
+        "confident",
+        "how evaluations are chosen: mu / sigma (confident), or p - 0.3 x the distance from what was tried (sturdy)",
+        choices=choice.CHOICES,
+        source="P, D",
+        changes="live",
+    )
     candidates: int = option(10_000, "candidates scored per query", low=1, high=1_000_000, source="P", changes="live")
     evaluation_candidates: int = option(
         1_000, "candidates per evaluation", low=1, high=1_000_000, source="P", changes="live"
@@ -74,7 +83,10 @@ class LoopConfig:
 
 @dataclass(frozen=True)
 class LoopProgress:
-    """Where the loop is: ``done`` of ``total`` in a phase (initial, fit, learn, query, evaluation)."""
+    """Where the loop is: ``done`` of ``total`` in a phase (initial, fit, learn, query, evaluation).
+
+    ``failures`` and ``undone`` are what the labels have cost so far, see :class:`~memristor_bdnn.active.losses.Losses`.
+    """
 
     phase: str
     done: int
@@ -82,6 +94,8 @@ class LoopProgress:
     labels: int
     successes: int
     message: str = ""
+    failures: int = 0
+    undone: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -98,7 +112,8 @@ class LoopReport:
 
     ``learned`` is the last learning of this run, None when everything had been learned before; ``accuracy`` on the
     labels is known in both cases, None only when nothing was ever learned. ``ended`` says why there were fewer trials
-    than asked for (the skill had no more candidates); it is empty when there were not.
+    than asked for (the skill had no more candidates); it is empty when there were not. ``losses`` are those of all
+    labels, ``query_losses`` of the trials that the strategy chose.
     """
 
     labels: int
@@ -111,6 +126,8 @@ class LoopReport:
     evaluation_success: float
     cancelled: bool
     ended: str = ""
+    losses: Losses = NONE
+    query_losses: Losses = NONE
 
     @classmethod
     def of(
@@ -135,4 +152,6 @@ class LoopReport:
             evaluation_success=float(np.mean([t.score > 0 for t in shown])) if shown else 0.0,
             cancelled=cancelled,
             ended=ended,
+            losses=Losses.of(trials),
+            query_losses=Losses.of(trials, ("query",)),
         )

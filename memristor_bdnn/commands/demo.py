@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--queries", type=int, default=12, help="trials chosen by the strategy")
     parser.add_argument("--evaluations", type=int, default=12, help="confident trials in unseen contexts")
     parser.add_argument("--candidates", type=int, default=2000, help="candidates scored per query")
-    parser.add_argument("--strategy", default="straddle", help="acquisition function")
+    parser.add_argument("--strategy", default="ucb", help="acquisition function (default ucb: asks on policy)")
     parser.add_argument("--learner", default="msgld", help="learner plugin")
     parser.add_argument("--recipe", default="", metavar="NAME", help="the skill's options for the learner, by name")
     parser.add_argument("--accelerator", default="simulated", help="accelerator")

@@ -1,7 +1,8 @@
 """Measure how well the learned policy does in contexts it has not seen.
 
-The policy: among 1,000 valid candidates execute the one with the highest mu/sigma. It is compared with random
-valid parameters, with the skill's designed parameters where it has any, and with passive learning on as many labels.
+The policy: among 1,000 valid candidates execute the one with the highest mu/sigma, or (--final sturdy) one that is
+promising and near to what was tried. It is compared with random valid parameters, with the skill's designed parameters
+where it has any, and with passive learning on as many labels. How many of the labels asked for were failures is told.
 The learner comes from a trial store (--store, as written by `learn`), or learns here from a pool (--pool, default the
 one that ships with the skill).
 """
@@ -9,11 +10,22 @@ one that ships with the skill).
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from pathlib import Path
 from typing import Any
 
+from memristor_bdnn.active.choice import CHOICES
 from memristor_bdnn.commands import shared
 from memristor_bdnn.errors import ConfigError
+
+
+@dataclasses.dataclass
+class Learned:
+    """A learner, the inputs of its labels (n, d), and how many of those that it asked for were failures."""
+
+    learner: Any
+    tried: Any = None
+    failures: int | None = None
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,6 +44,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--labels", type=int, default=128, help="labels from a pool (default 128)")
     parser.add_argument("--initial", type=int, default=64, help="of them at random, before the first query")
     parser.add_argument("--per-round", type=int, default=1, help="queries between in situ learnings (default 1)")
+    parser.add_argument("--strategy", default="straddle", help="acquisition that asks a pool (default straddle)")
+    parser.add_argument(
+        "--final", default="confident", choices=CHOICES, help="how the skill is used (default confident)"
+    )
     parser.add_argument("--pairs", type=int, default=50, help="unseen contexts (default 50)")
     parser.add_argument("--candidates", type=int, default=1000, help="valid candidates per context (default 1000)")
     parser.add_argument("--seed", type=int, default=0, help="of learner, devices and contexts")
@@ -43,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Learn or load, execute, compare; once, or with several seeds."""
-    from memristor_bdnn import skills
+    from memristor_bdnn import acquisitions, skills
     from memristor_bdnn.report import record as common
 
     common.check_out(args.out)
@@ -53,6 +69,7 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f"--seeds {args.seeds}: allowed 1 and above")
     if args.seeds > 1 and (args.store or args.figure or args.poses):
         raise ConfigError(f"--seeds {args.seeds} learns anew each time: it goes without --store, --figure and --poses")
+    acquisitions.load(args.strategy)
     skill = skills.load(args.skill)
     if args.poses and type(skill).confident_picture is skills.Skill.confident_picture:
         raise ConfigError(f"--poses {args.poses}: skill {skill.name} draws no such picture; leave it out")
@@ -74,16 +91,19 @@ def run(args: argparse.Namespace) -> int:
 
 def _once(args: argparse.Namespace, skill: Any, trials: Any, sections: dict[str, Any]) -> dict[str, Any]:
     """Figures of one seed."""
-    learners: dict[str, Any] = {}
+    learners: dict[str, Learned] = {}
     try:
         labels, scores = _evaluated(args, skill, trials, sections, learners)
         _show(args, skill, labels, scores)
         if args.poses:
-            _draw(args, skill, learners["learned"], trials.arm)
+            _draw(args, skill, learners["learned"].learner, trials.arm)
     finally:
         for item in learners.values():
-            item.accelerator.close()
-    return _figures(args, labels, scores)
+            item.learner.accelerator.close()
+    failures = {f"{name}_failures": of.failures for name, of in learners.items() if of.failures is not None}
+    for name, count in failures.items():
+        print(f"{name.replace('_', ' ')} among {args.labels - args.initial} questions: {count}")
+    return _figures(args, labels, scores) | failures
 
 
 def _over_seeds(runs: list[dict[str, Any]]) -> dict[str, Any]:
@@ -103,7 +123,7 @@ def _over_seeds(runs: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _evaluated(
-    args: argparse.Namespace, skill: Any, trials: Any, sections: dict[str, Any], learners: dict[str, Any]
+    args: argparse.Namespace, skill: Any, trials: Any, sections: dict[str, Any], learners: dict[str, Learned]
 ) -> tuple[int, dict[str, Any]]:
     """Number of labels, and scores by policy; the learners are put into the given mapping as they are made."""
     from rich.progress import Progress
@@ -112,7 +132,10 @@ def _evaluated(
 
     with Progress(transient=True) as progress:
         labels = _learn(args, skill, sections, learners, progress)
-        policies: dict[str, ev.Policy] = {name: ev.learned_policy(skill, item) for name, item in learners.items()}
+        policies: dict[str, ev.Policy] = {
+            name: ev.learned_policy(skill, of.learner, final=args.final, tried=of.tried)
+            for name, of in learners.items()
+        }
         if _has_baseline(skill, trials.arm):
             policies["designed"] = ev.designed_policy(skill)
         else:
@@ -164,7 +187,7 @@ def _show(args: argparse.Namespace, skill: Any, labels: int, scores: dict[str, A
 
 
 def _learn(
-    args: argparse.Namespace, skill: Any, sections: dict[str, Any], learners: dict[str, Any], progress: Any
+    args: argparse.Namespace, skill: Any, sections: dict[str, Any], learners: dict[str, Learned], progress: Any
 ) -> int:
     """Make learners by policy name and let them learn; returns the number of labels they have seen."""
     import numpy as np
@@ -178,30 +201,35 @@ def _learn(
     if recipes.recipe(skill, args.learner, args.recipe).prior and not (args.store and checkpoint.exists()):
         print("the recipe's prior is left out: here the learner knows the labels alone (`learn` fits the prior)")
 
-    def fresh(name: str) -> Any:
+    def fresh(name: str) -> Learned:
         chips = accelerator.create(args.accelerator, preset=args.preset, seed=args.seed, **hardware)
         try:
-            learners[name] = recipes.make(skill, args.learner, chips, args.recipe, sections.get("learner"), args.seed)
+            learner = recipes.make(skill, args.learner, chips, args.recipe, sections.get("learner"), args.seed)
         except BaseException:
             chips.close()
             raise
-        return learners[name]
+        made = learners[name] = Learned(learner)
+        return made
 
     if args.store:
         return _from_store(args, skill, fresh("learned"))
     pool = skill.pool(args.pool)
-    for name, chosen_by in (("learned", "straddle"), ("passive", "random")):
+    for name, chosen_by in (("learned", args.strategy), ("passive", "random")):
         task = progress.add_task(f"learning ({chosen_by})", total=args.labels)
 
         def show(done: int, total: int, task: Any = task) -> None:
             progress.update(task, completed=done)
 
         rng = np.random.default_rng(args.seed)
-        ev.learn_from_pool(fresh(name), pool, args.labels, args.initial, chosen_by, rng, args.per_round, progress=show)
+        of = fresh(name)
+        rows = ev.learn_from_pool(
+            of.learner, pool, args.labels, args.initial, chosen_by, rng, args.per_round, progress=show
+        )
+        of.tried, of.failures = pool.x[rows], int((pool.score[rows[args.initial :]] <= 0).sum())
     return int(args.labels)
 
 
-def _from_store(args: argparse.Namespace, skill: Any, learner: Any) -> int:
+def _from_store(args: argparse.Namespace, skill: Any, of: Learned) -> int:
     """Bring a learner to a store's labels: from its checkpoint, or by learning them again."""
     from memristor_bdnn.active.checkpoints import mark_of
     from memristor_bdnn.active.resume import belongs
@@ -227,6 +255,7 @@ def _from_store(args: argparse.Namespace, skill: Any, learner: Any) -> int:
                 f"{checkpoint} was not learned from the trials of {args.store} ({mark.labels} labels, "
                 f"{mark.trials} trials): give the checkpoint of this session"
             )
+    learner, of.tried = of.learner, x
     if checkpoint.exists():
         learner.load(checkpoint)
         return len(x) if mark is None else mark.labels

@@ -104,6 +104,10 @@ def _show(args: argparse.Namespace, report: Any, ledger: dict[str, Any]) -> None
     figures = {
         "labels": report.labels,
         "successes": report.successes,
+        "failures": report.losses.failures,
+        "query_failures": report.query_losses.failures,
+        "undone_share": report.losses.undone_share,
+        "query_undone_share": report.query_losses.undone_share,
         "infeasible": report.infeasible,
         "training_accuracy": report.accuracy,
         "evaluation_trials": report.evaluation_trials,

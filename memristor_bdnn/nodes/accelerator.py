@@ -253,9 +253,8 @@ class AcceleratorNode(SkillNode):
         if not 1 <= request.k <= rows:
             raise ConfigError(f"k = {request.k}: allowed [1, {rows}], the number of candidates")
         prediction, _ = self._run_prediction(request.candidates, 0)
-        scores = acquisition(prediction, rng)
-        best = np.argsort(-scores, kind="stable")[: request.k]
-        response.indices, response.scores = best.astype(np.uint32).tolist(), floats(scores[best])
+        best, scores = acquisitions.propose(acquisition, prediction, request.k, rng)
+        response.indices, response.scores = best.astype(np.uint32).tolist(), floats(scores)
         return response
 
     def _add(self, request: Any, response: Any) -> Any:

@@ -32,8 +32,8 @@ from memristor_bdnn.srv import LabelTrial
 
 SAID_BY_GOALS = ("queries", "evaluations")
 """Fields of the loop's configuration that every ActiveLearn goal gives; as parameters nobody would obey them."""
-LOOP_DEFAULTS = {"candidates": 1000}
-"""Where a session through the nodes differs from the paper's sizes."""
+LOOP_DEFAULTS = {"candidates": 1000, "strategy": "ucb", "final": "sturdy"}
+"""Where a session through the nodes differs from the paper's: a robot pays for every failure, so it asks on policy."""
 DESCRIPTION_S = 10.0
 """How long another node may take to say what its skill consists of."""
 JOINT_STATE_S = 10.0
@@ -288,7 +288,9 @@ class CoordinatorNode(SkillNode):
         def progress(p: LoopProgress) -> None:
             if p.message:
                 self.get_logger().warning(p.message)
-            feedback = ActiveLearn.Feedback(round=p.done, labels=p.labels, phase=p.phase)
+            feedback = ActiveLearn.Feedback(
+                round=p.done, labels=p.labels, phase=p.phase, failures=p.failures, undone=p.undone
+            )
             if learner.status is not None:
                 feedback.accuracy = float(learner.status.train_accuracy)
             if trials.last_outcome is not None:

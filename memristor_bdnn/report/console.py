@@ -44,7 +44,7 @@ class SessionProgress:
         if feedback.phase not in self._tasks:
             return
         task = self._tasks[feedback.phase]
-        note = f"labels {feedback.labels}"
+        note = f"labels {feedback.labels}, failures {feedback.failures}"
         if feedback.accuracy > 0:
             note += f", accuracy {feedback.accuracy:.2f}"
         last = feedback.last_outcome

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from memristor_bdnn import __version__, skills
+from memristor_bdnn.active.losses import Losses
 from memristor_bdnn.active.rounds import Rounds
 from memristor_bdnn.active.store import LABEL_PHASES, Trial, TrialStore
 from memristor_bdnn.errors import MemristorError, StoreError
@@ -65,12 +66,17 @@ def summarise(
     shown = evaluations_by_labels(trials)
     final = shown[-1][1] if shown else []
     done = skill.fraction_name
+    lost, asked = Losses.of(trials), Losses.of(trials, ("query",))
     last = dict(rounds[-1]) if rounds else {}
     random = [t.fraction for t in labels if t.phase == "initial"]
     summary: dict[str, Any] = {
         "labels": len(labels),
         "label_successes": sum(t.score > 0 for t in labels),
         "queries": sum(t.phase == "query" for t in labels),
+        "failures": lost.failures,
+        "query_failures": asked.failures,
+        "undone_share": lost.undone_share,
+        "query_undone_share": asked.undone_share,
         "infeasible": sum(not t.feasible for t in trials),
         "train_accuracy": last.get("train_accuracy"),
         "test_accuracy": last.get("test_accuracy"),
@@ -92,6 +98,7 @@ def summarise(
         **{f"wall_{phase}_s": round(seconds, 3) for phase, seconds in wall_s.items()},
         **{name: options.get(name) for name in ("skill", "seed", "learner", "accelerator", "arm", "strategy")},
         "label_scores": [round(t.score, 6) for t in labels],
+        "failures_by_label": np.cumsum([t.score <= 0 for t in labels], dtype=int).tolist(),
         "train_accuracy_by_labels": {str(r["labels"]): r["train_accuracy"] for r in rounds},
         "test_accuracy_by_labels": {str(r["labels"]): r["test_accuracy"] for r in rounds if "test_accuracy" in r},
         f"{done}_by_labels": {str(n): _mean([t.fraction for t in group]) for n, group in shown},
@@ -128,13 +135,13 @@ def evaluations_by_labels(trials: Sequence[Trial]) -> list[tuple[int, list[Trial
 
 
 def plot_session(skill: skills.Skill, trials: Sequence[Trial], rounds: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Accuracy of the network and how much of the task it does, against the number of labels."""
+    """Accuracy of the network, how much of the task it does, and failures so far, against the number of labels."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
+    figure, (left, right, cost) = plt.subplots(1, 3, figsize=(14, 4), layout="constrained")
     n = [r["labels"] for r in rounds]
     left.plot(n, [r["train_accuracy"] for r in rounds], "o-", color="#1f77b4", label="on the labels", markersize=4)
     if rounds and "test_accuracy" in rounds[-1]:
@@ -159,12 +166,29 @@ def plot_session(skill: skills.Skill, trials: Sequence[Trial], rounds: Sequence[
     right.set(xlabel="labels", ylabel=skill.fraction_label, ylim=(-0.03, 1.05), title="What it does")
     right.grid(alpha=0.3)
     right.legend(loc="lower right", frameon=False)
-    for axes in (left, right):
+    _plot_failures(cost, trials)
+    for axes in (left, right, cost):
         axes.xaxis.get_major_locator().set_params(integer=True)
     try:
         save_figure(figure, path, dpi=130)
     finally:
         plt.close(figure)
+
+
+def _plot_failures(axes: Any, trials: Sequence[Trial]) -> None:
+    """Failures so far over the labels, beside what random trials would go on to cost."""
+    labels = [t for t in trials if t.feasible and t.phase in LABEL_PHASES]
+    n = np.arange(len(labels) + 1)
+    failed = np.concatenate([[0], np.cumsum([t.score <= 0 for t in labels])])
+    axes.step(n, failed, where="post", color="#d62728", label="this session")
+    first = sum(t.phase == "initial" for t in labels)
+    if 0 < first < len(labels):
+        rate = failed[first] / first
+        axes.plot(n[first:], rate * n[first:], ":", color="0.5", label="random trials, at the rate of the first")
+        axes.axvline(first, color="0.85", zorder=0)
+    axes.set(xlabel="labels", ylabel="failures", title="What learning cost")
+    axes.grid(alpha=0.3)
+    axes.legend(loc="upper left", frameon=False)
 
 
 def best_trial(trials: Sequence[Trial]) -> Trial | None:

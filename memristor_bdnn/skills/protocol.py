@@ -146,6 +146,13 @@ class Skill(abc.ABC):
             [self.parameter_space.encode(rows), np.broadcast_to(encoded, (len(rows), len(found)))], axis=1
         )
 
+    def likeness(self, x: FloatArray) -> FloatArray:
+        """Coordinates (n, k) in which trials near each other go alike, of network inputs x (n, d).
+
+        How far a candidate is from what was tried is measured in them; the inputs themselves unless overridden.
+        """
+        return x
+
     @abc.abstractmethod
     def score(self, measures: FloatArray) -> float:
         """Score in [-1, 1] of the measures of one trial (m,); above 0 is a success.

@@ -14,7 +14,7 @@ from memristor_bdnn.report.record import save_figure
 FloatArray = npt.NDArray[np.floating[Any]]
 
 # Colours that stay apart for colour-blind readers (Okabe and Ito).
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C8C8C")
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C8C8C")
 
 
 def write_all(figures: dict[str, Any], trials: Any, folder: Path, prior: str = "none") -> list[Path]:
@@ -37,7 +37,7 @@ def active_against_passive(figures: dict[str, Any], path: Path) -> Path:
     """Accuracy and balanced accuracy over labels: active solid with quartiles, passive dashed."""
     fig, axes = _axes(1, 2, (10, 4.2))
     for axis, name in zip(axes, ("accuracy", "balanced_accuracy"), strict=True):
-        for colour, (method, strategies) in zip(_COLOURS, figures["results"].items(), strict=False):
+        for colour, (method, strategies) in zip(COLOURS, figures["results"].items(), strict=False):
             for strategy, points in strategies.items():
                 labels = sorted(int(n) for n in points if n.isdigit())
                 middle = [points[str(n)][f"{name}_median"] for n in labels]
@@ -66,7 +66,7 @@ def calibration(figures: dict[str, Any], path: Path) -> Path:
     fig, (axis,) = _axes(1, 1, (4.6, 4.4))
     axis.plot([0, 1], [0, 1], color="#8C8C8C", lw=1)
     last = str(figures["final_labels"])
-    for colour, (method, strategies) in zip(_COLOURS, figures["results"].items(), strict=False):
+    for colour, (method, strategies) in zip(COLOURS, figures["results"].items(), strict=False):
         strategy = next((s for s in strategies if s != "random"), "random")
         point = strategies[strategy][last]
         bins = point["calibration"]
@@ -97,12 +97,12 @@ def labels_saved(figures: dict[str, Any], path: Path) -> Path:
             labels,
             [curve[str(n)][f"{name}_median"] for n in labels],
             "o--",
-            color=_COLOURS[0],
+            color=COLOURS[0],
             ms=4,
             label="random labels, no prior",
         )
         for colour, (strategy, points) in zip(
-            _COLOURS[1:], ((s, p) for s, p in figures["results"]["msgld"].items() if s != "random"), strict=False
+            COLOURS[1:], ((s, p) for s, p in figures["results"]["msgld"].items() if s != "random"), strict=False
         ):
             value = points[str(figures["final_labels"])][f"{name}_median"]
             axis.axhline(value, color=colour, lw=1)
@@ -126,7 +126,7 @@ def sizes(figures: dict[str, Any], path: Path) -> Path:
     """What the simulated world gets wrong over the width scale of a bowl, by how much of the scale it is told."""
     fig, (axis,) = _axes(1, 1, (6.4, 4.0))
     edges = np.array(figures["width_edges"])
-    for colour, trust in zip(_COLOURS, ("1.0", "0.5", "0.0"), strict=False):
+    for colour, trust in zip(COLOURS, ("1.0", "0.5", "0.0"), strict=False):
         gap = 100 * np.array(figures["sizes"][trust]["gap_by_width"])
         name = {"1.0": "as recorded", "0.5": "half of it (used)", "0.0": "none of it"}[trust]
         axis.plot((edges[1:] + edges[:-1]) / 2, gap, "o-", color=colour, label=name)
@@ -147,7 +147,7 @@ def training(trials: Any, path: Path, sizes: tuple[int, ...] = (64, 84, 104, 124
     x, y = trials.x_pool[rows], (trials.score_pool[rows] + 1) / 2
     method = MemristorMethod("paper", 0)
     method.learner.fit(x[: sizes[0]], y[: sizes[0]])
-    for colour, n in zip(_COLOURS, sizes, strict=False):
+    for colour, n in zip(COLOURS, sizes, strict=False):
         report = method.learner.learn(x[:n], y[:n])
         axis.plot(np.arange(1, report.epochs + 1), report.history, color=colour, label=f"{n} labels")
     axis.axhline(0.98, color="#8C8C8C", lw=1, ls=":")
@@ -177,8 +177,8 @@ def conductances(trials: Any, path: Path) -> Path:
     for index, (axis, part) in enumerate(zip(axes, network.layers, strict=True)):
         cells = (part[:, None] * network.devices + np.arange(network.devices)).ravel()
         bins = np.linspace(0.0, 22.0, 45)
-        axis.hist(before[cells], bins, color=_COLOURS[0], alpha=0.55, label="after deployment")
-        axis.hist(after[cells], bins, histtype="step", color=_COLOURS[1], lw=1.6, label="after in situ learning")
+        axis.hist(before[cells], bins, color=COLOURS[0], alpha=0.55, label="after deployment")
+        axis.hist(after[cells], bins, histtype="step", color=COLOURS[1], lw=1.6, label="after in situ learning")
         axis.set_title(f"layer {index + 1}: {len(cells)} devices", fontsize=10)
         axis.set_xlabel("conductance, microsiemens")
     axes[0].set_ylabel("devices")
@@ -196,7 +196,7 @@ def study(figures: dict[str, Any], path: Path) -> Path:
         value = np.array([rows[n]["accuracy_median"] for n in names])
         low = value - [rows[n]["accuracy_q25"] for n in names]
         high = [rows[n]["accuracy_q75"] for n in names] - value
-        axis.barh(names, value, xerr=[low, high], color=_COLOURS[0], alpha=0.8, error_kw={"lw": 1})
+        axis.barh(names, value, xerr=[low, high], color=COLOURS[0], alpha=0.8, error_kw={"lw": 1})
         axis.invert_yaxis()
         axis.set_xlabel("test accuracy")
         axis.set_title(task, fontsize=10)

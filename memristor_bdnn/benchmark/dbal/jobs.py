@@ -10,12 +10,11 @@ from typing import Any
 
 from memristor_bdnn import __version__, skills
 from memristor_bdnn.active import recipes
+from memristor_bdnn.benchmark import runs
 from memristor_bdnn.benchmark.dbal import generic
 from memristor_bdnn.benchmark.dbal import methods as dbal_methods
 from memristor_bdnn.benchmark.dbal.data import Trials, load_trials
 from memristor_bdnn.benchmark.dbal.run import Protocol64, run
-from memristor_bdnn.skills import workers as parallel
-from memristor_bdnn.state import write_atomic
 
 Job = tuple[str, str, int]
 """Contender, strategy, seed."""
@@ -114,43 +113,6 @@ def execute(setting: Setting, job: Job) -> dict[str, Any]:
 
 def run_all(setting: Setting, jobs: list[Job], work: Path | None, workers: int) -> list[dict[str, Any]]:
     """Results of all jobs, those found in ``work`` without running them again."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
     keys = {method: setting.key(method) for method, _, _ in jobs}
-    done: dict[Job, dict[str, Any]] = {}
-    if work is not None:
-        work.mkdir(parents=True, exist_ok=True)
-        for job in jobs:
-            path = _path(work, keys[job[0]], job)
-            if path.exists():
-                try:
-                    done[job] = json.loads(path.read_bytes())
-                except ValueError:
-                    print(f"{path} is damaged: its run is done again")
-    missing = [job for job in jobs if job not in done]
-    if done:
-        print(f"found {len(done)} of {len(jobs)} runs in {work}")
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns) as bar:
-        task = bar.add_task("runs", total=len(jobs), completed=len(done))
-        for job, result in _results(setting, missing, workers):
-            done[job] = result
-            if work is not None:
-                write_atomic(_path(work, keys[job[0]], job), json.dumps(result).encode())
-            bar.advance(task)
-    return [done[job] for job in jobs]
-
-
-def _results(setting: Setting, jobs: list[Job], workers: int) -> Any:
-    """(job, result) as they finish."""
-    if workers <= 1 or len(jobs) <= 1:
-        for job in jobs:
-            yield job, execute(setting, job)
-        return
-    for index, result in parallel.results(execute, [(setting, job) for job in jobs], min(workers, len(jobs))):
-        yield jobs[index], result
-
-
-def _path(work: Path, key: str, job: Job) -> Path:
-    name, strategy, seed = job
-    return work / f"{key}-{name}-{strategy}-{seed}.json"
+    names = [f"{keys[name]}-{name}-{strategy}-{seed}.json" for name, strategy, seed in jobs]
+    return runs.run_all(work, names, execute, [(setting, job) for job in jobs], workers)

@@ -9,7 +9,6 @@ from typing import Any
 
 from memristor_bdnn.skills import DEFAULT
 
-# Asked only what they can answer: these have no posterior samples that BALD could use.
 SIMULATED = "simulated"
 DEFAULT_LEARNERS = ("msgld", "msgld_paper", "gp", "mc_dropout", "deep_ensemble", "random_forest")
 
@@ -169,6 +168,21 @@ def _setting(args: argparse.Namespace) -> Any:
     )
 
 
+def _check_samples(learners: list[str], strategies: list[str]) -> None:
+    """Refuse strategies that need posterior samples for contenders that have none."""
+    from memristor_bdnn import acquisitions
+    from memristor_bdnn.benchmark.dbal import generic
+    from memristor_bdnn.benchmark.dbal.methods import NO_SAMPLES
+    from memristor_bdnn.errors import ConfigError
+
+    for strategy in (s for s in strategies if acquisitions.load(s).needs_samples):
+        for name in (n for n in learners if n in NO_SAMPLES or n == f"gp{generic.SUFFIX}"):
+            raise ConfigError(
+                f"--strategy {strategy} needs posterior samples, and --learner {name} asks with a mean and a standard "
+                "deviation alone: leave one of them out"
+            )
+
+
 def _study(args: argparse.Namespace, trials: Any, seeds: list[int]) -> dict[str, Any]:
     """The study of the method's parts and of the bowls' sizes, with its figures."""
     from memristor_bdnn.benchmark.dbal import figures as learning_figures
@@ -196,6 +210,7 @@ def _contest(
     if published and setting.sizes == "corrected" and not are_published(trials.x_pool):
         print("sizes as recorded: the bowls of this dataset are not the published ones")
     strategies = list(dict.fromkeys(["random", *(args.strategy or ["straddle"])]))
+    _check_samples(learners, strategies)
     work = Path(args.work) if args.work else (Path(f"{args.out}.runs") if args.out else None)
     jobs = [(learner, s, seed) for seed in seeds for learner in learners for s in strategies]
     runs = run_all(setting, jobs, work, args.workers or os.cpu_count() or 1)

@@ -314,6 +314,8 @@ METHODS: dict[str, str] = {
 GUIDED = {"msgld_asked_by_gp": ("msgld", "gp_lip"), "gp_asked_by_msgld": ("gp_lip", "msgld")}
 LIP_CONTENDERS = ("msgld", *GUIDED, *(name for name in METHODS if name.endswith("_lip")))
 """Those on lip features: they get the bowl sizes that --sizes says. All others see the inputs as recorded."""
+NO_SAMPLES = ("gp", "gp_lip", "msgld_asked_by_gp")
+"""Contenders whose questions come from a mean and a standard deviation; what they give as samples are two quantiles."""
 NEED_SKLEARN = ("gp", "random_forest", "gp_lip", "random_forest_lip", *GUIDED)
 
 

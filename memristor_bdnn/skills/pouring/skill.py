@@ -92,6 +92,12 @@ class PouringSkill(Skill):
         """Network inputs, shape (n, 11)."""
         return encode(context, parameters)
 
+    def likeness(self, x: FloatArray) -> FloatArray:
+        """Where the pouring lip is over the bowl, (n, 13): what beads go by, whatever the pivot."""
+        from memristor_bdnn.skills.pouring.lip import lip_features
+
+        return lip_features(x)
+
     def score(self, measures: FloatArray) -> float:
         """See :func:`memristor_bdnn.skills.pouring.context.score_of`; above 0.9 in the bowl is a success."""
         return score_of(float(measures[0]))

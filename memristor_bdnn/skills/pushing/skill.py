@@ -64,6 +64,12 @@ class PushingSkill(Skill):
         rows = np.atleast_2d(np.asarray(parameters, dtype=float))
         return is_valid(context_of(context), Parameters(*rows.T))
 
+    def likeness(self, x: FloatArray) -> FloatArray:
+        """Geometric features of the push, (n, 6)."""
+        from memristor_bdnn.skills.pushing.features import push_features
+
+        return push_features(x)
+
     def score(self, measures: FloatArray) -> float:
         """Score in [-1, 1] of the final distance, the first of the measures; 0 at the tolerance."""
         return score_of(float(np.asarray(measures)[0]))

@@ -1,0 +1,1 @@
+"""What a strategy costs while it learns, and what it leaves behind."""

@@ -1,0 +1,131 @@
+"""Figures, table and picture of the comparison of strategies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from memristor_bdnn.benchmark.dbal.figures import COLOURS
+from memristor_bdnn.benchmark.strategies.run import Setting
+from memristor_bdnn.report.record import print_table, save_figure
+
+AGAINST = "random"
+"""Differences over pairs of runs with the same seed are to this strategy."""
+FIGURES = (
+    "failures", "done_share", "skill_fraction", "skill_success", "confident_fraction", "confident_success",
+    "accuracy", "balanced_accuracy", "auc", "nll", "ece",
+)  # fmt: skip
+_WHILE_LEARNING = {"pouring": "poured_while_learning"}
+"""How a skill calls the share of the task that its trials did while it learned."""
+
+
+def summary(runs: list[dict[str, Any]], setting: Setting) -> dict[str, Any]:
+    """Per strategy medians, quartiles, extremes, standard errors over seeds, and differences over pairs to random."""
+    by_strategy: dict[str, list[dict[str, Any]]] = {}
+    for run in runs:
+        by_strategy.setdefault(run["strategy"], []).append(run)
+    passive = {run["seed"]: run for run in by_strategy.get(AGAINST, [])}
+    results = {name: _of_strategy(of, passive, setting) for name, of in by_strategy.items()}
+    return {
+        "skill": setting.skill,
+        "learner": setting.learner,
+        "initial": setting.initial,
+        "queries": setting.queries,
+        "candidates": setting.candidates,
+        "pairs": setting.pairs,
+        "results": results,
+    }
+
+
+def _of_strategy(runs: list[dict[str, Any]], passive: dict[int, dict[str, Any]], setting: Setting) -> dict[str, Any]:
+    made: dict[str, Any] = {}
+    for figure in (f for f in FIGURES if f in runs[0]):
+        values = np.array([run[figure] for run in runs], dtype=float)
+        name = _WHILE_LEARNING.get(setting.skill, "done_while_learning") if figure == "done_share" else figure
+        made |= {
+            f"{name}_median": float(np.median(values)),
+            f"{name}_min": float(values.min()),
+            f"{name}_max": float(values.max()),
+            f"{name}_q25": float(np.quantile(values, 0.25)),
+            f"{name}_q75": float(np.quantile(values, 0.75)),
+            f"{name}_mean": float(values.mean()),
+            f"{name}_se": _standard_error(values),
+        }
+        pairs = [run[figure] - passive[run["seed"]][figure] for run in runs if run["seed"] in passive]
+        if pairs and runs[0]["strategy"] != AGAINST:
+            made[f"{name}_against_{AGAINST}"] = float(np.mean(pairs))
+            made[f"{name}_against_{AGAINST}_se"] = _standard_error(np.array(pairs))
+    failed = np.array([np.cumsum(np.array(run["scores"]) <= 0) for run in runs])
+    made["failures_by_label_median"] = np.median(failed, axis=0).tolist()
+    made["runs"] = [{key: run[key] for key in ("seed", *FIGURES) if key in run} for run in runs]
+    return made
+
+
+def _standard_error(values: Any) -> float:
+    return float(np.std(values, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0
+
+
+def print_tables(figures: dict[str, Any]) -> None:
+    """One row a strategy; then the differences to random over pairs."""
+    skill, asked = figures["skill"], figures["queries"]
+    done = _WHILE_LEARNING.get(skill, "done_while_learning")
+    columns = ("failures", done, "skill_fraction", "skill_fraction_min", "confident_fraction", "accuracy", "auc")
+    rows, differences = [], []
+    for name, of in figures["results"].items():
+        cells = [of.get(c if c.endswith("_min") else f"{c}_median") for c in columns]
+        rows.append([name, *("" if cell is None else cell for cell in cells)])
+        if f"failures_against_{AGAINST}" in of:
+            pairs = [(of.get(f"{c}_against_{AGAINST}"), of.get(f"{c}_against_{AGAINST}_se")) for c in columns]
+            differences.append([name, *("" if d is None else f"{d:+.3g} +- {se:.2g}" for d, se in pairs)])
+    heads = [
+        "strategy",
+        f"failures of {asked}",
+        done.replace("_", " "),
+        "skill",
+        "worst",
+        "confident",
+        "accuracy",
+        "AUC",
+    ]
+    print_table(f"{skill}: {figures['initial']} random labels, {asked} asked, medians", heads, rows)
+    if differences:
+        kept = [i for i, c in enumerate(("", *columns)) if not c.endswith("_min")]
+        table = [[row[i] for i in kept] for row in differences]
+        print_table(f"difference to {AGAINST}, mean over pairs and its standard error", [heads[i] for i in kept], table)
+
+
+def draw(figures: dict[str, Any], runs: list[dict[str, Any]], path: Path) -> Path:
+    """Failures so far over the labels, a line a strategy with its quartiles, and the skill that each leaves behind."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.4), layout="constrained", width_ratios=(3, 2))
+    names = list(figures["results"])
+    for number, name in enumerate(names):
+        colour = COLOURS[number % len(COLOURS)]
+        failed = np.array([np.cumsum(np.array(r["scores"]) <= 0) for r in runs if r["strategy"] == name])
+        n = np.arange(failed.shape[1] + 1)
+        low, middle, high = np.pad(np.quantile(failed, [0.25, 0.5, 0.75], axis=0), ((0, 0), (1, 0)))
+        left.plot(n, middle, color=colour, lw=2, ls="--" if name == AGAINST else "-", label=name)
+        left.fill_between(n, low, high, color=colour, alpha=0.15, lw=0)
+        skill = [r["skill_fraction"] for r in runs if r["strategy"] == name]
+        right.plot(np.full(len(skill), number), skill, "o", color=colour, alpha=0.45, markersize=5)
+        right.plot([number - 0.25, number + 0.25], [np.median(skill)] * 2, color=colour, lw=2.5)
+    left.axvline(figures["initial"], color="0.6", lw=1, ls=":")
+    left.annotate("first question", (figures["initial"], 1.0), (4, -2), ("data", "axes fraction"), "offset points",
+                  va="top", fontsize=8, color="0.4")  # fmt: skip
+    left.set(xlabel="labels", ylabel="failures so far", title="What learning cost", xlim=(0, None), ylim=(0, None))
+    left.legend(frameon=False, fontsize=9, loc="upper left")
+    right.set_xticks(range(len(names)), names, rotation=20)
+    right.set(ylabel="fraction done in unseen contexts, sturdy choice", title="What was learned, a point a seed")
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+    try:
+        return save_figure(figure, path, dpi=130)
+    finally:
+        plt.close(figure)
