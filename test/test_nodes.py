@@ -352,6 +352,7 @@ def test_a_node_that_comes_back_at_once_does_not_leave_its_callers_waiting(
 
 def test_a_session_asks_on_policy_unless_told_otherwise_and_tells_its_failures(tmp_path: Path) -> None:
     from memristor_bdnn.action import ActiveLearn
+
     from memristor_bdnn.active.losses import Losses
     from memristor_bdnn.active.store import TrialStore
 
