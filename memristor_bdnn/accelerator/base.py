@@ -8,6 +8,7 @@ every step of its work, and this class refuses a hook that said nothing.
 from __future__ import annotations
 
 import abc
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -19,7 +20,7 @@ from memristor_bdnn.accelerator.protocol import FloatArray, WriteVerifyReport
 from memristor_bdnn.crossbar.ledger import Ledger
 from memristor_bdnn.crossbar.placement import Placement
 from memristor_bdnn.device.presets import DevicePreset
-from memristor_bdnn.errors import AcceleratorError, ConfigError, MemristorError, UnsupportedError
+from memristor_bdnn.errors import AcceleratorError, ConfigError, DeviceWarning, MemristorError, UnsupportedError
 from memristor_bdnn.state import check_array, pack_json, pack_rng, restore_rng, unpack_json
 
 IntArray = npt.NDArray[np.integer[Any]]
@@ -89,6 +90,7 @@ class BaseAccelerator(abc.ABC):
         self._rng: np.random.Generator | None = None
         self._access_counts: dict[tuple[int, int], int] = {}
         self._told = False
+        self._warnings: dict[str, str] = {}
 
     # -- the protocol -------------------------------------------------------------------------
 
@@ -184,6 +186,11 @@ class BaseAccelerator(abc.ABC):
         self.ledger.load_state_dict(counts)
         self._rng, self.n_cells = rng, n_cells
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the hardware gave reason to say so far, with figures; a learner's report holds it too."""
+        return tuple(self._warnings.values())
+
     def close(self) -> None:  # noqa: B027
         """Nothing to release, unless overridden; safe to call twice."""
 
@@ -254,6 +261,12 @@ class BaseAccelerator(abc.ABC):
         up, down = direction > 0, direction < 0
         sums = [float(np.sum(current_ua[where], dtype=np.float64)) for where in (up, down)]
         return Work(int(up.sum()), sums[0], int(down.sum()), sums[1])
+
+    def _warn(self, kind: str, text: str) -> None:
+        """Say something about the hardware: kept in :attr:`warnings`, the first of its kind given as DeviceWarning."""
+        if kind not in self._warnings:
+            warnings.warn(text, DeviceWarning, stacklevel=2)
+        self._warnings[kind] = text
 
     def _range(self, cells: slice | None) -> tuple[int, int]:
         """First cell and the one after the last of a contiguous range. Raises ConfigError before allocate()."""

@@ -95,30 +95,47 @@ def _info(args: argparse.Namespace, board: Any) -> int:
         ["address", info.address],
         ["dialect", f"{info.dialect.value} ({'with' if info.checks else 'without'} packet checks)"],
         *[[f"chip {chip}", f"answers, mean current {mean:.3f} uA"] for chip, mean in info.chips.items()],
+        *[
+            [f"chip {chip}", ("CANNOT WORK: " if found.fatal else "look: ") + found.text]
+            for chip, findings in info.findings.items()
+            for found in findings
+        ],
         ["last write-verify job", job],
         ["short command", f"{info.answer_ms[0]:.2f} ms"],
         ["whole-chip read", f"{info.answer_ms[1]:.2f} ms"],
         ["codes beyond 12 bits", board.out_of_range_codes],
     ]
     print_table("ESCIM board", ["", ""], rows)
-    return 0 if info.chips else 1
+    return 0 if info.sound else 1
 
 
 def _chip_ua(board: Any, chip: int, samples: int) -> Any:
-    """Reads of a chip in microampere, shape (samples, 128, 32)."""
+    """Reads of a chip in microampere, shape (samples, 128, 32), and what is wrong with them."""
     import numpy as np
 
+    from memristor_bdnn.accelerator.escim import plausible
     from memristor_bdnn.accelerator.escim.wire.scaling import code_currents
     from memristor_bdnn.errors import ConfigError
 
     if samples < 1:
         raise ConfigError(f"--samples {samples}: at least 1")
-    return np.stack([code_currents(board.read_chip(chip)) for _ in range(samples)])
+    codes = [board.read_chip(chip) for _ in range(samples)]
+    return code_currents(np.stack(codes)), plausible.chip(codes[-1], codes[0] if samples > 1 else None)
+
+
+def _said(chip: int, findings: Any) -> int:
+    """Say what is wrong with a chip's reads; exit status, 1 where it cannot work."""
+    import sys
+
+    for found in findings:
+        print(f"chip {chip}: {found.text}", file=sys.stderr)
+    return int(any(found.fatal for found in findings))
 
 
 def _read(args: argparse.Namespace, board: Any) -> int:
     import numpy as np
 
+    from memristor_bdnn.accelerator.escim import plausible
     from memristor_bdnn.errors import ConfigError
     from memristor_bdnn.state import save_npz
 
@@ -131,8 +148,8 @@ def _read(args: argparse.Namespace, board: Any) -> int:
             f"chip {args.chip} BL {args.bl} SL {args.sl}: mean {reads.mean():.4f} uA, SD {reads.std():.4f} uA,"
             f" {reads.size} reads from {reads.min():.4f} to {reads.max():.4f} uA"
         )
-        return 0
-    reads = _chip_ua(board, args.chip, args.samples)
+        return _said(args.chip, plausible.cell(reads))
+    reads, findings = _chip_ua(board, args.chip, args.samples)
     state, noise = reads.mean(axis=0), reads.std(axis=0)
     quantiles = np.quantile(state, [0, 0.05, 0.5, 0.95, 1])
     print(
@@ -143,7 +160,7 @@ def _read(args: argparse.Namespace, board: Any) -> int:
     if args.npz:
         save_npz(args.npz, {"read_ua": reads})
         print(f"wrote {args.npz}")
-    return 0
+    return _said(args.chip, findings)
 
 
 def _map(args: argparse.Namespace, board: Any) -> int:
@@ -155,12 +172,13 @@ def _map(args: argparse.Namespace, board: Any) -> int:
     from memristor_bdnn.report.device_figures import chip_maps
     from memristor_bdnn.state import save_npz
 
-    states = np.stack([_chip_ua(board, chip, args.samples).mean(axis=0) for chip in range(1, CHIPS + 1)])
+    chips = {chip: _chip_ua(board, chip, args.samples) for chip in range(1, CHIPS + 1)}
+    states = np.stack([reads.mean(axis=0) for reads, _ in chips.values()])
     print(f"wrote {chip_maps(states, Path(args.out), f'read currents (uA), {args.host}:{args.port}')}")
     if args.npz:
         save_npz(args.npz, {"read_ua": states})
         print(f"wrote {args.npz}")
-    return 0
+    return max(_said(chip, findings) for chip, (_, findings) in chips.items())
 
 
 def _block(text: str) -> Any:

@@ -89,6 +89,8 @@ class MapJobs:
 
     def power_up(self) -> None:
         """Forget logs and results."""
+        self.overruns = 0
+        """Results that the published firmware would have written outside of its array (SET_TARGET, RESET_TARGET)."""
         self.progress = 0
         self.result: npt.NDArray[np.uint32] = np.zeros(CELLS, dtype="<u4")
         self.log: list[int] = []
@@ -229,6 +231,7 @@ class MapJobs:
             if current <= target_ua if reset else current >= target_ua:
                 within = cell % CELLS
                 self.result[within % COLUMNS * ROWS + within // COLUMNS] = reading
+                self.overruns += self.dialect is Dialect.P and within // COLUMNS * ROWS + within % COLUMNS >= CELLS
                 return
             self._one_pulse(cell, reset, ladder)
             self.log[0] = number + 1

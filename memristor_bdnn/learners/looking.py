@@ -144,7 +144,8 @@ class Looking:
         for kind in [kind for kind in found if kind not in self._given]:
             self._given.add(kind)
             warnings.warn(found[kind], DeviceWarning, stacklevel=4)
-        said = tuple(dict.fromkeys((*report.warnings, *found.values())))
+        hardware = getattr(self.accelerator, "warnings", ())
+        said = tuple(dict.fromkeys((*report.warnings, *hardware, *found.values())))
         return dataclasses.replace(report, warnings=said) if said != report.warnings else report
 
     def _concerns(self) -> list[str]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from memristor_bdnn.accelerator.escim import plausible
 from memristor_bdnn.accelerator.escim.attempts import PASSING, BoardError, attempt, certainly_not_given
 from memristor_bdnn.accelerator.escim.client import Client, ClientConfig
 from memristor_bdnn.accelerator.escim.safety import Guard, SafetyError, SafetyLimits
@@ -42,6 +43,7 @@ class Pulse:
         line_v: V_BL of a SET, V_SL of a RESET.
         gate_v: V_WL.
         width_ns: rounded down to 20 ns by the board.
+        target_ua: given by RESET_TARGET, only if the cell reads above it; None: by CFG_REG, unconditionally.
     """
 
     chip: int
@@ -51,6 +53,7 @@ class Pulse:
     line_v: float
     gate_v: float
     width_ns: float
+    target_ua: float | None = None
 
     @property
     def cells(self) -> list[int]:
@@ -66,7 +69,8 @@ class BoardInfo:
         address: host and port.
         dialect: C or P.
         checks: whether its packets carry checks.
-        chips: chips that answered a whole read, and the mean current of each in uA.
+        chips: chips that answered with currents that can be true, and the mean current of each in uA.
+        findings: what is wrong with a chip's answers, by its number.
         progress: cells finished by the last map job (0xFFFF: a job finished).
         answer_ms: median time of a MAP_PROGRESS exchange, and of a whole-chip read.
     """
@@ -75,8 +79,14 @@ class BoardInfo:
     dialect: Dialect
     checks: bool
     chips: dict[int, float]
+    findings: dict[int, list[plausible.Finding]]
     progress: int
     answer_ms: tuple[float, float]
+
+    @property
+    def sound(self) -> bool:
+        """Whether every chip answers, with currents that can be true."""
+        return not any(found.fatal for findings in self.findings.values() for found in findings)
 
 
 class Board:
@@ -152,16 +162,21 @@ class Board:
         return self.dialect, first
 
     def info(self) -> BoardInfo:
-        """Dialect, chips, and how fast it answers."""
+        """Dialect, chips, whether their answers can be true, and how fast it answers. Every chip is read twice."""
         dialect = self._dialect()
-        chips, whole = {}, []
+        chips, findings, whole = {}, {}, []
         for chip in range(1, CHIPS + 1):
-            start = time.perf_counter()
             try:
-                chips[chip] = float(scaling.code_currents(self.read_chip(chip)).mean())
-            except BoardError:
+                codes = self.read_chip(chip)
+                start = time.perf_counter()
+                again = self.read_chip(chip)
+            except BoardError as error:
+                findings[chip] = [plausible.Finding("no answer", f"does not answer: {error}", True)]
                 continue
             whole.append(time.perf_counter() - start)
+            findings[chip] = plausible.chip(again, codes)
+            if not any(found.fatal for found in findings[chip]):
+                chips[chip] = float(scaling.code_currents(again).mean())
         short = []
         for _ in range(5):
             start = time.perf_counter()
@@ -169,7 +184,7 @@ class Board:
             short.append(time.perf_counter() - start)
         times = (1e3 * float(np.median(short)), 1e3 * float(np.median(whole)) if whole else float("nan"))
         address = f"{self.config.host}:{self.config.port}"
-        return BoardInfo(address, dialect, self.client.checks, chips, progress, times)
+        return BoardInfo(address, dialect, self.client.checks, chips, findings, progress, times)
 
     def read_chip(self, chip: int) -> Codes:
         """ADC codes of all cells of a chip, shape (128, 32) as [BL][SL]; the chip may be pulsed afterwards.
@@ -203,6 +218,7 @@ class Board:
         request = commands.cfg_reg(table)
         if request.pulses:
             raise ConfigError("read_table needs a register table in read mode")
+        self.guard.check_read(round(registers.Lines.unpack(table).line_v, 3))
         return commands.half_values(self.client.request(request).payload)
 
     def read_cell(self, chip: int, bl: int, sl: int, volts: float = 0.2) -> float:
@@ -234,10 +250,11 @@ class Board:
     def reset_target(self, pulse: Pulse, target_ua: float, wl_step_v: float = 0.05, sl_step_v: float = 0.05) -> None:
         """One conditional RESET pulse on one cell by RESET_TARGET: given only if it reads above the target.
 
-        The width is fixed by the firmware. Raises as :meth:`pulse`.
+        The width is fixed by the firmware. Raises as :meth:`pulse`, and SafetyError as :meth:`check_reset_target`.
         """
         if len(pulse.cells) != 1 or not pulse.reset:
             raise ConfigError("RESET_TARGET takes one RESET pulse on one cell")
+        self.check_reset_target(pulse.rows[0])
         limits = self.guard.limits
         self.guard.check_voltages(sl=pulse.line_v, wl=pulse.gate_v)
         chip = pulse.chip if self._dialect() is Dialect.C else None
@@ -248,6 +265,20 @@ class Board:
         self._select(pulse.chip)
         self._send_pulses(request, pulse.chip, pulse.cells, 1)
 
+    def check_reset_target(self, bl: int) -> None:
+        """Refuse RESET_TARGET where the published firmware keeps its result outside of its array.
+
+        It writes the reading of a cell that needs no pulse to word BL * 128 + SL of 4096.
+
+        Raises:
+            SafetyError: dialect P and a BL from 32.
+        """
+        if self._dialect() is Dialect.P and bl >= CELLS // ROWS:
+            raise SafetyError(
+                f"RESET_TARGET on BL {bl}: the published firmware (dialect P) would write outside an array of its own"
+                f" from BL {CELLS // ROWS} on; use reset_by=cfg_reg"
+            )
+
     def _select(self, chip: int) -> None:
         """Dialect P has no chip field: a read on the chip selects it."""
         if self._dialect() is Dialect.P:
@@ -257,11 +288,11 @@ class Board:
         self._dialect()
         if not self.known(chip):
             raise SafetyError(f"chip {chip} was not read since the connection was made: read_chip({chip}) first")
-        self.guard.charge(chip, cells, pulses)
         if self.dry_run:
-            self.guard.refund(chip, cells, pulses)
+            self.guard.check((chip - 1) * CELLS + np.asarray(cells), pulses)
             self.recorder.packet("withheld", request.encode(self.client.checks))
             return
+        self.guard.charge(chip, cells, pulses)
         try:
             patience = MAP_TIMEOUT_S + MAP_TIMEOUT_PER_CELL_S * len(cells)
             self.client.request(request, patience if request.command == Command.MAP_ARRAY else None)
@@ -293,7 +324,7 @@ class Board:
             SafetyError, NotExecuted, BoardError: as :meth:`pulse`.
         """
         p = MapParameters() if parameters is None else parameters
-        self.check_map(p)
+        self.guard.check_map(p, targets_ua, self._dialect())
         assert block.chip is not None
         rows = np.arange(block.bl, block.bl + block.n_bl)[:, None] * COLUMNS
         cells = (rows + np.arange(block.sl, block.sl + block.n_sl)).reshape(-1)
@@ -322,19 +353,6 @@ class Board:
         if not self.dry_run:
             self._sleep(POLL_S)
             self.wait_for_map(block.cells, progress, cancelled)
-
-    def check_map(self, p: MapParameters) -> None:
-        """Refuse write-verify parameters beyond the limits.
-
-        Raises:
-            SafetyError: naming the ladder.
-        """
-        self.guard.check_voltages(bl=max(p.set_bl[0], p.set_bl[2]), wl=max(p.set_wl[0], p.set_wl[2]))
-        self.guard.check_voltages(sl=max(p.reset_sl[0], p.reset_sl[2]), wl=max(p.reset_wl[0], p.reset_wl[2]))
-        self.guard.check_voltages(width_ns=max(p.set_width_ns, p.reset_width_ns))
-        if p.max_pulses > self.guard.limits.max_map_pulses:
-            limit = self.guard.limits.max_map_pulses
-            raise SafetyError(f"{p.max_pulses} write-verify pulses per cell: the safety limit is {limit}")
 
     def wait_for_map(
         self,
@@ -379,6 +397,11 @@ class Board:
             other.request(commands.map_abort())
         finally:
             other.close()
+
+    @property
+    def link(self) -> tuple[int, int]:
+        """Changes with every interruption and every new connection; what it was when a chip was recognised."""
+        return self.client.generation, self.client.statistics.connections
 
     def known(self, chip: int) -> bool:
         """Whether a chip was read since the connection was (re)made, so that it may be pulsed."""

@@ -148,7 +148,8 @@ class Client:
     def disconnect(self) -> None:
         """Close the connection; the next request opens a new one."""
         with self._lock:
-            self._drop("closed")
+            if self._socket is not None:
+                self._interrupted("closed")
 
     close = disconnect
 
@@ -279,6 +280,8 @@ class Client:
             connection = socket.create_connection(address, timeout=self.config.connect_timeout_s)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         except OSError as error:
+            if self.statistics.connections:
+                self.generation += 1
             raise NotExecuted(
                 f"cannot connect to {self._where()}: {describe_error(error)}. Is the board on, reachable, and not"
                 " in use by another client (it serves one at a time)?"

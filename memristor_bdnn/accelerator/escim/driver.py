@@ -13,17 +13,22 @@ import numpy as np
 import numpy.typing as npt
 
 from memristor_bdnn.accelerator.base import Arrays, BaseAccelerator, IntArray, Work
+from memristor_bdnn.accelerator.escim import plausible
+from memristor_bdnn.accelerator.escim.attempts import BoardError
 from memristor_bdnn.accelerator.escim.blocks import rectangles
 from memristor_bdnn.accelerator.escim.board import Board, Pulse
+from memristor_bdnn.accelerator.escim.recognise import READS, Readings, compare_to
 from memristor_bdnn.accelerator.escim.recovery import LostPulse, Recovery
+from memristor_bdnn.accelerator.escim.safety import SafetyError, check_pulse
 from memristor_bdnn.accelerator.escim.settings import EscimConfig
+from memristor_bdnn.accelerator.escim.wire.commands import Dialect
 from memristor_bdnn.accelerator.escim.wire.layouts import MapParameters
 from memristor_bdnn.accelerator.escim.wire.recording import Recorder
 from memristor_bdnn.accelerator.escim.wire.scaling import ADC_MAX, CELLS, CHIPS, COLUMNS, ROWS, code_current
 from memristor_bdnn.accelerator.protocol import FloatArray
 from memristor_bdnn.crossbar.ledger import Ledger
 from memristor_bdnn.device.presets import DevicePreset
-from memristor_bdnn.errors import ConfigError, UnsupportedError
+from memristor_bdnn.errors import AcceleratorError, ConfigError, UnsupportedError
 from memristor_bdnn.state import check_array, pack_json, unpack_json
 
 
@@ -46,7 +51,8 @@ class EscimAccelerator(BaseAccelerator):
 
         Raises:
             ConfigError: the preset's chips are not the board's.
-            AcceleratorError: the board cannot be reached or is none that can be driven.
+            SafetyError: a voltage or width of the pulses; nothing was sent.
+            AcceleratorError: the board cannot be reached, is none that can be driven, lacks chips, or reads nonsense.
         """
         super().__init__(preset, seed, config)
         if (preset.rows, preset.columns) != (ROWS, COLUMNS) or preset.chips > CHIPS:
@@ -54,8 +60,13 @@ class EscimAccelerator(BaseAccelerator):
                 f"preset {preset.name!r} has {preset.chips} chips of {preset.rows} x {preset.columns}; the ESCIM board"
                 f" has {CHIPS} of {ROWS} x {COLUMNS}"
             )
-        self._last_ua: npt.NDArray[np.float32] = np.zeros(self.capacity, dtype=np.float32)
+        self._responses = plausible.Responses(preset)
+        self._readings = Readings(self.capacity, self._responses.add)
+        self._last_ua = self._readings.last_ua
+        self._codes: dict[int, npt.NDArray[np.uint16]] = {}
         self._current_ua = _code_table(preset)
+        # Devices without noise of half a code may well read the same twice.
+        self._noisy = float(preset.read_noise_scale_ua(np.mean(preset.window_ua))) > 0.5 * code_current(1)
         self._chip_accesses = self.placement.accesses(0, CELLS)
         c, up, down = self.config, preset.set_pulse, preset.reset_pulse
         self._set = (
@@ -68,6 +79,8 @@ class EscimAccelerator(BaseAccelerator):
             _default(c.reset_gate_v, down.gate_v),
             _default(c.reset_width_ns, 1e9 * down.width_s),
         )
+        for (volts, gate, width), line in ((self._set, "bl"), (self._reset, "sl")):
+            check_pulse(c.limits, **{line: volts}, wl=gate, width_ns=width)
         self.board = Board(
             c,
             c.limits,
@@ -76,14 +89,12 @@ class EscimAccelerator(BaseAccelerator):
             endurance_file=c.endurance_file,
             map_stall_s=c.map_stall_s,
         )
-        self._recovery = Recovery(self.board, c, self._read_chip, self._last_ua)
-        for width in (self._set[2], self._reset[2]):
-            self.board.guard.check_voltages(width_ns=width)
+        self._recovery = Recovery(self.board, c, self._look, self._readings)
         try:
-            _, first = self.board.detect()
-            if first is not None:
-                self._keep(0, first)
-            self._recovery.refresh(np.arange(0, self.capacity, CELLS))
+            self._dialect, first = self.board.detect()
+            by_target = c.reset_by == "reset_target" or (c.reset_by == "auto" and self._dialect is Dialect.C)
+            self._reset_target_ua = c.reset_target_ua if by_target else None
+            self._first_look(first)
         except BaseException:
             self.board.close()
             raise
@@ -108,8 +119,9 @@ class EscimAccelerator(BaseAccelerator):
         reads = np.empty((samples, stop - start), dtype=np.float32)
         for sample in range(samples):
             for chip in _chips(start, stop):
-                self._read_chip(chip)
+                self._recovery.read(chip)
             reads[sample] = self._last_ua[start:stop]
+        self._say("", self._responses.findings())
         return reads
 
     def _current_sum_ua(self, start: int, stop: int, reads: FloatArray) -> float:
@@ -122,45 +134,69 @@ class EscimAccelerator(BaseAccelerator):
         """SETs first, then RESETs, cell by cell.
 
         Raises:
-            SafetyError: a limit; what was pulsed before stays.
-            AcceleratorError: the board is lost, or too many answers in a row were.
+            SafetyError: a limit that the pulses together would exceed; none was sent.
+            AcceleratorError: the board is lost, or too many answers in a row were; what was pulsed before is counted.
         """
         up, down = np.flatnonzero(direction == 1), np.flatnonzero(direction == -1)
-        self._recovery.refresh(np.concatenate([up, down]))
-        work = self._pulses_of(direction, self._last_ua[: self.n_cells])
-        for cells, reset in ((up, False), (down, True)):
-            for pulse in self._requests(cells, reset):
-                self._recovery.give(pulse)
-        if self.config.dry_run:
-            self._book(Work())
-        else:
-            self._book(work, pulses=direction != 0)
+        pulsed = np.concatenate([up, down])
+        self.board.guard.check(pulsed)
+        if self._reset_target_ua is not None and down.size:
+            self.board.check_reset_target(int((down % CELLS).max()) // COLUMNS)
+        self._recovery.refresh(pulsed)
+        read, counted = self._last_ua[: self.n_cells].copy(), self._counted()
+        try:
+            for cells, reset in ((up, False), (down, True)):
+                for pulse in self._requests(cells, reset):
+                    self._recovery.give(pulse)
+        finally:
+            given = self._counted() - counted
+            self._book(self._pulses_of(np.where(given > 0, direction, 0), read), pulses=given)
 
     def _write_verify(self, cells: IntArray, target_ua: FloatArray) -> FloatArray:
         """The board's own write-verify, rectangle by rectangle.
 
-        The board does not tell its pulses: the ledger counts the cells times ``limits.typical_map_pulses``.
+        The board does not tell its pulses: ``limits.typical_map_pulses`` a cell and job are counted.
+
+        Raises:
+            SafetyError: a limit or a target outside of the preset's window; nothing was sent.
+            Implausible: nearly no cell moved.
         """
         if not cells.size:
             self._book(Work())
             return np.zeros(0, dtype=np.float32)
+        parameters = self._map_parameters()
+        self._check_targets(cells, target_ua)
+        wanted = np.maximum(target_ua, parameters.tolerance_low_ua)
+        self.board.guard.check_map(parameters, wanted, self._dialect)
+        self.board.guard.check(cells, parameters.max_pulses)
         self._recovery.refresh(cells)
-        self._map(cells, target_ua)
-        for chip in np.unique(cells // CELLS):
-            self._read_chip(int(chip))
-        read = self._last_ua[cells]
-        pulses = 0 if self.config.dry_run else cells.size * self.config.limits.typical_map_pulses
-        current = float(read.sum(dtype=np.float64))
+        before, counted = self._last_ua[cells], self._counted()
+        reads = 0
+        try:
+            self._map(cells, target_ua, parameters)
+            for chip in np.unique(cells // CELLS):
+                self._recovery.read(int(chip))
+            reads = cells.size
+        finally:
+            read, given = self._last_ua[cells], (self._counted() - counted)[cells]
+            self._book_map(read, given, reads, cells)
+        if not self.config.dry_run:
+            found = plausible.deployment(before, read, target_ua, parameters.tolerance_low_ua)
+            self._say("", [found] if found else [])
+        return read
+
+    def _book_map(self, read: FloatArray, given: IntArray, reads: int, cells: IntArray) -> None:
+        """Count the pulses given to cells (n,), and ``reads`` of them afterwards."""
+        current, pulses = float(read.sum(dtype=np.float64)), int(given.sum())
         work = Work(
             set_pulses=pulses // 2,
-            set_current_ua=0.5 * current,
+            set_current_ua=0.5 * current if pulses else 0.0,
             reset_pulses=pulses - pulses // 2,
-            reset_current_ua=0.5 * current,
-            verify_reads=pulses + cells.size,
-            verify_current_ua=current * (pulses / cells.size + 1),
+            reset_current_ua=0.5 * current if pulses else 0.0,
+            verify_reads=pulses + reads,
+            verify_current_ua=current * (pulses + reads) / cells.size,
         )
-        self._book(work, cells, np.full(cells.size, pulses // cells.size))
-        return read
+        self._book(work, cells, given)
 
     def _program(self, cells: IntArray, target_ua: FloatArray) -> None:
         """Not on this board. Raises UnsupportedError."""
@@ -184,23 +220,37 @@ class EscimAccelerator(BaseAccelerator):
             ConfigError: no state of this driver, or other chips.
         """
         n_cells = self._saved_cells(state)
-        before = self.n_cells, self.ledger.state_dict()
-        self.allocate(n_cells)
-        self.ledger.load_state_dict(_ledger_of(state))
-        saved = state["currents_ua"]
-        difference = float(np.median(np.abs(self.read(3).mean(axis=0) - saved)))
-        fits = difference <= self.config.restore_tolerance_ua
-        if not fits and self.config.restore != "deploy":
-            self.n_cells = before[0]
+        before, readings = (self.n_cells, self.ledger.state_dict()), self._readings.forget()
+        saved = np.asarray(state["currents_ua"])
+        try:
+            self.allocate(n_cells)
+            self.ledger.load_state_dict(_ledger_of(state))
+            fits = self._recognises(saved)
+        except BaseException:
+            self.n_cells = self._recovery.n_cells = before[0]
             self.ledger.load_state_dict(before[1])
-            raise ConfigError(
-                f"the chips read differently from the checkpoint (median {difference:.3g} uA, allowed"
-                f" {self.config.restore_tolerance_ua:g} uA): other chips, or pulsed since. Use restore=deploy to write"
-                " the checkpoint's currents onto them"
-            )
+            self._readings.recall(readings)
+            self._recovery.doubt()
+            raise
         np.maximum(self.board.guard.pulses, state["pulses"], out=self.board.guard.pulses)
         if not fits:
-            self.write_verify(saved)
+            self.write_verify(np.clip(saved, *self.preset.window_ua))
+
+    def _recognises(self, saved_ua: FloatArray) -> bool:
+        """Whether the chips read as saved (n,), uA, chip by chip; raises ConfigError where they must and do not."""
+        reads = self.read(READS)
+        for chip in _chips(0, self.n_cells):
+            part = slice(chip * CELLS, (chip + 1) * CELLS)
+            found = compare_to(saved_ua[part], reads[:, part], self.config.restore_tolerance_ua)
+            if found.median_ua <= found.tolerance_ua:
+                continue
+            if self.config.restore == "deploy":
+                return False
+            raise ConfigError(
+                f"the chips read differently from the checkpoint (chip {chip + 1}: {found}): other chips, or pulsed"
+                " since. Use restore=deploy to write the checkpoint's currents onto them"
+            )
+        return True
 
     def close(self) -> None:
         """Store the endurance record and close the connection; safe to call twice."""
@@ -228,22 +278,77 @@ class EscimAccelerator(BaseAccelerator):
             raise ConfigError(f"damaged state: {', '.join(unknown)} unknown")
         return n_cells
 
-    def _read_chip(self, chip: int) -> None:
-        """Read a chip (counted from 0) into the last known currents."""
-        self._keep(chip, self.board.read_chip(chip + 1))
+    def _look(self, chip: int) -> npt.NDArray[np.float32]:
+        """Currents (4096,) of a chip, counted from 0; raises Implausible where they cannot be any."""
+        codes = self.board.read_chip(chip + 1)
+        self._say(f"chip {chip + 1}: ", self._judged(chip, codes))
+        return self._currents(codes)
 
-    def _keep(self, chip: int, codes: npt.NDArray[np.uint16]) -> None:
-        currents = self._current_ua[np.minimum(codes.reshape(CELLS), ADC_MAX)]
-        self._last_ua[chip * CELLS : (chip + 1) * CELLS] = currents
+    def _judged(self, chip: int, codes: npt.NDArray[np.uint16]) -> list[plausible.Finding]:
+        """What is wrong with codes (128, 32) of a chip."""
+        before = self._codes.get(chip) if self._noisy else None
+        self._codes[chip] = codes
+        return plausible.chip(codes, before, self.preset)
+
+    def _say(self, where: str, findings: list[plausible.Finding]) -> None:
+        for found in findings:
+            if found.fatal:
+                raise plausible.Implausible(where + found.text)
+            self._warn(where + found.kind, where + found.text)
+
+    def _currents(self, codes: npt.NDArray[np.uint16]) -> npt.NDArray[np.float32]:
+        return self._current_ua[np.minimum(codes.reshape(CELLS), ADC_MAX)]
+
+    def _first_look(self, first: npt.NDArray[np.uint16] | None) -> None:
+        """Read all chips once; those that cannot work are said, and refused when they are used.
+
+        Args:
+            first: the codes of the first chip, where they are known already.
+
+        Raises:
+            AcceleratorError: a chip does not answer.
+            Implausible: no chip can work.
+        """
+        hopeless = []
+        for chip in range(self.preset.chips):
+            try:
+                codes = self.board.read_chip(chip + 1) if chip or first is None else first
+            except BoardError as error:
+                raise AcceleratorError(
+                    f"chip {chip + 1} of {self.preset.chips} of preset {self.preset.name!r} does not answer: {error};"
+                    " a preset with fewer chips works with those that do"
+                ) from error
+            found = self._judged(chip, codes)
+            self._recovery.arrived(chip, self._currents(codes))
+            hopeless += [f"chip {chip + 1}: {each.text}" for each in found if each.fatal]
+            for each in found:
+                self._warn(f"chip {chip + 1}: {each.kind}", f"chip {chip + 1}: {each.text}")
+        if len({text.split(":")[0] for text in hopeless}) == self.preset.chips:
+            raise plausible.Implausible(f"no chip of the board can work: {'; '.join(hopeless)}")
+
+    def _counted(self) -> npt.NDArray[np.int64]:
+        """Pulses counted for each allocated cell so far, shape (n_cells,)."""
+        return self.board.guard.pulses.reshape(-1)[: self.n_cells].copy()
+
+    def _check_targets(self, cells: IntArray, target_ua: FloatArray) -> None:
+        low, high = self.preset.window_ua
+        half_code = 0.5 * code_current(1)
+        outside = np.flatnonzero((target_ua < low - half_code) | (target_ua > high + half_code))
+        if outside.size:
+            first = outside[0]
+            raise SafetyError(
+                f"target_ua[{cells[first]}] = {target_ua[first]:g} uA and {outside.size - 1} more: the window of preset"
+                f" {self.preset.name!r} is {low:g} to {high:g} uA"
+            )
 
     def _requests(self, cells: npt.NDArray[np.intp], reset: bool) -> Iterator[Pulse]:
         volts, gate, width = self._reset if reset else self._set
-        conditional = reset and self.config.reset_by == "reset_target"
-        grouping = "cell" if conditional else self.config.pulses_per_request
+        target = self._reset_target_ua if reset else None
+        grouping = "cell" if target is not None else self.config.pulses_per_request
         chip, row, column = cells // CELLS, cells % CELLS // COLUMNS, cells % COLUMNS
         if grouping == "cell":
             for c, i, j in zip(chip.tolist(), row.tolist(), column.tolist(), strict=True):
-                yield Pulse(c + 1, (i,), (j,), reset, volts, gate, width)
+                yield Pulse(c + 1, (i,), (j,), reset, volts, gate, width, target)
             return
         line = row if grouping == "row" else column
         key = chip * ROWS + line
@@ -253,18 +358,20 @@ class EscimAccelerator(BaseAccelerator):
                 rows, columns = np.unique(row[group]).tolist(), np.unique(column[group]).tolist()
                 yield Pulse(int(chip[group[0]]) + 1, tuple(rows), tuple(columns), reset, volts, gate, width)
 
-    def _map(self, cells: IntArray, target_ua: FloatArray) -> None:
-        """Write-verify jobs for cells (n,) and targets (n,), rectangle by rectangle."""
+    def _map_parameters(self) -> MapParameters:
         verify = self.preset.write_verify
-        tolerance = verify.tolerance_ua
-        parameters = MapParameters(
-            tolerance_high_ua=tolerance,
-            tolerance_low_ua=tolerance,
+        return MapParameters(
+            tolerance_high_ua=verify.tolerance_ua,
+            tolerance_low_ua=verify.tolerance_ua,
             relax_us=self.config.map_relax_us,
             max_pulses=min(verify.max_pulses, self.config.limits.max_map_pulses),
             max_checks=verify.checks,
             check_threshold=verify.check_threshold,
         )
+
+    def _map(self, cells: IntArray, target_ua: FloatArray, parameters: MapParameters) -> None:
+        """Write-verify jobs for cells (n,) and targets (n,), rectangle by rectangle."""
+        tolerance = parameters.tolerance_low_ua
         whole = np.zeros(self.capacity, np.bool_)
         # The board compares unsigned codes: a target below the tolerance would wrap around.
         wanted = np.full(self.capacity, tolerance)

@@ -1,13 +1,15 @@
 """Pulses and write-verify jobs over a connection that may break: nothing is given twice, nothing goes on unread.
 
-After an interruption the chips are read before anything else is sent. A pulse that certainly was not given is then
-given, one that may have been given counts as given, and what its cells read before and after is kept.
+After an interruption the chips are read before anything else is sent, and must be those of before. A pulse that
+certainly was not given is then given, one that may have been given counts as given, and what its cells read before and
+after is kept.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -15,9 +17,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from memristor_bdnn.accelerator.escim.attempts import AnswerLost, BoardError, NotExecuted, until_done
+from memristor_bdnn.accelerator.escim.attempts import (
+    AnswerLost,
+    BoardError,
+    NotExecuted,
+    certainly_not_given,
+    until_done,
+)
 from memristor_bdnn.accelerator.escim.blocks import rectangles
 from memristor_bdnn.accelerator.escim.board import Board, Pulse
+from memristor_bdnn.accelerator.escim.plausible import Implausible
+from memristor_bdnn.accelerator.escim.recognise import READS, Comparison, FloatArray, OtherChips, Readings
 from memristor_bdnn.accelerator.escim.safety import SafetyError
 from memristor_bdnn.accelerator.escim.settings import EscimConfig
 from memristor_bdnn.accelerator.escim.wire.commands import ErrorCode
@@ -77,6 +87,8 @@ TABLE = (
     Failure(
         "the request was refused (codes to 0x04)", BoardError, Then.STOP, Then.STOP, range(ErrorCode.CFG_REG_FAILED)
     ),
+    Failure("other chips after a reconnect, or pulsed by somebody else", OtherChips, Then.STOP, Then.STOP),
+    Failure("reads that cannot be currents of cells", Implausible, Then.STOP, Then.STOP),
     Failure("a safety limit, before anything was sent", SafetyError, Then.STOP, Then.STOP),
 )
 """Failure -> exception -> what the driver does; docs/escim.md shows it.
@@ -105,7 +117,7 @@ class LostPulse:
         cells: cell numbers.
         reset: RESET when True.
         before_ua: what they read last before it.
-        after_ua: what they read after the connection was back.
+        after_ua: what they read after the connection was back; NaN where they could not be read.
     """
 
     cells: tuple[int, ...]
@@ -124,39 +136,101 @@ class Recovery:
     """
 
     def __init__(
-        self, board: Board, config: EscimConfig, read_chip: Callable[[int], None], last_ua: npt.NDArray[np.float32]
+        self, board: Board, config: EscimConfig, look: Callable[[int], FloatArray], readings: Readings
     ) -> None:
         """Prepare; nothing is sent.
 
         Args:
             board: to work on.
-            config: retries, kind of RESET, rounds of a job.
-            read_chip: reads a chip, counted from 0, into ``last_ua``.
-            last_ua: what every cell read last, microampere.
+            config: retries, rounds of a job, tolerance of a recognition.
+            look: reads a chip, counted from 0: currents (4096,), microampere.
+            readings: what every cell read last, kept here.
         """
         self.lost: list[LostPulse] = []
         self.interruptions = 0
         self.n_cells = 0
         self._board, self._config = board, config
-        self._read_chip, self._last_ua = read_chip, last_ua
+        self._look, self._readings = look, readings
+        self._last_ua = readings.last_ua
         self._lost_in_a_row = 0
+        self._link: tuple[int, int] | None = None
+
+    def read(self, chip: int) -> None:
+        """Read a chip, counted from 0; over a new connection all chips in use are read and recognised.
+
+        Raises:
+            OtherChips: they are not those of before.
+            AcceleratorError: from the board.
+        """
+        self.arrived(chip, self._look(chip))
+
+    def arrived(self, chip: int, currents_ua: FloatArray) -> None:
+        """Keep a reading of a chip, counted from 0, shape (4096,); see :meth:`read`."""
+        if self._link == self._board.link:
+            self._readings.keep(chip, currents_ua)
+        else:
+            self._recognise({chip: currents_ua})
 
     def refresh(self, cells: npt.NDArray[np.integer[Any]]) -> None:
         """Read those chips of the cells that were not read since the connection was made.
 
         Raises:
+            OtherChips: over a new connection, other chips than before.
             AcceleratorError: the connection breaks again and again meanwhile.
         """
         chips = np.unique(cells // CELLS).tolist()
 
         def all_known() -> bool:
-            doubtful = [chip for chip in chips if not self._board.known(chip + 1)]
+            doubtful = [chip for chip in chips if not self._known(chip)]
             for chip in doubtful:
-                self._read_chip(chip)
+                if not self._known(chip):  # one read over a new connection makes all chips in use known
+                    self.read(chip)
             return not doubtful
 
         if not until_done(all_known, self._config.retries + 1):
             raise AcceleratorError(f"the connection breaks too often to read {len(chips)} chips in a row")
+
+    def doubt(self) -> None:
+        """Recognise the chips before anything else is done, as after a reconnect."""
+        self._link = None
+
+    def _known(self, chip: int) -> bool:
+        """Whether a chip, counted from 0, was read over this connection, and recognised."""
+        return self._link == self._board.link and self._board.known(chip + 1)
+
+    def _recognise(self, read: dict[int, FloatArray]) -> None:
+        """Read all chips in use over one connection and compare them with before; nothing is kept if they differ.
+
+        Args:
+            read: chips that were read just now.
+        """
+        self.interruptions += self.n_cells > 0
+        chips = sorted({*read, *range(-(-self.n_cells // CELLS))})
+
+        def all_read() -> bool:
+            missing = [chip for chip in chips if chip not in read or not self._board.known(chip + 1)]
+            read.update((chip, self._look(chip)) for chip in missing)
+            return not missing
+
+        if not until_done(all_read, self._config.retries + 1):
+            raise AcceleratorError(f"the connection breaks too often to read {len(chips)} chips in a row")
+        link = self._board.link
+        for chip in chips:
+            found = self._compare(chip, [read[chip]])
+            if found.doubtful:
+                found = self._compare(chip, [read[chip], *(self._look(chip) for _ in range(READS - 1))])
+            if found.differs:
+                raise OtherChips(
+                    f"the chips read differently since the connection was made again (chip {chip + 1}: {found}): other"
+                    " chips, or pulsed by somebody else. Nothing was pulsed on them; put the chips back to go on, or"
+                    " load a checkpoint with restore=deploy to write its currents onto these"
+                )
+        for chip in chips:
+            self._readings.keep(chip, read[chip])
+        self._link = link
+
+    def _compare(self, chip: int, reads: list[FloatArray]) -> Comparison:
+        return self._readings.compare(chip, np.stack(reads), self.n_cells, self._config.restore_tolerance_ua)
 
     def give(self, pulse: Pulse) -> None:
         """Give a pulse, never twice.
@@ -170,13 +244,14 @@ class Recovery:
 
     def _given(self, pulse: Pulse) -> bool:
         """One attempt; whether the pulse was given, or counts as given."""
-        if not self._board.known(pulse.chip):
+        if not self._known(pulse.chip - 1):
             self.refresh(np.array([(pulse.chip - 1) * CELLS]))
         try:
-            if pulse.reset and self._config.reset_by == "reset_target":
-                self._board.reset_target(pulse, self._config.reset_target_ua)
-            else:
-                self._board.pulse(pulse)
+            with self._sending(lambda: self._readings.pulsed(_numbers(pulse), pulse.reset)):
+                if pulse.target_ua is not None:
+                    self._board.reset_target(pulse, pulse.target_ua)
+                else:
+                    self._board.pulse(pulse)
         except AcceleratorError as error:
             row = failure(error)
             if row is None or row.pulse is Then.STOP:
@@ -192,9 +267,16 @@ class Recovery:
 
     def _count_as_given(self, pulse: Pulse, error: AcceleratorError) -> None:
         """The pulse may have been given: look, and note what the cells read before and after."""
-        cells = [(pulse.chip - 1) * CELLS + cell for cell in pulse.cells]
+        cells = _numbers(pulse)
         before = tuple(float(v) for v in self._last_ua[cells])
-        self._resume()
+        link = self._link
+        try:
+            self._resume()
+            if self._link == link:
+                self.read(pulse.chip - 1)
+        except AcceleratorError:
+            self.lost.append(LostPulse(tuple(cells), pulse.reset, before, (float("nan"),) * len(cells)))
+            raise
         after = tuple(float(v) for v in self._last_ua[cells])
         self.lost.append(LostPulse(tuple(cells), pulse.reset, before, after))
         _LOG.warning(
@@ -204,9 +286,23 @@ class Recovery:
         if self._lost_in_a_row > MAX_LOST_IN_A_ROW:
             raise AcceleratorError(f"the answers to {self._lost_in_a_row} pulses in a row were lost: {error}")
 
+    @contextlib.contextmanager
+    def _sending(self, mark: Callable[[], None]) -> Iterator[None]:
+        """Around a request: note what it may have done to cells, unless it certainly did nothing."""
+        try:
+            yield
+        except AcceleratorError as error:
+            if not (certainly_not_given(error) or isinstance(error, SafetyError)):
+                mark()
+            raise
+        except BaseException:
+            mark()
+            raise
+        if not self._board.dry_run:
+            mark()
+
     def _resume(self) -> None:
         """Read every chip in use; until then nothing is known of any of them."""
-        self.interruptions += 1
         self.refresh(np.arange(0, max(self.n_cells, 1), CELLS))
 
     def map_block(
@@ -239,8 +335,10 @@ class Recovery:
         assert block.chip is not None
         rows, columns = slice(block.bl, block.bl + block.n_bl), slice(block.sl, block.sl + block.n_sl)
         self.refresh(np.array([(block.chip - 1) * CELLS]))
+        cells = (block.chip - 1) * CELLS + np.arange(CELLS).reshape(ROWS, COLUMNS)[rows, columns].reshape(-1)
         try:
-            self._board.map_block(block, wanted[rows, columns], parameters)
+            with self._sending(lambda: self._readings.aimed(cells, wanted[rows, columns].reshape(-1))):
+                self._board.map_block(block, wanted[rows, columns], parameters)
         except AcceleratorError as error:
             row = failure(error)
             if row is None or row.job is Then.STOP:
@@ -264,3 +362,8 @@ class Recovery:
         inside = np.zeros((ROWS, COLUMNS), np.bool_)
         inside[block.bl : block.bl + block.n_bl, block.sl : block.sl + block.n_sl] = True
         return rectangles(inside & (np.abs(currents - wanted) > tolerance_ua), block.chip)
+
+
+def _numbers(pulse: Pulse) -> list[int]:
+    """The pulse's cells, numbered through all chips."""
+    return [(pulse.chip - 1) * CELLS + cell for cell in pulse.cells]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from memristor_bdnn.accelerator.escim.client import ClientConfig
-from memristor_bdnn.accelerator.escim.safety import SafetyLimits
+from memristor_bdnn.accelerator.escim.safety import LONGEST_RELAX_US, SafetyLimits
 from memristor_bdnn.config import option
 
 
@@ -14,9 +14,10 @@ class EscimConfig(ClientConfig):
     """The driver's options, with those of the connection."""
 
     reset_by: str = option(
-        "reset_target",
-        "RESET_TARGET (one conditional pulse, as the experiment) or CFG_REG (unconditional)",
-        choices=("reset_target", "cfg_reg"),
+        "auto",
+        "RESET_TARGET (one conditional pulse, as the experiment), CFG_REG (unconditional), or auto: RESET_TARGET, but"
+        " CFG_REG with the published firmware (dialect P), whose RESET_TARGET writes outside an array of its own",
+        choices=("auto", "reset_target", "cfg_reg"),
         source="MSGLD code",
     )
     reset_target_ua: float = option(
@@ -34,7 +35,9 @@ class EscimConfig(ClientConfig):
     reset_voltage_v: float | None = option(None, "V_SL of a RESET; default: the preset's", low=0, high=5, unit="V")
     reset_gate_v: float | None = option(None, "V_WL of a RESET; default: the preset's", low=0, high=5, unit="V")
     reset_width_ns: float | None = option(None, "width of a RESET; default: the preset's", low=0, unit="ns")
-    map_relax_us: int = option(500, "rest before the checks of write-verify", low=0, unit="us", source="MSGLD code")
+    map_relax_us: int = option(
+        500, "rest before the checks of write-verify", low=0, high=LONGEST_RELAX_US, unit="us", source="MSGLD code"
+    )
     map_rounds: int = option(3, "write-verify jobs for cells whose job was interrupted", low=1, high=100)
     map_stall_s: float = option(60.0, "a job without progress for so long has ended", low=0.1, high=3600, unit="s")
     restore: str = option(
@@ -43,7 +46,11 @@ class EscimConfig(ClientConfig):
         choices=("refuse", "deploy"),
     )
     restore_tolerance_ua: float = option(
-        0.3, "median difference up to which chips count as those of a checkpoint", low=0, high=20, unit="uA"
+        0.3,
+        "median difference up to which chips count as those of a checkpoint, or of before a reconnect",
+        low=0,
+        high=20,
+        unit="uA",
     )
     dry_run: bool = option(False, "send nothing that changes a device; record it instead", changes="start")
     record: str | None = option(None, "file for a recording of every packet", files=True)

@@ -20,6 +20,7 @@ from memristor_bdnn.accelerator.escim.wire.scaling import (
     ROWS,
     SUPPLY_V,
     check_block,
+    code_volt,
     volt_code,
     width_units,
 )
@@ -90,6 +91,12 @@ class Lines:
     wl_code: U16 = field(default_factory=lambda: _lines(COLUMNS, np.uint16))
     tia_code: U16 = field(default_factory=lambda: _lines(64, np.uint16))
     feedback: U8 = field(default_factory=lambda: np.full(64, DEFAULT_FEEDBACK, dtype=np.uint8))
+
+    @property
+    def line_v(self) -> float:
+        """The highest voltage on a BL or SL that is on its converter, volt; 0 where none is."""
+        codes = [self.bl_code[self.bl_switch == Switch.DAC], self.sl_code[self.sl_switch == Switch.DAC]]
+        return code_volt(int(max(np.max(part, initial=0) for part in codes)))
 
     def pack(self) -> bytes:
         """The 624 bytes of a CFG_REG request."""
