@@ -5,7 +5,7 @@ import pytest
 from test_escim_driver import CELLS, Setup
 
 from memristor_bdnn.accelerator.escim.recognise import OtherChips
-from memristor_bdnn.accelerator.escim.wire.commands import Command
+from memristor_bdnn.accelerator.escim.wire.commands import Command, ErrorCode
 from memristor_bdnn.emulator.board import EmulatedBoard, EmulatorConfig
 from memristor_bdnn.emulator.faults import FaultConfig, FaultInjector
 from memristor_bdnn.emulator.server import BoardResponder, Server
@@ -237,6 +237,37 @@ def test_chips_exchanged_in_the_middle_of_a_deployment(setup, executed, exchange
     with pytest.raises(OtherChips):
         board.write_verify(np.full(CELLS, 2.0))
     assert strange.chips.map_pulses.sum() == 0
+
+
+@pytest.mark.parametrize("executed", [True, False])
+def test_after_a_hardware_failure_the_cell_is_read_again(setup, executed):
+    """The connection is not in doubt, but the pulse may have been given."""
+    server, place = rack(setup)
+    board = setup.driver(server, reset_by="cfg_reg")
+    plain, left = place.respond, [3]
+
+    def respond(frame, plan):
+        left[0] -= frame.command == Command.CFG_REG
+        if frame.command != Command.CFG_REG or left[0]:
+            return plain(frame, plan)
+        if executed:
+            plain(frame, plan)
+        return place.board.refuse(frame.command, ErrorCode.CFG_REG_FAILED)
+
+    place.respond = respond
+    direction = np.zeros(CELLS, np.int8)
+    direction[10:16] = 1
+    board.pulse(direction)
+    (lost,) = board.lost_pulses
+    assert lost.cells == (12,) and (lost.after_ua[0] - lost.before_ua[0] > 0.4) == executed
+    assert place.board.pulses_given[10:16].tolist() == [1, 1, int(executed), 1, 1, 1]
+
+
+def test_what_can_go_wrong_is_named_without_a_pulse():
+    from memristor_bdnn.benchmark.escim import failures
+
+    for case in failures.run():
+        assert case.error in ("OtherChips", "Implausible") and not case.pulses, case
 
 
 def test_nothing_is_said_of_chips_and_cells_that_are_not_in_use(setup):

@@ -6,7 +6,7 @@ Builders in physical units, like those of the wire; they too are compared with p
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,6 +31,7 @@ from memristor_bdnn.accelerator.escim.wire.layouts import (
     need_targets,
     target_codes,
 )
+from memristor_bdnn.accelerator.escim.wire.registers import Lines, Mode, Switch
 from memristor_bdnn.accelerator.escim.wire.scaling import (
     APPLY_OP_UNIT_NS,
     GENERATOR_UNIT_US,
@@ -41,6 +42,8 @@ from memristor_bdnn.accelerator.escim.wire.scaling import (
     width_units,
 )
 from memristor_bdnn.errors import ConfigError
+
+PARALLEL_READ_WIDTH_NS = 10_000
 
 
 def form_pulse(
@@ -153,9 +156,26 @@ def cfg_read(
     )
 
 
-def parallel_read(bl: int, n_bl: int, sl_volts: dict[int, float], *, chip: int = 1) -> Request:
-    """Vector-matrix read: a voltage per column, a summed current per row."""
-    return cfg_reg(registers.parallel_read_table(bl, n_bl, sl_volts, chip=chip))
+def parallel_read(bl: int, n_bl: int, sl_volts: Mapping[int, float], *, chip: int = 1) -> Request:
+    """Vector-matrix read by CFG_REG: one voltage per SL, a summed current on every active BL.
+
+    The gate voltage of 5 V stands on all 32 WL converters; only the selected columns' WLs are switched to them.
+
+    Args:
+        bl: first bit line sensed.
+        n_bl: number of bit lines; stay within one half (0..63 or 64..127).
+        sl_volts: voltage in volt of every selected column.
+        chip: chip number.
+    """
+    check_block(chip, bl, n_bl, 0, 1)
+    lines = Lines(Mode.READ, chip, width=width_units(PARALLEL_READ_WIDTH_NS))
+    lines.bl_switch[bl : bl + n_bl] = Switch.TIA
+    lines.wl_code[:] = volt_code(SUPPLY_V)
+    for column, volts in sl_volts.items():
+        check_block(chip, bl, n_bl, column, 1)
+        lines.sl_switch[column], lines.sl_code[column] = Switch.DAC, volt_code(volts)
+        lines.wl_switch[column] = Switch.DAC
+    return cfg_reg(lines.pack())
 
 
 def map_result() -> Request:

@@ -1,4 +1,5 @@
-"""The board's protocol against the emulator: same results as simulated chips, faults, throughput, random bytes.
+"""The board's protocol against the emulator: same results as simulated chips, faults, failures that
+have to be named, throughput, random bytes.
 
 The emulator runs in another process and is reached over loopback TCP, so the throughput is that of
 driver and emulator together; a bare TCP exchange of the same sizes, interleaved, shows the limit.
@@ -38,11 +39,13 @@ def run(args: argparse.Namespace) -> int:
     known: dict[int, dict[bytes, Any]] = {seed: {} for seed in seeds}
     figures.update(_parity(known, initial, queries, print_table))
     figures.update(_faults(known, initial, queries, faults, print_table))
+    figures.update(_failures(print_table))
     figures.update(_rates(args.quick, print_table))
     figures.update(_fuzz(args.fuzz if args.fuzz is not None else (20_000 if args.quick else 1_000_000), print_table))
     figures["ok"] = (
         figures["same_seed_identical"]
         and figures["fuzz_ok"]
+        and figures["failures_ok"]
         and figures["faults_labels_lost"] == figures["faults_labels_missing"] == figures["faults_double_pulses"] == 0
     )
     write_record(args.out, record(figures, seeds))
@@ -112,6 +115,25 @@ def _faults(
         [[key.removeprefix("faults_"), value] for key, value in figures.items() if key != "faults"],
     )
     return figures
+
+
+def _failures(show: Callable[..., None]) -> dict[str, Any]:
+    from memristor_bdnn.benchmark.escim.failures import run as fail
+
+    cases = fail()
+    show(
+        "what can go wrong: the error that names it",
+        ["case", "error", "after s", "pulses given meanwhile"],
+        [
+            [case.case, case.error or "NONE", case.seconds, "asked for" if case.pulses is None else case.pulses]
+            for case in cases
+        ],
+    )
+    return {
+        "failures": [vars(case) for case in cases],
+        "failures_slowest_s": max(case.seconds for case in cases),
+        "failures_ok": all(case.error and not case.pulses for case in cases),
+    }
 
 
 def _rates(quick: bool, show: Callable[..., None]) -> dict[str, Any]:

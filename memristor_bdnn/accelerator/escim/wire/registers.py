@@ -6,7 +6,7 @@ are exact inverses on tables the board accepts.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
@@ -35,7 +35,6 @@ _WL_DAC, _SL_DAC, _BL_DAC, _TIA_DAC, _FEEDBACK = 12, 28, 44, 108, 140
 _SL_A1, _SL_A0, _WL_A1, _WL_A0, _BL_A1, _BL_A0 = 144, 145, 146, 147, 148, 152
 
 READ_WIDTH_NS = 200_000
-PARALLEL_READ_WIDTH_NS = 10_000
 
 
 class Mode(IntEnum):
@@ -246,29 +245,6 @@ def read_table(
     else:
         lines.bl_switch[rows], lines.bl_code[rows] = Switch.DAC, volt_code(v_read)
         lines.sl_switch[columns] = Switch.TIA
-    return lines.pack()
-
-
-def parallel_read_table(bl: int, n_bl: int, sl_volts: Mapping[int, float], *, chip: int = 1) -> bytes:
-    """Register table of the vector-matrix read: one voltage per SL, summed on every active BL.
-
-    The gate voltage of 5 V stands on all 32 WL converters; only the selected columns' WLs are
-    switched to them.
-
-    Args:
-        bl: first bit line sensed.
-        n_bl: number of bit lines; stay within one half (0..63 or 64..127).
-        sl_volts: voltage in volt of every selected column.
-        chip: chip number.
-    """
-    check_block(chip, bl, n_bl, 0, 1)
-    lines = Lines(Mode.READ, chip, *_timing(PARALLEL_READ_WIDTH_NS, 0, 1))
-    lines.bl_switch[bl : bl + n_bl] = Switch.TIA
-    lines.wl_code[:] = volt_code(SUPPLY_V)
-    for column, volts in sl_volts.items():
-        check_block(chip, bl, n_bl, column, 1)
-        lines.sl_switch[column], lines.sl_code[column] = Switch.DAC, volt_code(volts)
-        lines.wl_switch[column] = Switch.DAC
     return lines.pack()
 
 
