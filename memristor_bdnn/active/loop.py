@@ -10,8 +10,9 @@ and what it was asked since then is asked again: trials that are in the store ar
 
 from __future__ import annotations
 
+import contextlib
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from memristor_bdnn.active.records import LoopConfig, LoopLearner, LoopProgress,
 from memristor_bdnn.active.resume import find
 from memristor_bdnn.active.store import LABEL_PHASES, Trial, TrialStore
 from memristor_bdnn.active.trials import LocalTrials, Trials
-from memristor_bdnn.errors import AcceleratorError, ConfigError, MemristorError, PlanningError, StoreError
+from memristor_bdnn.errors import AcceleratorError, Cancelled, ConfigError, MemristorError, PlanningError, StoreError
 from memristor_bdnn.learners.protocol import LearnReport, Prediction
 from memristor_bdnn.skills.candidates import ask, encoded, too_few
 from memristor_bdnn.skills.protocol import Skill
@@ -310,7 +311,8 @@ class ActiveLoop:
         if not self.config.prior_fitted:
             n = self.config.initial_trials
             self._tell("fit", 0, 1, self._one_class(y[:n]))
-            self.learned = self.learner.fit(x[:n], y[:n], cancelled=self._cancelled)
+            with self._unless_cancelled():
+                self.learned = self.learner.fit(x[:n], y[:n], cancelled=self._cancelled)
             if self._cancelled():
                 return False
         self._learn()
@@ -321,13 +323,23 @@ class ActiveLoop:
         if len(x) == 0:
             return
         self._tell("learn", 0, 1, self._one_class(y))
-        self.learned = self.learner.learn(x, y, cancelled=self._cancelled)
-        if self._cancelled():
+        with self._unless_cancelled():
+            self.learned = self.learner.learn(x, y, cancelled=self._cancelled)
+        if self.learned is None or self._cancelled():
             return
         self._learned, self.accuracy = len(x), self.learned.accuracy
         if self.on_round is not None:
             self.on_round(Round(len(x), self.learned))
         self._save(len(x))
+
+    @contextlib.contextmanager
+    def _unless_cancelled(self) -> Iterator[None]:
+        """A learner that was stopped while it wrote its chips says so by Cancelled: no failure, if we asked."""
+        try:
+            yield
+        except Cancelled:
+            if not self._cancelled():
+                raise
 
     def _save(self, labels: int) -> None:
         """Keep the learner's state with what it knows of the session."""

@@ -43,6 +43,10 @@ class Refusal(Exception):
         self.code = code
 
 
+class PowerCut(Exception):
+    """The board lost its power in the middle of a request: there is no answer."""
+
+
 class LadderState:
     """A pair of voltage ladders as the firmware steps them: gate, and line (BL or SL)."""
 
@@ -85,10 +89,12 @@ class MapJobs:
         self._busy = threading.Lock()
         self._abort = threading.Event()
         self._thread: threading.Thread | None = None
+        self.power_cycles = 0
         self.power_up()
 
     def power_up(self) -> None:
-        """Forget logs and results."""
+        """End a job that runs, forget logs and results."""
+        self.power_cycles += 1
         self.overruns = 0
         """Results that the published firmware would have written outside of its array (SET_TARGET, RESET_TARGET)."""
         self.progress = 0
@@ -156,8 +162,11 @@ class MapJobs:
         if not self._busy.acquire(blocking=False):
             raise Refusal(ErrorCode.MAP_BUSY)
         self._abort.clear()
+        cycle = self.power_cycles
         if blocking:
             self._run(block, targets, tolerance, max_pulses, checks, relax_s)
+            if cycle != self.power_cycles:
+                raise PowerCut
             return
         arguments = (block, targets, tolerance, max_pulses, checks, relax_s)
         self._thread = threading.Thread(target=self._run, args=arguments, daemon=True)
@@ -172,24 +181,30 @@ class MapJobs:
         checks: tuple[int, int],
         relax_s: float,
     ) -> None:
+        cycle = self.power_cycles
         try:
             self.progress, self.records = 0, []
             cells = self._cells(block)
             wanted = np.array(targets[: block.cells])
             step = _ROWS_AT_A_TIME * block.n_sl
             for start in range(0, block.cells, step):
-                if self._abort.is_set():
+                if self._abort.is_set() or cycle != self.power_cycles:
                     return
                 part = slice(start, min(start + step, block.cells))
                 with self.lock:
                     before = self.chips.map_pulses[cells[part]].copy()
                     last = self.chips.write_verify(cells[part], wanted[part], tolerance, max_pulses, *checks)
                     self._keep(cells[part], targets[part], last, self.chips.map_pulses[cells[part]] - before)
-                self.progress = part.stop
+                self._tell(part.stop, cycle)
                 self._spend(relax_s * (part.stop - part.start))
-            self.progress = PROGRESS_DONE
+            self._tell(PROGRESS_DONE, cycle)
         finally:
             self._busy.release()
+
+    def _tell(self, progress: int, cycle: int) -> None:
+        """Keep the progress, unless the power was off since the job began."""
+        if cycle == self.power_cycles:
+            self.progress = progress
 
     def _keep(
         self,

@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import Protocol
 
 from memristor_bdnn.accelerator.escim.wire import packet, recording
-from memristor_bdnn.accelerator.escim.wire.commands import ErrorCode
+from memristor_bdnn.accelerator.escim.wire.commands import Command, ErrorCode
 from memristor_bdnn.emulator.board import EmulatedBoard
 from memristor_bdnn.emulator.faults import FaultConfig, FaultInjector, Plan
+from memristor_bdnn.emulator.maps import PowerCut
 from memristor_bdnn.errors import AcceleratorError, ConfigError
 
 _LOG = logging.getLogger(__name__)
 BOARD_ABORT_PORT = 5000
+BESIDE = (Command.MAP_PROGRESS, Command.MAP_ABORT)
 
 
 class Responder(Protocol):
@@ -44,7 +46,10 @@ class BoardResponder:
             return None
         if plan.busy:
             return self.board.refuse(frame.command, ErrorCode.MAP_BUSY)
-        answer = self.board.answer(frame)
+        try:
+            answer = self.board.answer(frame)
+        except PowerCut:
+            return None
         if plan.drop_after:
             return None
         return self.faults.corrupted(answer) if plan.corrupt_answer else answer
@@ -60,6 +65,7 @@ class ReplayResponder:
             ConfigError: unreadable, or without a request.
         """
         self.pairs = recording.exchanges(path)
+        self.beside = [answer for _, answer in recording.exchanges(path, port=2)]
         if not self.pairs:
             raise ConfigError(f"{path}: the recording holds no request")
         self.position = 0
@@ -67,6 +73,8 @@ class ReplayResponder:
 
     def respond(self, frame: packet.Frame, plan: Plan) -> bytes | None:
         """The recorded answer; None (close) where it was lost, at the end, or on a different request."""
+        if frame.command in BESIDE and self.beside and not self._expects(frame.command):
+            return self.beside.pop(0)  # progress or abort through the second port, whenever it is asked for
         if self.position >= len(self.pairs):
             self.mismatch = f"request {self.position + 1}: the recording ends after {len(self.pairs)}"
             return None
@@ -81,6 +89,9 @@ class ReplayResponder:
             return None
         self.position += 1
         return answer
+
+    def _expects(self, command: int) -> bool:
+        return self.position < len(self.pairs) and self.pairs[self.position][0][1] == command
 
 
 class Server:
@@ -116,7 +127,11 @@ class Server:
             try:
                 return socket.create_server((host, number), backlog=0)
             except OSError as error:
-                reason = error.strerror
+                reason = error.strerror or str(error)
+            except OverflowError:
+                reason = "a port is a number from 0 to 65535"
+            except (UnicodeError, ValueError):
+                reason = "no name of a computer"
         self.stop()
         raise AcceleratorError(f"cannot listen on {host}:{numbers[-1]}: {reason}")
 

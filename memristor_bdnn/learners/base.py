@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from memristor_bdnn.accelerator.protocol import Accelerator
+from memristor_bdnn.accelerator.watching import watched
 from memristor_bdnn.config import check, option
 from memristor_bdnn.errors import ConfigError, MemristorError
 from memristor_bdnn.learners import checkpoint as files
@@ -151,7 +152,8 @@ class BaseLearner(ABC):
         """Train from scratch and deploy; see :class:`memristor_bdnn.learners.protocol.Learner`."""
         x = check_inputs(x, self.n_inputs)
         y = check_labels(y, len(x), self.n_classes)
-        return self._looked(y, self._fit(x, y, Watch(progress, cancelled)))
+        with watched(self.accelerator, cancelled=cancelled):
+            return self._looked(y, self._fit(x, y, Watch(progress, cancelled)))
 
     def learn(
         self,
@@ -163,7 +165,8 @@ class BaseLearner(ABC):
         """Train in situ on all labels so far; see :class:`memristor_bdnn.learners.protocol.Learner`."""
         x = check_inputs(x, self.n_inputs)
         y = check_labels(y, len(x), self.n_classes)
-        return self._looked(y, self._learn(x, y, Watch(progress, cancelled)))
+        with watched(self.accelerator, cancelled=cancelled):
+            return self._looked(y, self._learn(x, y, Watch(progress, cancelled)))
 
     def _looked(self, y: FloatArray, report: LearnReport) -> LearnReport:
         """The report with what is to be said of the devices and of the training."""

@@ -126,7 +126,8 @@ class Learner(Protocol):
                With k > 2 classes (option ``n_classes``) whole numbers 0 to k - 1, or the probability of every
                class, (n, k), which is learned as given.
             progress: called once an epoch.
-            cancelled: asked once an epoch; True stops with what has been learned so far.
+            cancelled: asked once an epoch; True stops with what has been learned so far. While the network is written
+                into chips that take their time, it is asked then too, and raises Cancelled.
 
         Raises:
             ConfigError: wrong shape, NaN, label out of [0, 1]; names the value and the place.

@@ -17,6 +17,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_msgs.msg import String
 
 from memristor_bdnn import acquisitions, skills
+from memristor_bdnn.accelerator.watching import watched
 from memristor_bdnn.acquisitions.scores import straddle
 from memristor_bdnn.action import Learn
 from memristor_bdnn.active import checkpoints
@@ -105,6 +106,7 @@ class AcceleratorNode(SkillNode):
 
     _warnings: tuple[str, ...] = ()
     """What the last training said of devices and labels."""
+    _writing = ""
 
     # -- lifecycle ----------------------------------------------------------------------------
 
@@ -180,6 +182,7 @@ class AcceleratorNode(SkillNode):
             "model_version": self._version,
             "labels": len(self._y),
             "warnings": "; ".join(self._warnings),
+            "writing": self._writing,
         }
 
     def review(self, changes: dict[str, Any]) -> str:
@@ -299,6 +302,11 @@ class AcceleratorNode(SkillNode):
 
     # -- learning -----------------------------------------------------------------------------
 
+    def _tell_writing(self, done: int, cells: int) -> None:
+        """How far a deployment is that takes its time, as on a board."""
+        self._writing = f"{done} of {cells} cells" if done < cells else ""
+        self.get_logger().info(f"write-verify: {done} of {cells} cells", throttle_duration_sec=2.0)
+
     def _learn(self, goal: ServerGoalHandle) -> Any:
         result = Learn.Result()
         try:
@@ -318,7 +326,10 @@ class AcceleratorNode(SkillNode):
             return bool(goal.is_cancel_requested) or not self.active
 
         try:
-            with self.holding(self._lock, "the goal before is still ending", cancelled):
+            with (
+                self.holding(self._lock, "the goal before is still ending", cancelled),
+                watched(self._accelerator, self._tell_writing),
+            ):
                 work = self._learner.fit if goal.request.from_scratch else self._learner.learn
                 try:
                     report = work(x, y, progress=progress, cancelled=cancelled)

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from memristor_bdnn.accelerator.escim.wire.commands import ERROR_TEXT, Command, ErrorCode, Request
-from memristor_bdnn.errors import AcceleratorError
+from memristor_bdnn.accelerator.escim.wire.commands import ERROR_TEXT, ErrorCode, Request
+from memristor_bdnn.errors import AcceleratorError, MemristorError
 
 T = TypeVar("T")
 REJECTED_CHECKS = (ErrorCode.HEAD_CHECK, ErrorCode.PAYLOAD_CRC)
@@ -22,8 +22,7 @@ class BoardError(AcceleratorError):
 
     def __init__(self, request: Request, code: int) -> None:
         text = ERROR_TEXT[ErrorCode(code)] if code in set(ErrorCode) else "a code that no source explains"
-        name = Command(request.command).name if request.command in set(Command) else hex(request.command)
-        super().__init__(f"the board refused {name}: error 0x{code:02X}, {text}")
+        super().__init__(f"the board refused {request.title}: error 0x{code:02X}, {text}")
         self.code = code
 
 
@@ -35,7 +34,19 @@ class AnswerLost(AcceleratorError):
     """The request was sent but no valid answer came: it may have been executed."""
 
 
-def certainly_not_given(error: AcceleratorError) -> bool:
+class Silence(AnswerLost):
+    """Not one byte came in time."""
+
+
+class Foreign(AnswerLost):
+    """What came is no answer of a board."""
+
+
+class JobLost(AnswerLost):
+    """A write-verify job that was begun stands still, or the board has forgotten it."""
+
+
+def certainly_not_given(error: MemristorError) -> bool:
     """Whether the pulses of a failed request certainly were not given: never sent whole, or refused before any."""
     return isinstance(error, NotExecuted) or (isinstance(error, BoardError) and error.code < ErrorCode.CFG_REG_FAILED)
 

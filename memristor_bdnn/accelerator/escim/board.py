@@ -14,21 +14,25 @@ import numpy as np
 import numpy.typing as npt
 
 from memristor_bdnn.accelerator.escim import plausible
-from memristor_bdnn.accelerator.escim.attempts import PASSING, BoardError, attempt, certainly_not_given
+from memristor_bdnn.accelerator.escim.attempts import AnswerLost, BoardError, certainly_not_given
 from memristor_bdnn.accelerator.escim.client import Client, ClientConfig
+from memristor_bdnn.accelerator.escim.contact import NotEscim, first_contact
+from memristor_bdnn.accelerator.escim.jobs import JobControl
 from memristor_bdnn.accelerator.escim.safety import Guard, SafetyError, SafetyLimits
-from memristor_bdnn.accelerator.escim.watch import MapWatcher
+from memristor_bdnn.accelerator.escim.watch import POLL_S
+from memristor_bdnn.accelerator.escim.watch import progress as progress_of
 from memristor_bdnn.accelerator.escim.wire import adc, commands, packet, registers, scaling
-from memristor_bdnn.accelerator.escim.wire.commands import PROGRESS_DONE, Command, Dialect, ErrorCode, Request
+from memristor_bdnn.accelerator.escim.wire.commands import Command, Dialect, ErrorCode, Request
 from memristor_bdnn.accelerator.escim.wire.layouts import Block, MapArray, MapFlow, MapParameters, TargetPulses, Volts
 from memristor_bdnn.accelerator.escim.wire.recording import Recorder
 from memristor_bdnn.accelerator.escim.wire.registers import Mode
 from memristor_bdnn.accelerator.escim.wire.scaling import ADC_MAX, CELLS, CHIPS, COLUMNS, ROWS
-from memristor_bdnn.errors import AcceleratorError, Cancelled, ConfigError
+from memristor_bdnn.accelerator.watching import JobWatch
+from memristor_bdnn.errors import AcceleratorError, ConfigError, MemristorError, StoreError
 
 Codes = npt.NDArray[np.uint16]
 Sleep = Callable[[float], None]
-MAP_TIMEOUT_S, MAP_TIMEOUT_PER_CELL_S, POLL_S = 30.0, 1800.0 / CELLS, 0.06
+MAP_TIMEOUT_S, MAP_TIMEOUT_PER_CELL_S = 30.0, 1800.0 / CELLS
 
 
 @dataclass(frozen=True)
@@ -119,11 +123,13 @@ class Board:
         self.client = Client(config, self.recorder, sleep=sleep)
         self.guard = Guard(SafetyLimits() if limits is None else limits, endurance_file)
         self.dry_run = dry_run
-        self._stall_s = map_stall_s
+        if not dry_run:
+            self.guard.save()  # a file that cannot be written is told before the first pulse
         self.dialect: Dialect | None = None
         self.out_of_range_codes = 0
         self._read_at: dict[int, int] = {}
         self._sleep = sleep
+        self.job = JobControl(self.client, self.recorder, map_stall_s, sleep)
 
     def detect(self) -> tuple[Dialect, Codes | None]:
         """Find out which dialect the board speaks, by a whole-chip read; required before any pulse.
@@ -134,10 +140,7 @@ class Board:
         Raises:
             AcceleratorError: unreachable, neither dialect, or firmware without checks where not allowed.
         """
-        probe = commands.read_all(1)
-        frame = attempt(
-            lambda: self.client.exchange_raw(probe), self.config.retries, passing=lambda f: f.error_code in PASSING
-        )
+        frame = first_contact(self.client, commands.read_all(1), self.recorder)
         first: Codes | None = None
         if frame.command == Command.READ_ALL and not frame.error_code:
             self.dialect = Dialect.C
@@ -145,9 +148,9 @@ class Board:
         elif frame.command == packet.UNKNOWN_COMMAND and frame.error_code == ErrorCode.UNKNOWN_COMMAND:
             self.dialect = Dialect.P
         else:
-            raise AcceleratorError(
-                f"the answer to a whole-chip read (command 0x{frame.command:02X}, error 0x{frame.error_code:02X}) fits"
-                " neither dialect of the board; nothing will be pulsed"
+            raise NotEscim(
+                f"the answer of {self.client.where} to a read of chip 1 (command 0x{frame.command:02X}, error"
+                f" 0x{frame.error_code:02X}) fits neither dialect of the board; nothing will be pulsed"
             )
         if frame.zero_head_check:
             if not self.config.allow_unchecked:
@@ -293,12 +296,17 @@ class Board:
             self.recorder.packet("withheld", request.encode(self.client.checks))
             return
         self.guard.charge(chip, cells, pulses)
+        job = request.command in (Command.MAP_ARRAY, Command.MAP_FLOW)
         try:
+            if job:
+                self.guard.save()
+                self.job.runs = True
             patience = MAP_TIMEOUT_S + MAP_TIMEOUT_PER_CELL_S * len(cells)
             self.client.request(request, patience if request.command == Command.MAP_ARRAY else None)
-        except AcceleratorError as error:
-            if certainly_not_given(error):
+        except MemristorError as error:
+            if isinstance(error, StoreError) or certainly_not_given(error):
                 self.guard.refund(chip, cells, pulses)
+                self.job.runs = self.job.runs and not job
             raise
 
     def map_block(
@@ -328,31 +336,33 @@ class Board:
         assert block.chip is not None
         rows = np.arange(block.bl, block.bl + block.n_bl)[:, None] * COLUMNS
         cells = (rows + np.arange(block.sl, block.sl + block.n_sl)).reshape(-1)
-        dialect = self._dialect()
-        calls = (None, None) if self.dry_run else (progress, cancelled)
-        with MapWatcher(self.config, self.recorder, self.client.checks, block.cells, *calls) as watcher:
-            if dialect is Dialect.C:
-                request = MapArray.build(block, targets_ua, p).request()
-            else:
-                self._select(block.chip)
-                request = MapFlow.build(
-                    replace(block, chip=None),
-                    targets_ua,
-                    form_wl=p.set_wl,
-                    form_bl=p.set_bl,
-                    set_wl=p.set_wl,
-                    set_bl=p.set_bl,
-                    reset_wl=p.reset_wl,
-                    reset_sl=p.reset_sl,
-                    tolerance_ua=p.tolerance_high_ua,
-                    max_pulses=p.max_pulses,
-                ).request()
-            self._send_pulses(request, block.chip, cells.tolist(), p.max_pulses)
-        if watcher.aborted:
-            raise Cancelled("the write-verify job was aborted on the board")
-        if not self.dry_run:
-            self._sleep(POLL_S)
-            self.wait_for_map(block.cells, progress, cancelled)
+        request = self._map_request(block, targets_ua, p)
+        watch = JobWatch() if self.dry_run else JobWatch(progress, cancelled)
+        with self.job.attended(AnswerLost):
+            with self.job.watched(block.cells, watch):
+                self._send_pulses(request, block.chip, cells.tolist(), p.max_pulses)
+            if not self.dry_run:
+                self._sleep(POLL_S)
+                self.job.wait(block.cells, watch)
+
+    def _map_request(self, block: Block, targets_ua: npt.NDArray[np.floating], p: MapParameters) -> Request:
+        """The job in the board's dialect; dialect P has no chip field, so the chip is selected."""
+        if self._dialect() is Dialect.C:
+            return MapArray.build(block, targets_ua, p).request()
+        assert block.chip is not None
+        self._select(block.chip)
+        return MapFlow.build(
+            replace(block, chip=None),
+            targets_ua,
+            form_wl=p.set_wl,
+            form_bl=p.set_bl,
+            set_wl=p.set_wl,
+            set_bl=p.set_bl,
+            reset_wl=p.reset_wl,
+            reset_sl=p.reset_sl,
+            tolerance_ua=p.tolerance_high_ua,
+            max_pulses=p.max_pulses,
+        ).request()
 
     def wait_for_map(
         self,
@@ -360,43 +370,16 @@ class Board:
         progress: Callable[[int, int], None] | None = None,
         cancelled: Callable[[], bool] | None = None,
     ) -> None:
-        """Poll the job's progress until it has finished.
-
-        Raises:
-            AcceleratorError: no progress for ``map_stall_s``.
-            Cancelled: aborted as asked.
-        """
-        last, since = -1, time.monotonic()
-        while True:
-            done = self.progress()
-            if done == PROGRESS_DONE:
-                return
-            if done != last:
-                last, since = done, time.monotonic()
-                if progress is not None:
-                    progress(done, cells)
-            if cancelled is not None and cancelled():
-                self.abort()
-                raise Cancelled("the write-verify job was aborted on the board")
-            if time.monotonic() - since > self._stall_s:
-                raise AcceleratorError(
-                    f"the write-verify job stands at {done} of {cells} cells for {self._stall_s:g} s: aborted, or a"
-                    " hardware fault. Read the chip before going on"
-                )
-            self._sleep(POLL_S)
+        """Follow the job until it has finished; raises as :meth:`.jobs.JobControl.wait`."""
+        self.job.wait(cells, JobWatch(progress, cancelled))
 
     def progress(self) -> int:
         """Cells finished by the map job; 0xFFFF when it has ended."""
-        return int(commands.word_values(self.client.request(commands.map_progress()).payload)[0])
+        return progress_of(self.client)
 
     def abort(self) -> None:
-        """Abort a map job through the second port, which answers while the first one blocks."""
-        other = Client(self.config, self.recorder, port=self.config.abort_port)
-        other.checks = self.client.checks
-        try:
-            other.request(commands.map_abort())
-        finally:
-            other.close()
+        """Abort a map job, also one that blocks the command port; raises as :meth:`.jobs.JobControl.abort`."""
+        self.job.abort()
 
     @property
     def link(self) -> tuple[int, int]:
@@ -408,10 +391,14 @@ class Board:
         return self._read_at.get(chip) == self.client.generation
 
     def close(self) -> None:
-        """Store the endurance record and close the connection; safe to call twice."""
-        self.guard.save()
-        self.client.close()
-        self.recorder.close()
+        """Abort a job that still runs, store the endurance record, close the connection; safe to call twice."""
+        self.job.leave()
+        try:
+            if not self.dry_run:
+                self.guard.save(settled=True)
+        finally:
+            self.client.close()
+            self.recorder.close()
 
     def _dialect(self) -> Dialect:
         return self.detect()[0] if self.dialect is None else self.dialect

@@ -17,7 +17,9 @@ from memristor_bdnn.accelerator.escim.attempts import (
     REJECTED_CHECKS,
     AnswerLost,
     BoardError,
+    Foreign,
     NotExecuted,
+    Silence,
     attempt,
     may_repeat,
     wait_s,
@@ -67,8 +69,14 @@ class ClientStatistics:
 
 
 _SHORT, _READ, _LONG = 5.0, 10.0, 1800.0
+_FRESH_S, _FRESH_SILENCES = 3.5, 2
+"""A read that is the first request of a connection need not be waited for as long: so often no byte came, and the peer
+is taken for dead."""
+_KEEPALIVE = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
+"""Seconds of silence after which a peer is asked whether it is there: one that lost its power is noticed in half a
+minute, also in the middle of a job of half an hour."""
 _TIMEOUTS = {
-    Command.READ_ALL: 30.0,
+    Command.READ_ALL: _READ,
     Command.MAP_RESULT: _READ,
     Command.SEQ_READ: _READ,
     Command.MAP_READ: _READ,
@@ -100,11 +108,12 @@ class Client:
         Args:
             config: address, timeouts, retries.
             recorder: gets every packet.
-            port: instead of ``config.port``.
+            port: the board's second one, instead of ``config.port``.
             sleep: replaced in tests.
         """
         self.config = config
         self.port = config.port if port is None else port
+        self._port_number = 1 if port is None else 2
         self.checks = True
         self.statistics = ClientStatistics()
         self.generation = 0
@@ -113,7 +122,14 @@ class Client:
         self._sleep = sleep
         self._socket: socket.socket | None = None
         self._failures = 0
+        self._fresh = True
+        self._fresh_silences = 0
         self._lock = threading.Lock()
+
+    @property
+    def where(self) -> str:
+        """Host and port."""
+        return f"{self.config.host}:{self.port}"
 
     def request(self, request: Request, timeout_s: float | None = None) -> packet.Frame:
         """Send a request and return its positive answer.
@@ -131,19 +147,27 @@ class Client:
 
             def again(error: AcceleratorError) -> bool:
                 repeat = may_repeat(request, error, interrupted=self.generation != generation)
+                repeat = repeat and self._fresh_silences < _FRESH_SILENCES
                 self.statistics.retried += repeat
                 return repeat
 
             return attempt(lambda: self._exchange(request, timeout_s), self.config.retries, again)
 
-    def exchange_raw(self, request: Request, timeout_s: float | None = None) -> packet.Frame:
+    def exchange_raw(
+        self, request: Request, timeout_s: float | None = None, connect_s: float | None = None
+    ) -> packet.Frame:
         """One attempt whose answer's head check may be right or zero, errors included; for detection.
+
+        Args:
+            request: to send.
+            timeout_s: for the answer, in place of what the command needs.
+            connect_s: for the connection, in place of the configured time.
 
         Raises:
             NotExecuted, AnswerLost: as :meth:`request`.
         """
         with self._lock:
-            return self._attempt(request, timeout_s, raw=True)
+            return self._attempt(request, timeout_s, raw=True, connect_s=connect_s)
 
     def disconnect(self) -> None:
         """Close the connection; the next request opens a new one."""
@@ -161,21 +185,24 @@ class Client:
         if code in REJECTED_CHECKS:
             self.statistics.rejected_checks += 1
             self._drop("the board saw wrong checks")
-            raise NotExecuted(f"the board rejected the checks of {Command(request.command).name} (0x{code:02X})")
+            raise NotExecuted(f"the board rejected the checks of {request.title} (0x{code:02X})")
         if code == ErrorCode.MAP_BUSY and request.command != Command.MAP_ABORT:
             self._failures += 1
             self._sleep(wait_s(self._failures, self.config.backoff_s, self.config.backoff_max_s))
-            raise NotExecuted(f"the board refused {Command(request.command).name}: a map job is running (0x08)")
+            raise NotExecuted(f"the board refused {request.title}: a map job is running (0x08)")
         if code in (ErrorCode.LENGTH, ErrorCode.UNKNOWN_COMMAND) and request.payload:
             # Old firmware leaves the body in its stream and would execute what it finds there.
             self._drop("error answered before the body was read")
         raise BoardError(request, code)
 
-    def _attempt(self, request: Request, timeout_s: float | None, raw: bool) -> packet.Frame:
+    def _attempt(
+        self, request: Request, timeout_s: float | None, raw: bool, connect_s: float | None = None
+    ) -> packet.Frame:
+        self._recorder.check()
         generation = self.generation
-        connection = self._connect()
+        connection = self._connect(self.config.connect_timeout_s if connect_s is None else connect_s)
         if request.pulses and self.generation != generation:
-            raise NotExecuted(f"the connection to {self._where()} was interrupted: read before pulsing")
+            raise NotExecuted(f"the connection to {self.where} was interrupted: read before pulsing")
         data = request.encode(self.checks)
         deadline = time.monotonic() + self._patience(request, timeout_s)
         self.statistics.requests += 1
@@ -186,19 +213,23 @@ class Client:
             # sendall failed: the last bytes never left, so the board cannot have the whole request.
             self._recorder.event(f"not sent: {describe_error(error)}")
             self._interrupted("send failed")
-            raise NotExecuted(f"sending to {self._where()} failed: {describe_error(error)}") from error
-        self._recorder.packet("tx", data)
+            raise NotExecuted(f"sending {request.title} to {self.where} failed: {describe_error(error)}") from error
+        self._recorder.packet("tx", data, self._port_number)
         try:
             frame = self._receive(connection, request, deadline, raw)
         except (OSError, packet.FrameError) as error:
             self.statistics.lost_answers += 1
-            reason = str(error) if isinstance(error, packet.FrameError) else describe_error(error)
+            reason = str(error) if isinstance(error, packet.FrameError | _Quiet) else describe_error(error)
             self._recorder.event(f"answer lost: {reason}")
+            silent = isinstance(error, _Quiet)
+            self._fresh_silences += silent and self._fresh
             self._interrupted("answer lost")
-            raise AnswerLost(f"no valid answer from {self._where()}: {reason}") from error
+            kind = Silence if silent else Foreign if isinstance(error, _NoFrame) else AnswerLost
+            raise kind(f"no valid answer from {self.where} to {request.title}: {reason}") from error
         except BaseException:
             self._interrupted("cancelled while waiting")
             raise
+        self._fresh, self._fresh_silences = False, 0
         if frame.error_code != ErrorCode.MAP_BUSY:
             self._failures = 0
         return frame
@@ -208,31 +239,35 @@ class Client:
         length = head[4] | head[5] << 8
         body = self._bytes(connection, length, deadline)
         data = head + body
-        self._recorder.packet("rx", data)
+        self._recorder.packet("rx", data, self._port_number)
         frame = packet.parse(data)
         checks = self.checks and not (raw and frame.zero_head_check)
         return packet.accept_response(frame, request.command, checks)
 
     def _head(self, connection: socket.socket, request: Request, deadline: float, raw: bool) -> bytes:
-        head = self._bytes(connection, packet.HEAD_BYTES, deadline)
+        head = self._bytes(connection, packet.HEAD_BYTES, deadline, first=True)
         if head[0] == packet.RESPONSE_START:
             self._check_head(head, request, raw)
             return head
         if not self.checks:
-            raise packet.FrameError(f"answer starts with 0x{head[0]:02X}, expected 0x3B")
+            raise _NoFrame(f"it answered {head!r}, which starts with 0x{head[0]:02X} instead of 0x3B")
         limit = min(deadline, time.monotonic() + self.config.resync_s)
-        dropped = 0
+        dropped, seen = 0, head
         while dropped < 2 * packet.MAX_PAYLOAD:
             skip = head.find(packet.RESPONSE_START, 1)
             skip = len(head) if skip < 0 else skip
             dropped += skip
-            head = head[skip:] + self._bytes(connection, skip, limit)
+            try:
+                head = head[skip:] + self._bytes(connection, skip, limit)
+            except OSError as error:
+                raise _NoFrame(f"it answered {seen!r}") from error
+            seen = (seen + head)[:40]
             if head[0] == packet.RESPONSE_START and packet.head_check(head) == head[6]:
                 with contextlib.suppress(packet.FrameError):
                     self._check_head(head, request, raw)
                     self._resynchronised(dropped)
                     return head
-        raise packet.FrameError(f"no answer behind {dropped} bytes of garbage")
+        raise _NoFrame(f"it answered {seen!r} and more, {dropped} bytes without an answer among them")
 
     def _check_head(self, head: bytes, request: Request, raw: bool) -> None:
         """Refuse a head that cannot belong to the answer before waiting for its body."""
@@ -252,14 +287,19 @@ class Client:
         self._recorder.event(f"{dropped} bytes of garbage before the answer")
         self._stale = True
 
-    def _bytes(self, connection: socket.socket, count: int, deadline: float) -> bytes:
-        data = bytearray()
+    def _bytes(self, connection: socket.socket, count: int, deadline: float, first: bool = False) -> bytes:
+        data, begun = bytearray(), time.monotonic()
         while len(data) < count:
             remaining = deadline - time.monotonic()
-            if remaining <= 0:
-                raise TimeoutError(f"{len(data)} of {count} bytes arrived in time")
-            connection.settimeout(remaining)
-            part = connection.recv(count - len(data))
+            try:
+                if remaining <= 0:
+                    raise TimeoutError
+                connection.settimeout(remaining)
+                part = connection.recv(count - len(data))
+            except TimeoutError as error:
+                if first and not data:
+                    raise _Quiet(f"timed out, not a byte in {time.monotonic() - begun:.1f} s") from error
+                raise TimeoutError(f"{len(data)} of {count} bytes arrived in time") from error
             if not part:
                 raise ConnectionResetError("the board closed the connection")
             data += part
@@ -267,7 +307,7 @@ class Client:
 
     _stale = False
 
-    def _connect(self) -> socket.socket:
+    def _connect(self, timeout_s: float) -> socket.socket:
         if self._socket is not None and (self._stale or self._unusable(self._socket)):
             self._interrupted("stale connection")
         if self._socket is not None:
@@ -277,18 +317,20 @@ class Client:
         self._failures += 1
         try:
             address = (self.config.host, self.port)
-            connection = socket.create_connection(address, timeout=self.config.connect_timeout_s)
+            connection = socket.create_connection(address, timeout=timeout_s)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        except OSError as error:
+            _keep_alive(connection)
+        except (OSError, UnicodeError) as error:
+            reason = describe_error(error) if isinstance(error, OSError) else "no name of a computer"
             if self.statistics.connections:
                 self.generation += 1
             raise NotExecuted(
-                f"cannot connect to {self._where()}: {describe_error(error)}. Is the board on, reachable, and not"
+                f"cannot connect to {self.where}: {reason}. Is the board on, reachable, and not"
                 " in use by another client (it serves one at a time)?"
             ) from error
-        self._socket, self._stale = connection, False
+        self._socket, self._stale, self._fresh = connection, False, True
         self.statistics.connections += 1
-        self._recorder.event(f"connected to {self._where()}")
+        self._recorder.event(f"connected to {self.where}")
         return connection
 
     @staticmethod
@@ -320,10 +362,23 @@ class Client:
             return timeout_s
         if self.config.answer_timeout_s:
             return self.config.answer_timeout_s
-        return _TIMEOUTS.get(Command(request.command), _SHORT)
+        needed = _TIMEOUTS.get(Command(request.command), _SHORT)
+        return min(needed, _FRESH_S) if self._fresh and request.repeatable else needed
 
-    def _where(self) -> str:
-        return f"{self.config.host}:{self.port}"
+
+class _Quiet(TimeoutError):
+    """Nothing at all arrived in time."""
+
+
+class _NoFrame(packet.FrameError):
+    """What arrived begins like no answer."""
+
+
+def _keep_alive(connection: socket.socket) -> None:
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in _KEEPALIVE.items():
+        if hasattr(socket, name):  # not on every system
+            connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 def describe_error(error: OSError) -> str:

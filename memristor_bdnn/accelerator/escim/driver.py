@@ -26,13 +26,14 @@ from memristor_bdnn.accelerator.escim.wire.layouts import MapParameters
 from memristor_bdnn.accelerator.escim.wire.recording import Recorder
 from memristor_bdnn.accelerator.escim.wire.scaling import ADC_MAX, CELLS, CHIPS, COLUMNS, ROWS, code_current
 from memristor_bdnn.accelerator.protocol import FloatArray
+from memristor_bdnn.accelerator.watching import Watched
 from memristor_bdnn.crossbar.ledger import Ledger
 from memristor_bdnn.device.presets import DevicePreset
 from memristor_bdnn.errors import AcceleratorError, ConfigError, UnsupportedError
 from memristor_bdnn.state import check_array, pack_json, unpack_json
 
 
-class EscimAccelerator(BaseAccelerator):
+class EscimAccelerator(Watched, BaseAccelerator):
     """The ESCIM board over TCP: three chips of 4,096 cells, whole-chip reads, masked pulses.
 
     Cell k sits on chip k // 4096 + 1, BL (k mod 4096) // 32, SL k mod 32.
@@ -143,6 +144,8 @@ class EscimAccelerator(BaseAccelerator):
         if self._reset_target_ua is not None and down.size:
             self.board.check_reset_target(int((down % CELLS).max()) // COLUMNS)
         self._recovery.refresh(pulsed)
+        if not self.config.dry_run:
+            self.board.guard.save(ahead=pulsed)
         read, counted = self._last_ua[: self.n_cells].copy(), self._counted()
         try:
             for cells, reset in ((up, False), (down, True)):
@@ -206,7 +209,13 @@ class EscimAccelerator(BaseAccelerator):
         )
 
     def state_dict(self) -> Arrays:
-        """Identity, ledger, pulse counts, and the last reading, by which the chips are recognised."""
+        """Identity, ledger, pulse counts, and the last reading, by which the chips are recognised.
+
+        Raises:
+            AcceleratorError: in a dry run, as the chips never got what a checkpoint would say they did.
+        """
+        if self.config.dry_run:
+            raise AcceleratorError("dry run: no pulse was sent, so there is no state of the chips to keep")
         state = {f"ledger.{key}": value for key, value in self.ledger.state_dict().items()}
         state["identity"] = pack_json({"accelerator": self.name, "preset": self.preset.name, "n_cells": self.n_cells})
         state["pulses"] = self.board.guard.pulses.copy()
@@ -376,10 +385,16 @@ class EscimAccelerator(BaseAccelerator):
         # The board compares unsigned codes: a target below the tolerance would wrap around.
         wanted = np.full(self.capacity, tolerance)
         whole[cells], wanted[cells] = True, np.maximum(target_ua, tolerance)
-        for chip in np.unique(np.flatnonzero(whole) // CELLS):
-            part = slice(int(chip) * CELLS, (int(chip) + 1) * CELLS)
-            for block in rectangles(whole[part].reshape(ROWS, COLUMNS), int(chip) + 1):
-                self._recovery.map_block(block, wanted[part].reshape(ROWS, COLUMNS), parameters, tolerance)
+        before = 0
+        with self.board.job.attended():
+            for chip in np.unique(np.flatnonzero(whole) // CELLS):
+                part = slice(int(chip) * CELLS, (int(chip) + 1) * CELLS)
+                for block in rectangles(whole[part].reshape(ROWS, COLUMNS), int(chip) + 1):
+                    self.watch.check()
+                    watch = self.watch.part(before, cells.size)
+                    self._recovery.map_block(block, wanted[part].reshape(ROWS, COLUMNS), parameters, tolerance, watch)
+                    before += block.cells
+                    watch.tell(block.cells, cells.size)
 
 
 def _ledger_of(state: Mapping[str, npt.NDArray[Any]]) -> Arrays:

@@ -20,6 +20,7 @@ import numpy.typing as npt
 from memristor_bdnn.accelerator.escim.attempts import (
     AnswerLost,
     BoardError,
+    JobLost,
     NotExecuted,
     certainly_not_given,
     until_done,
@@ -33,6 +34,7 @@ from memristor_bdnn.accelerator.escim.settings import EscimConfig
 from memristor_bdnn.accelerator.escim.wire.commands import ErrorCode
 from memristor_bdnn.accelerator.escim.wire.layouts import Block, MapParameters
 from memristor_bdnn.accelerator.escim.wire.scaling import CELLS, COLUMNS, ROWS
+from memristor_bdnn.accelerator.watching import JobWatch
 from memristor_bdnn.errors import AcceleratorError
 
 _LOG = logging.getLogger(__name__)
@@ -76,6 +78,7 @@ class Failure:
 TABLE = (
     Failure("no connection, or the request did not leave whole", NotExecuted, Then.AGAIN, Then.AGAIN),
     Failure("the board saw wrong checks (0x05, 0x06) or is busy (0x08)", NotExecuted, Then.AGAIN, Then.AGAIN),
+    Failure("a begun job stands still, or a restarted board forgot it", JobLost, Then.COUNT, Then.REDO),
     Failure("sent, but no valid answer: timeout, closed, damaged", AnswerLost, Then.COUNT, Then.REDO),
     Failure(
         "the hardware failed (codes from 0x07)",
@@ -306,7 +309,12 @@ class Recovery:
         self.refresh(np.arange(0, max(self.n_cells, 1), CELLS))
 
     def map_block(
-        self, block: Block, wanted: npt.NDArray[np.float64], parameters: MapParameters, tolerance_ua: float
+        self,
+        block: Block,
+        wanted: npt.NDArray[np.float64],
+        parameters: MapParameters,
+        tolerance_ua: float,
+        watch: JobWatch,
     ) -> None:
         """Write-verify a block; after a lost answer only cells that read wrong are done again.
 
@@ -315,21 +323,29 @@ class Recovery:
             wanted: shape (128, 32), targets of the whole chip, microampere.
             parameters: of the job.
             tolerance_ua: beyond which a cell reads wrong.
+            watch: told of the progress; asked whether to stop.
 
         Raises:
+            Cancelled: the watch asked to stop.
             AcceleratorError: see :data:`TABLE`; or interrupted ``map_rounds`` times.
         """
         blocks = [block]
 
         def done() -> bool:
-            blocks[:] = [left for each in blocks for left in self._mapped(each, wanted, parameters, tolerance_ua)]
+            rest = [self._mapped(each, wanted, parameters, tolerance_ua, watch) for each in blocks]
+            blocks[:] = [left for some in rest for left in some]
             return not blocks
 
         if not until_done(done, self._config.map_rounds):
             raise AcceleratorError(f"write-verify was interrupted {self._config.map_rounds} times; see map_rounds")
 
     def _mapped(
-        self, block: Block, wanted: npt.NDArray[np.float64], parameters: MapParameters, tolerance_ua: float
+        self,
+        block: Block,
+        wanted: npt.NDArray[np.float64],
+        parameters: MapParameters,
+        tolerance_ua: float,
+        watch: JobWatch,
     ) -> list[Block]:
         """One job; what is left to do of it."""
         assert block.chip is not None
@@ -338,7 +354,7 @@ class Recovery:
         cells = (block.chip - 1) * CELLS + np.arange(CELLS).reshape(ROWS, COLUMNS)[rows, columns].reshape(-1)
         try:
             with self._sending(lambda: self._readings.aimed(cells, wanted[rows, columns].reshape(-1))):
-                self._board.map_block(block, wanted[rows, columns], parameters)
+                self._board.map_block(block, wanted[rows, columns], parameters, watch.progress, watch.cancelled)
         except AcceleratorError as error:
             row = failure(error)
             if row is None or row.job is Then.STOP:
@@ -347,16 +363,20 @@ class Recovery:
                 _LOG.warning("write-verify not begun, it is asked for again: %s", error)
                 return [block]
             _LOG.warning("write-verify interrupted, the chip is read before going on: %s", error)
-            return self._unfinished(block, wanted, tolerance_ua)
+            return self._unfinished(block, wanted, tolerance_ua, watch, isinstance(error, JobLost))
         return []
 
-    def _unfinished(self, block: Block, wanted: npt.NDArray[np.float64], tolerance_ua: float) -> list[Block]:
-        """Wait for a job that may still run; rectangles of its cells that read out of tolerance."""
+    def _unfinished(
+        self, block: Block, wanted: npt.NDArray[np.float64], tolerance_ua: float, watch: JobWatch, lost: bool
+    ) -> list[Block]:
+        """Wait for a job that may still run, unless it is lost; rectangles of its cells that read out of tolerance."""
         assert block.chip is not None
         try:
-            self._board.wait_for_map(block.cells)
-        except AcceleratorError as error:
+            if not lost:
+                self._board.wait_for_map(block.cells, watch.progress, watch.cancelled)
+        except AnswerLost as error:
             _LOG.warning("%s", error)
+        self._board.job.leave()
         self._resume()
         currents = self._last_ua[(block.chip - 1) * CELLS : block.chip * CELLS].reshape(ROWS, COLUMNS)
         inside = np.zeros((ROWS, COLUMNS), np.bool_)

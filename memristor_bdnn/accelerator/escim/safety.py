@@ -127,6 +127,7 @@ class Guard:
         self._window: npt.NDArray[np.int64] = np.zeros((MAX_CHIPS, CELLS), dtype=np.int64)
         self._total = np.zeros(_BUCKETS, dtype=np.int64)
         self._bucket = 0
+        self._ahead: npt.NDArray[np.int64] | None = None
         self._turned = self._saved = clock()
         if self._file is not None and self._file.exists():
             stored = load_npz(self._file)
@@ -271,11 +272,26 @@ class Guard:
             self._recent[self._bucket] = 0
             self._total[self._bucket] = 0
 
-    def save(self) -> None:
-        """Write the counts to the endurance file, if there is one; done every minute and at the end."""
+    def save(self, ahead: npt.NDArray[np.integer[Any]] | None = None, settled: bool = False) -> None:
+        """Write the counts to the endurance file, if there is one.
+
+        Args:
+            ahead: cells, numbered through all chips, that are about to get a pulse each: the file counts them before
+                they are given, so that neither a full disk nor the end of this process leaves one uncounted.
+            settled: nothing is under way any more; what was counted ahead and not given is taken back.
+
+        Raises:
+            StoreError: it cannot be written; what was counted before is kept.
+        """
         self._saved = self._clock()
+        if ahead is not None or settled:
+            self._ahead = None
+        if ahead is not None:
+            self._ahead = self.pulses.copy()
+            self._ahead.reshape(-1)[ahead] += 1
         if self._file is not None:
-            save_npz(self._file, {"pulses": self.pulses})
+            counted = self.pulses if self._ahead is None else np.maximum(self.pulses, self._ahead)
+            save_npz(self._file, {"pulses": counted})
 
     def map(self, chip: int) -> npt.NDArray[np.int64]:
         """Pulses of a chip's cells so far, shape (128, 32)."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 from functools import cached_property, lru_cache
 
@@ -120,12 +120,23 @@ _PULSING = {
 
 @dataclass(frozen=True)
 class Request:
-    """A request before framing."""
+    """A request before framing.
+
+    Attributes:
+        chip: that it is about, from 1, for errors; not sent by itself.
+    """
 
     command: int
     parameter1: int = 0
     parameter2: int = 0
     payload: bytes = b""
+    chip: int | None = field(default=None, compare=False)
+
+    @property
+    def title(self) -> str:
+        """Name of the command, and the chip it is about."""
+        name = Command(self.command).name if self.command in set(Command) else f"command 0x{self.command:02X}"
+        return name if self.chip is None else f"{name} of chip {self.chip}"
 
     @cached_property
     def _checked(self) -> bytes:
@@ -174,7 +185,8 @@ def cfg_reg(table: bytes) -> Request:
     """CFG_REG with a register table made by :mod:`.registers`."""
     if len(table) != registers.TABLE_BYTES:
         raise ConfigError(f"register table of {len(table)} bytes: expected {registers.TABLE_BYTES}")
-    return Request(Command.CFG_REG, payload=table)
+    chip = int.from_bytes(table[4 * registers.CHIP : 4 * registers.CHIP + 4], "little")
+    return Request(Command.CFG_REG, payload=table, chip=chip or None)
 
 
 @lru_cache(maxsize=32768)
@@ -193,7 +205,7 @@ def single_pulse(
 
 def read_all(chip: int) -> Request:
     """READ_ALL of one chip (field 1..8; boards have 1..3)."""
-    return Request(Command.READ_ALL, byte("chip", chip, 1, 8))
+    return Request(Command.READ_ALL, byte("chip", chip, 1, 8), chip=chip)
 
 
 def map_progress() -> Request:
@@ -220,7 +232,9 @@ def map_read(
     check_block(chip, bl, 1, sl, 1)
     byte("feedback", feedback, 0, 3)
     return Request(
-        Command.MAP_READ, payload=words([chip, bl, sl, int(negative), volt_code(v_read), volt_code(v_wl), feedback])
+        Command.MAP_READ,
+        payload=words([chip, bl, sl, int(negative), volt_code(v_read), volt_code(v_wl), feedback]),
+        chip=chip,
     )
 
 

@@ -180,6 +180,7 @@ class MapArray:
         """The request."""
         return Request(
             Command.MAP_ARRAY,
+            chip=self.block.chip,
             payload=words(
                 [
                     *self.set_wl.words(),
@@ -277,6 +278,7 @@ class MapFlow:
         ladders = (self.form_wl, self.form_bl, self.set_wl, self.set_bl, self.reset_wl, self.reset_sl)
         return Request(
             Command.MAP_FLOW,
+            chip=self.block.chip,
             payload=words(
                 [
                     *(word for ladder in ladders for word in ladder.words()),
@@ -358,6 +360,7 @@ class TargetPulses:
         command = Command.RESET_TARGET if self.reset else Command.SET_TARGET
         return Request(
             command,
+            chip=self.block.chip,
             payload=words(
                 [
                     *self.wl.words(),

@@ -1,11 +1,13 @@
 """Recordings of a session with a board: one JSON line a packet, readable, sendable, replayable.
 
 A line is {"t": seconds since the start, "kind": ..., "hex": ...}; kind is ``tx`` (request sent), ``rx``
-(answer received), ``withheld`` (a dry run did not send it) or ``event`` with a "text" instead of bytes.
+(answer received), ``withheld`` (a dry run did not send it) or ``event`` with a "text" instead of bytes. What passed
+through the board's second port has "port": 2. A recording is never written over: the next one gets a number.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import threading
@@ -19,7 +21,7 @@ from memristor_bdnn.accelerator.escim.wire import packet
 from memristor_bdnn.accelerator.escim.wire.commands import ERROR_TEXT, Command, ErrorCode, Request
 from memristor_bdnn.accelerator.escim.wire.registers import TABLE_BYTES, Lines, Mode, Switch
 from memristor_bdnn.config import regular_bytes
-from memristor_bdnn.errors import ConfigError
+from memristor_bdnn.errors import ConfigError, StoreError
 
 _LOG = logging.getLogger(__name__)
 MOST_BYTES = 1 << 30
@@ -28,19 +30,29 @@ KINDS = ("tx", "rx", "withheld", "event")
 
 @dataclass(frozen=True)
 class Entry:
-    """One line of a recording: time since its start, kind, bytes of the packet or text of the event."""
+    """One line of a recording: time since its start, kind, bytes of the packet or text of the event.
+
+    Attributes:
+        port: 1 for the command port, 2 for the second one.
+    """
 
     time_s: float
     kind: str
     data: bytes
     text: str = ""
+    port: int = 1
 
 
 class Recorder:
-    """Appends packets to a file, one line each; without a file, withheld packets and events go to the log."""
+    """Appends packets to a new file, one line each; without a file, withheld packets and events go to the log.
+
+    Attributes:
+        path: the file that is written: the one asked for, or with a number where that holds an earlier recording.
+        withheld: packets that a dry run did not send.
+    """
 
     def __init__(self, path: str | Path | None = None) -> None:
-        """Open ``path`` for writing (it is replaced).
+        """Open a new file for writing; one that is there is left as it is, as it may hold what led to a crash.
 
         Raises:
             ConfigError: the file cannot be written.
@@ -48,29 +60,41 @@ class Recorder:
         self._start = time.monotonic()
         self._lock = threading.Lock()
         self._file: IO[str] | None = None
+        self._failure: str | None = None
+        self.withheld = 0
+        self.path: Path | None = None
         if path is not None:
-            try:
-                self._file = open(path, "w", buffering=1)
-            except OSError as error:
-                raise ConfigError(f"cannot write the recording {path}: {error.strerror}") from error
+            self.path, self._file = _new_file(Path(path))
+            if self.path != Path(path):
+                _LOG.warning("%s holds an earlier recording and is kept: this one is %s", path, self.path)
 
     @property
     def to_file(self) -> bool:
         """Whether packets are kept."""
         return self._file is not None
 
-    def packet(self, kind: str, data: bytes) -> None:
-        """Record the bytes of one packet."""
+    def check(self) -> None:
+        """To be called before a request is sent: nothing is sent that could not be recorded.
+
+        Raises:
+            StoreError: an earlier packet could not be written (disk full); the file holds what came before.
+        """
+        if self._failure is not None:
+            raise StoreError(self._failure)
+
+    def packet(self, kind: str, data: bytes, port: int = 1) -> None:
+        """Record the bytes of one packet; a failure is kept for :meth:`check`, as an answer may be on its way."""
+        self.withheld += kind == "withheld"
         if self._file is None:
             if kind == "withheld":
                 _LOG.info("dry run, not sent: %s", describe(data))
             elif _LOG.isEnabledFor(logging.DEBUG):
                 _LOG.debug("%s", describe(data))
             return
-        self._write({"t": self._now(), "kind": kind, "hex": data.hex()})
+        self._write({"t": self._now(), "kind": kind, **({"port": port} if port != 1 else {}), "hex": data.hex()})
 
     def event(self, text: str) -> None:
-        """Record something that happened to the connection."""
+        """Record something that happened to the connection; a failure is kept for :meth:`check`."""
         if self._file is None:
             _LOG.debug("%s", text)
             return
@@ -80,7 +104,8 @@ class Recorder:
         """Close the file; safe to call twice."""
         with self._lock:
             if self._file is not None:
-                self._file.close()
+                with contextlib.suppress(OSError):
+                    self._file.close()
                 self._file = None
 
     def _now(self) -> float:
@@ -88,8 +113,39 @@ class Recorder:
 
     def _write(self, line: dict[str, object]) -> None:
         with self._lock:
-            if self._file is not None:
+            if self._file is None:
+                return
+            try:
                 self._file.write(json.dumps(line) + "\n")
+            except OSError as error:
+                self._failure = (
+                    f"the recording {self.path} cannot be written: {error.strerror or error}. Nothing more is sent to"
+                    " the board; make room or record elsewhere, and run again"
+                )
+                with contextlib.suppress(OSError):
+                    self._file.close()
+                self._file = None
+
+
+MOST_RECORDINGS = 10_000
+
+
+def _new_file(path: Path) -> tuple[Path, IO[str]]:
+    """A file that was not there before, by this name or with the next number before its suffix, open for writing."""
+    for number in range(MOST_RECORDINGS):
+        candidate = path.with_name(f"{path.stem}.{number}{path.suffix}") if number else path
+        try:
+            return candidate, open(candidate, "x", buffering=1)
+        except FileExistsError:
+            if not candidate.is_file() and not candidate.is_symlink():
+                raise ConfigError(f"cannot write the recording {path}: it is no regular file") from None
+            if candidate.is_file() and candidate.stat().st_size == 0:
+                with contextlib.suppress(OSError):  # an empty one is nobody's
+                    return candidate, open(candidate, "a", buffering=1)
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise ConfigError(f"cannot write the recording {path}: {reason}") from error
+    raise ConfigError(f"cannot write the recording {path}: there are {MOST_RECORDINGS} of it already; move them away")
 
 
 def load(path: str | Path) -> Iterator[Entry]:
@@ -108,7 +164,10 @@ def load(path: str | Path) -> Iterator[Entry]:
             kind = item["kind"]
             if kind not in KINDS:
                 raise ValueError(f"unknown kind {kind!r}")
-            yield Entry(float(item["t"]), kind, bytes.fromhex(item.get("hex", "")), str(item.get("text", "")))
+            data, port = bytes.fromhex(item.get("hex", "")), item.get("port", 1)
+            if port not in (1, 2):
+                raise ValueError(f"port {port!r}: 1 or 2")
+            yield Entry(float(item["t"]), kind, data, str(item.get("text", "")), port)
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             if number == len(lines):
                 _LOG.warning("%s: the last line is torn and left out", path)
@@ -116,10 +175,12 @@ def load(path: str | Path) -> Iterator[Entry]:
             raise ConfigError(f"{path}, line {number}: not a recording ({error})") from error
 
 
-def exchanges(path: str | Path) -> list[tuple[bytes, bytes | None]]:
-    """Requests of a recording with their answers; None where the answer was lost."""
+def exchanges(path: str | Path, port: int = 1) -> list[tuple[bytes, bytes | None]]:
+    """Requests of a recording through one port with their answers; None where the answer was lost."""
     pairs: list[tuple[bytes, bytes | None]] = []
     for entry in load(path):
+        if entry.port != port:
+            continue
         if entry.kind == "tx":
             pairs.append((entry.data, None))
         elif entry.kind == "rx" and pairs and pairs[-1][1] is None:
