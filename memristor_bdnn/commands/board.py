@@ -14,6 +14,8 @@ from typing import Any
 
 DEFAULT_BLOCK = "3:120-127:24-31"
 """Cells of chip 3 that the published network leaves unused."""
+MOST = 10_000
+"""Reads, pulses and cycles at most: reads of a chip take 330 MB then."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,6 +26,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     address.add_argument("--host", default="192.168.1.10", help="address of the board (default: %(default)s)")
     address.add_argument("--port", type=int, default=7, help="command port (default: %(default)s)")
     address.add_argument("--abort-port", type=int, default=5000, help="second command port (default: %(default)s)")
+    address.add_argument(
+        "--timeout",
+        type=float,
+        metavar="S",
+        help="seconds to wait for a connection and for any answer (default: what each command needs)",
+    )
     address.add_argument("--allow-unchecked", action="store_true", help="tolerate old firmware without packet checks")
     address.add_argument("--record", metavar="FILE", help="record every packet, for `board log` and for replay")
     sub.add_parser("info", parents=[address], help="connectivity, dialect, chips, answer times")
@@ -69,20 +77,64 @@ def run(args: argparse.Namespace) -> int:
     from memristor_bdnn.accelerator.escim.client import ClientConfig
     from memristor_bdnn.accelerator.escim.wire.recording import Recorder
 
-    board = Board(ClientConfig(**_address(args), retries=3), recorder=Recorder(args.record))
+    config = ClientConfig(**_address(args))
+    _check_numbers(args)
+    recorder = Recorder(args.record)
+    board = Board(config, recorder=recorder)
     try:
         return {"info": _info, "read": _read, "map": _map}[args.noun](args, board)
     finally:
         board.close()
+        _say_recorded(args, recorder)
+
+
+def _check_numbers(args: argparse.Namespace) -> None:
+    """Refuse what no board has and what cannot be counted, before anything is connected."""
+    from memristor_bdnn.accelerator.escim.wire.scaling import CHIPS, COLUMNS, ROWS
+    from memristor_bdnn.errors import ConfigError
+
+    for name, low, high, why in (
+        ("samples", 1, MOST, ""),
+        ("pulses", 1, MOST, ""),
+        ("cycles", 1, MOST, ""),
+        ("reads", 1, MOST, ""),
+        ("chip", 1, CHIPS, f": the board has 1 to {CHIPS}"),
+        ("bl", 0, ROWS - 1, ""),
+        ("sl", 0, COLUMNS - 1, ""),
+    ):
+        value = getattr(args, name, None)
+        if value is not None and not low <= value <= high:
+            raise ConfigError(f"--{name} {value}{why or f': allowed {low} to {high}'}")
+    if (getattr(args, "bl", None) is None) != (getattr(args, "sl", None) is None):
+        raise ConfigError("--bl and --sl name one cell together; give both or none")
+    if getattr(args, "bl", None) is not None and args.npz:
+        raise ConfigError(f"--npz {args.npz} is for a whole chip: leave out --bl and --sl")
+
+
+def _say_recorded(args: argparse.Namespace, recorder: Any) -> None:
+    """Where the recording went, when that is not what was asked for."""
+    if recorder.path is not None and str(recorder.path) != args.record:
+        print(f"{args.record} holds an earlier recording; this one is {recorder.path}")
 
 
 def _address(args: argparse.Namespace) -> dict[str, Any]:
-    return {
+    from memristor_bdnn.errors import ConfigError
+
+    options = {
         "host": args.host,
         "port": args.port,
         "abort_port": args.abort_port,
         "allow_unchecked": args.allow_unchecked,
+        "retries": 3,
     }
+    for name in ("port", "abort_port"):
+        if not 1 <= options[name] <= 65535:
+            raise ConfigError(f"--{name.replace('_', '-')} {options[name]}: allowed 1 to 65535")
+    if args.timeout is None:
+        return options
+    if not 0.01 <= args.timeout <= 600:
+        raise ConfigError(f"--timeout {args.timeout:g}: allowed 0.01 to 600 s")
+    return {**options, "connect_timeout_s": args.timeout, "answer_timeout_s": args.timeout}
 
 
 def _info(args: argparse.Namespace, board: Any) -> int:
@@ -115,10 +167,7 @@ def _chip_ua(board: Any, chip: int, samples: int) -> Any:
 
     from memristor_bdnn.accelerator.escim import plausible
     from memristor_bdnn.accelerator.escim.wire.scaling import code_currents
-    from memristor_bdnn.errors import ConfigError
 
-    if samples < 1:
-        raise ConfigError(f"--samples {samples}: at least 1")
     codes = [board.read_chip(chip) for _ in range(samples)]
     return code_currents(np.stack(codes)), plausible.chip(codes[-1], codes[0] if samples > 1 else None)
 
@@ -136,11 +185,8 @@ def _read(args: argparse.Namespace, board: Any) -> int:
     import numpy as np
 
     from memristor_bdnn.accelerator.escim import plausible
-    from memristor_bdnn.errors import ConfigError
     from memristor_bdnn.state import save_npz
 
-    if (args.bl is None) != (args.sl is None):
-        raise ConfigError("--bl and --sl name one cell together; give both or none")
     if args.bl is not None:
         board.detect()
         reads = np.array([board.read_cell(args.chip, args.bl, args.sl) for _ in range(args.samples)])
@@ -194,6 +240,9 @@ def _block(text: str) -> Any:
     if not match:
         raise ConfigError(f"--cells {text!r}: expected CHIP:BL-BL:SL-SL, for example {DEFAULT_BLOCK}")
     chip, bl, bl_end, sl, sl_end = (int(g) if g is not None else -1 for g in match.groups())
+    for first, last in ((bl, bl_end), (sl, sl_end)):
+        if 0 <= last < first:
+            raise ConfigError(f"--cells {text!r}: {first}-{last} runs backwards")
     n_bl, n_sl = max(bl_end, bl) - bl + 1, max(sl_end, sl) - sl + 1
     if not 1 <= chip <= CHIPS:
         raise ConfigError(f"--cells {text!r}: chip 1 to {CHIPS}")
@@ -207,46 +256,57 @@ def _selftest(args: argparse.Namespace) -> int:
 
     from memristor_bdnn import accelerator
     from memristor_bdnn.accelerator.escim import selftest
-    from memristor_bdnn.errors import ConfigError
-    from memristor_bdnn.report.record import check_out, print_table
+    from memristor_bdnn.report.record import check_out
 
     check_out(args.out)
     check_out(args.record, "--record")
     cells = _block(args.cells)
-    for name in ("pulses", "cycles", "reads"):
-        if getattr(args, name) < 1:
-            raise ConfigError(f"--{name} {getattr(args, name)}: at least 1")
-    options = {**_address(args), "record": args.record, "dry_run": args.dry_run, "reset_by": "cfg_reg", "retries": 3}
+    _check_numbers(args)
+    options = {**_address(args), "record": args.record, "dry_run": args.dry_run, "reset_by": "cfg_reg"}
     board: Any = accelerator.create("escim", preset=args.preset, **options)
+    counts = {"pulses": args.pulses, "cycles": args.cycles}
     try:
         board.allocate(board.capacity)
+        if args.dry_run:
+            return _say_dry(args, selftest.rehearse(board, cells, **counts), board.board.recorder.withheld)
         with Progress(transient=True) as bar:
             task = bar.add_task("pulses", total=None)
             result = selftest.run(
                 board,
                 cells,
-                pulses=args.pulses,
-                cycles=args.cycles,
+                **counts,
                 reads=args.reads,
                 progress=lambda done, total: bar.update(task, completed=done, total=total),
+                keep=lambda result: result.write_csv(args.out) if args.out else None,
             )
     finally:
         board.close()
+        _say_recorded(args, board.board.recorder)
+    return _say_selftest(args, cells.size, result, len(board.lost_pulses))
+
+
+def _say_dry(args: argparse.Namespace, pulses: int, requests: int) -> int:
+    """What a dry run did: nothing, of which no file can tell."""
+    print(f"dry run: no pulse was sent; it would have been {pulses} pulses in {requests} requests")
+    if args.out:
+        print(f"{args.out} is not written: there are no transitions to tell of")
+    return 0
+
+
+def _say_selftest(args: argparse.Namespace, cells: int, result: Any, lost: int) -> int:
+    from memristor_bdnn.report.record import print_table
+
     print_table(
-        f"transitions of {cells.size} cells",
+        f"transitions of {cells} cells",
         ["state before", "pulses", "mean change uA", "SD uA", "share up"],
         result.table(),
     )
     print(
         f"SET {result.mean_set_ua:+.3f} uA, RESET {result.mean_reset_ua:+.3f} uA on average;"
-        f" {result.silent} of {cells.size} cells do not respond; {len(board.lost_pulses)} answers lost"
+        f" {result.silent} of {cells} cells do not respond; {lost} answers lost"
     )
     if args.out:
-        result.write_csv(args.out)
         print(f"wrote {args.out}; next: memristor-bdnn device fit {args.out} --out my_chips.yaml")
-    if args.dry_run:
-        print("dry run: no pulse was sent")
-        return 0
     print("passed" if result.passed else "FAILED: see the table; are the chips seated, formed, and the voltages right?")
     return 0 if result.passed else 1
 
@@ -257,5 +317,6 @@ def _log(args: argparse.Namespace) -> int:
     for entry in recording.load(args.file):
         text = entry.text if entry.kind == "event" else recording.describe(entry.data)
         mark = " (dry run: not sent)" if entry.kind == "withheld" else ""
-        print(f"{entry.time_s:10.4f} s  {text}{mark}")
+        port = " (second port)" if entry.port == 2 else ""
+        print(f"{entry.time_s:10.4f} s  {text}{mark}{port}")
     return 0

@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--accelerator", default="simulated", help="accelerator")
     parser.add_argument("--host", help=f"address, for an accelerator that has one (default {BOARD['host']})")
     parser.add_argument("--port", type=int, help=f"port, for an accelerator that has one (default {BOARD['port']})")
-    parser.add_argument("--accelerator-options", default="", help="more accelerator options as a YAML mapping")
+    shared.add_accelerator_options(parser)
     parser.add_argument("--arm", default="panda", help="arm: a name or a YAML file")
     parser.add_argument("--seed", type=int, default=0, help="seed of everything random")
     parser.add_argument("--resume", action="store_true", help="go on from the trials in the results folder")
@@ -103,6 +103,10 @@ def graph_values(args: argparse.Namespace, skill: Any) -> dict[str, str]:
 
     learners.learner_class(args.learner)
     recipes.recipe(skill, args.learner, args.recipe)
+    known = {f.name for f in dataclasses.fields(accelerator.load(args.accelerator).config_type)}
+    options = shared.accelerator_options(args)
+    shared.refuse_dry_run(options, "demo")
+    address = {name: str(options.pop(name, default)) for name, default in BOARD.items() if name in known}
     values = {
         "skill": skill.name,
         "learner": args.learner,
@@ -116,15 +120,10 @@ def graph_values(args: argparse.Namespace, skill: Any) -> dict[str, str]:
         "use_respawn": str(args.respawn).lower(),
         "log_level": "info",
         "record": str(args.record).lower(),
-        "accelerator_options": args.accelerator_options,
+        "accelerator_options": shared.option_yaml(options),
         "test_data": _test_data(skill),
     }
-    given = {name: str(value) for name in BOARD if (value := getattr(args, name)) is not None}
-    options = {f.name for f in dataclasses.fields(accelerator.load(args.accelerator).config_type)}
-    for name, value in given.items():
-        if name not in options:
-            raise ConfigError(f"--{name} {value}: accelerator {args.accelerator} has no such option; leave it out")
-    return values | {name: value for name, value in BOARD.items() if name in options} | given
+    return values | address
 
 
 def _test_data(skill: Any) -> str:

@@ -12,6 +12,8 @@ import signal
 import threading
 from types import FrameType
 
+from memristor_bdnn.errors import ConfigError
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Address, chips, dialect, faults, replay."""
@@ -41,6 +43,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--stats", metavar="FILE", help="write requests, pulses per cell and faults as JSON on exit")
 
 
+def _check(args: argparse.Namespace) -> None:
+    """Refuse what cannot be served, or would be left out without a word."""
+    for name, value in (("port", args.port), ("abort-port", args.abort_port)):
+        if value is not None and not 0 <= value <= 65535:
+            raise ConfigError(f"--{name} {value}: allowed 0 to 65535 (0: any free port)")
+    if args.port and args.port == args.abort_port:
+        raise ConfigError(f"--abort-port {args.abort_port} is --port too: the board has two")
+    if args.seed < 0:
+        raise ConfigError(f"--seed {args.seed}: allowed 0 and above")
+    if args.replay and args.stats:
+        raise ConfigError(f"--stats {args.stats} counts what chips get, and --replay has none; leave one out")
+
+
 def run(args: argparse.Namespace) -> int:
     """Serve until interrupted."""
     from memristor_bdnn.emulator.board import EmulatedBoard, EmulatorConfig
@@ -49,6 +64,7 @@ def run(args: argparse.Namespace) -> int:
     from memristor_bdnn.report.record import check_out
     from memristor_bdnn.state import write_atomic
 
+    _check(args)
     check_out(args.stats, "--stats")
     stopped = threading.Event()
 

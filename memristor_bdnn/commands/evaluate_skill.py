@@ -39,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     shared.add_recipe(parser)
     parser.add_argument("--arm", help="arm that carries the trials out (default: the object moves alone)")
     parser.add_argument("--accelerator", default="simulated", help="accelerator (default simulated)")
+    shared.add_accelerator_options(parser)
     parser.add_argument("--preset", default="tsinghua_taox_hfox", help="device preset or YAML file")
     parser.add_argument("--config", metavar="YAML", help="sections learner, skill, accelerator, as for `learn`")
     parser.add_argument("--labels", type=int, default=128, help="labels from a pool (default 128)")
@@ -76,6 +77,7 @@ def run(args: argparse.Namespace) -> int:
     sections = shared.sections(args.config)
     if "loop" in sections:
         print(f"section loop of {args.config} is left out: it is for `learn`")
+    shared.refuse_dry_run(shared.accelerator_options(args, sections.get("accelerator")), "evaluate-skill")
     seeds = list(range(args.seed, args.seed + args.seeds))
     trials = shared.trials_of(skill, sections.get("skill"), args.arm)
     runs: list[dict[str, Any]] = []
@@ -196,7 +198,7 @@ def _learn(
     from memristor_bdnn.active import evaluate as ev
     from memristor_bdnn.active import recipes
 
-    hardware = sections.get("accelerator", {})
+    hardware = shared.accelerator_options(args, sections.get("accelerator"))
     checkpoint = Path(args.checkpoint or f"{args.store}.npz")
     if recipes.recipe(skill, args.learner, args.recipe).prior and not (args.store and checkpoint.exists()):
         print("the recipe's prior is left out: here the learner knows the labels alone (`learn` fits the prior)")

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from memristor_bdnn.accelerator.watching import watched
 from memristor_bdnn.commands import shared
 from memristor_bdnn.errors import ConfigError
 
@@ -33,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--accelerator", default="simulated", help="accelerator (see `memristor-bdnn info`)")
     parser.add_argument("--host", help="board address, for an accelerator that is a board")
     parser.add_argument("--port", type=int, help="board port, for an accelerator that is a board")
+    shared.add_accelerator_options(parser)
     parser.add_argument("--preset", default="tsinghua_taox_hfox", help="device preset or a YAML file")
     parser.add_argument("--config", metavar="YAML", help="file with sections loop, learner, skill, accelerator")
     parser.add_argument("--initial", type=int, help="random labelled trials before the first query")
@@ -60,8 +62,8 @@ def run(args: argparse.Namespace) -> int:
             f"{skill.name} has no prior for {args.learner}; leave it out"
         )
     config = _loop_config(args, sections.get("loop", {}), recipe.prior)
-    hardware = dict(sections.get("accelerator", {}))
-    hardware.update({k: v for k, v in (("host", args.host), ("port", args.port)) if v is not None})
+    hardware = shared.accelerator_options(args, sections.get("accelerator"))
+    shared.refuse_dry_run(hardware, "learn")
     trials = shared.trials_of(skill, sections.get("skill"), args.arm)
     chips = accelerator.create(args.accelerator, preset=args.preset, seed=args.seed, **hardware)
     try:
@@ -170,4 +172,5 @@ def _with_progress(loop: Any) -> Any:
                 tasks[state.phase] = bar.add_task(state.phase, total=state.total, labels=0, good=0)
             bar.update(tasks[state.phase], completed=state.done, labels=state.labels, good=state.successes)
 
-        return loop.run(show)
+        with watched(loop.learner.accelerator, shared.WritingLine(bar)):
+            return loop.run(show)

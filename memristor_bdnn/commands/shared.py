@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+import dataclasses
+import sys
+import time
+import typing
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import yaml
+
 from memristor_bdnn.active.trials import LocalTrials
-from memristor_bdnn.config import build, from_yaml, read_yaml, shown
+from memristor_bdnn.config import build, from_yaml, parse_yaml, read_yaml, shown
 from memristor_bdnn.errors import ConfigError
 from memristor_bdnn.skills import DEFAULT, Skill
 
@@ -30,6 +36,122 @@ def add_recipe(parser: argparse.ArgumentParser) -> None:
         help="the skill's options for the learner, by name (default: the skill's own choice; an unknown name lists "
         "them); --config's section learner changes single options",
     )
+
+
+def add_accelerator_options(parser: argparse.ArgumentParser) -> None:
+    """The flags by which every option of every accelerator is given."""
+    parser.add_argument(
+        "--accelerator-option",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="an option of the accelerator, such as reset_by=cfg_reg or limits.max_wl_v=3; may be repeated (an unknown "
+        "name lists them)",
+    )
+    parser.add_argument(
+        "--accelerator-options", default="", metavar="YAML", help="the same as one YAML mapping: '{adc: true}'"
+    )
+
+
+def accelerator_options(args: argparse.Namespace, section: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Options of ``args.accelerator`` from a section of --config and the flags, which win; all are checked.
+
+    Raises:
+        ConfigError: an option that the accelerator does not have, or a value that is not allowed.
+    """
+    from memristor_bdnn import accelerator
+
+    kind = accelerator.load(args.accelerator).config_type
+    values = dict(section or {})
+    more = option_text(args.accelerator_options)
+    short = {name: value for name in ("host", "port") if (value := getattr(args, name, None)) is not None}
+    for name, value in short.items():
+        if name not in {field.name for field in dataclasses.fields(kind)}:
+            raise ConfigError(f"--{name} {value}: accelerator {args.accelerator} has no such option; leave it out")
+    for part in (more, option_words(kind, args.accelerator_option), short):
+        values = _merged(values, part)
+    build(kind, values)
+    return values
+
+
+def option_text(text: str, flag: str = "--accelerator-options") -> dict[str, Any]:
+    """Options given as the text of one YAML mapping. Raises ConfigError when it is none."""
+    value = parse_yaml(text, flag) if text.strip() else {}
+    if not isinstance(value, dict):
+        raise ConfigError(f"{flag} {shown(text)}: expected a mapping such as '{{adc: true}}'")
+    return {str(key): item for key, item in value.items()}
+
+
+def option_yaml(options: Mapping[str, Any]) -> str:
+    """Options as the text of one YAML mapping, as a node takes them; empty without any."""
+    return yaml.safe_dump(dict(options), default_flow_style=True, width=1 << 30).strip() if options else ""
+
+
+def option_words(kind: Any, words: Sequence[str], flag: str = "--accelerator-option") -> dict[str, Any]:
+    """Values of options given as words ``name=value``, of the type that the option has; ``limits.name=value`` nests.
+
+    Raises:
+        ConfigError: no such option, no value, or one given twice.
+    """
+    values: dict[str, Any] = {}
+    for word in words:
+        name, equals, text = word.partition("=")
+        if not equals or not name:
+            raise ConfigError(f"{flag} {word}: expected NAME=VALUE")
+        *path, last = name.strip().split(".")
+        at, cls = values, kind
+        for part in path:
+            cls = typing.get_type_hints(cls).get(part)
+            if not dataclasses.is_dataclass(cls):
+                raise ConfigError(f"{flag} {word}: {kind.__name__} has no group of options {part!r}")
+            at = at.setdefault(part, {})
+        if last in at:
+            raise ConfigError(f"{flag} {word}: {name} is given twice")
+        hint = typing.get_type_hints(cls).get(last)
+        text_is_meant = hint is str or str in typing.get_args(hint)
+        at[last] = text if text_is_meant else parse_yaml(text, f"{flag} {word}")
+    return values
+
+
+def _merged(values: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+    """Both, the second winning; mappings in them likewise."""
+    result = dict(values)
+    for name, value in more.items():
+        old = result.get(name)
+        result[name] = _merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return result
+
+
+def refuse_dry_run(options: Mapping[str, Any], verb: str) -> None:
+    """Refuse a verb whose files would tell of pulses that a dry run does not give. Raises ConfigError."""
+    if options.get("dry_run") is True:
+        raise ConfigError(
+            f"dry_run: `{verb}` would keep results of pulses that never happened, and nothing can be learned without "
+            "them; use `board selftest --dry-run`"
+        )
+
+
+class WritingLine:
+    """Shows how far a deployment is: in a progress bar on a terminal, else as a line every few seconds.
+
+    Args:
+        bar: a rich progress bar that is being shown.
+    """
+
+    EVERY_S = 2.0
+
+    def __init__(self, bar: Any) -> None:
+        self._bar, self._task, self._said = bar, None, 0.0
+
+    def __call__(self, done: int, cells: int) -> None:
+        """Cells done of cells."""
+        if self._bar.console.is_terminal:
+            if self._task is None:
+                self._task = self._bar.add_task("write-verify", total=cells, labels="", good="")
+            self._bar.update(self._task, completed=done, total=cells, visible=done < cells)
+        elif time.monotonic() - self._said > self.EVERY_S:
+            self._said = time.monotonic()
+            print(f"write-verify: {done} of {cells} cells", file=sys.stderr, flush=True)
 
 
 def sections(path: str | None) -> dict[str, Any]:

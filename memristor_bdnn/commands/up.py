@@ -11,6 +11,7 @@ import argparse
 import signal
 import time
 
+from memristor_bdnn.commands import shared
 from memristor_bdnn.nodes import graph
 from memristor_bdnn.nodes.supervisor import NodeDied, Supervisor
 
@@ -18,6 +19,7 @@ from memristor_bdnn.nodes.supervisor import NodeDied, Supervisor
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Launch arguments as words, and --show-args."""
     parser.add_argument("arguments", nargs="*", metavar="name:=value", help="arguments of the graph")
+    shared.add_accelerator_options(parser)
     parser.add_argument("--show-args", action="store_true", help="list the arguments with their choices and defaults")
 
 
@@ -26,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
     if args.show_args:
         print(graph.show_arguments())
         return 0
-    supervisor = Supervisor(graph.resolve(graph.parse_arguments(args.arguments)), log=_say)
+    supervisor = Supervisor(graph.resolve(graph_values(args)), log=_say)
     stop = False
 
     def on_signal(*_: object) -> None:
@@ -46,6 +48,22 @@ def run(args: argparse.Namespace) -> int:
     finally:
         supervisor.stop()
     return 0
+
+
+def graph_values(args: argparse.Namespace) -> dict[str, str]:
+    """Arguments of the graph as texts; those of the accelerator's options by flag are put into ``accelerator_options``.
+
+    Raises:
+        ConfigError: see :func:`graph.parse_arguments` and :func:`shared.accelerator_options`.
+    """
+    values = graph.parse_arguments(args.arguments)
+    if not (args.accelerator_option or args.accelerator_options):
+        return values
+    args.accelerator = values.get("accelerator", "simulated")
+    options = shared.accelerator_options(args, shared.option_text(values.get("accelerator_options", "")))
+    shared.refuse_dry_run(options, "up")
+    values.update({name: str(options.pop(name)) for name in ("host", "port") if name in options})
+    return {**values, "accelerator_options": shared.option_yaml(options)}
 
 
 def _say(line: str) -> None:

@@ -37,6 +37,8 @@ class FaultConfig:
         values: dict[str, float] = {}
         for item in filter(None, (part.strip() for part in text.split(","))):
             name, equals, number = item.partition("=")
+            if name.strip() in values:
+                raise ConfigError(f"fault {item!r}: {name.strip()} is given twice")
             try:
                 values[name.strip()] = float(number)
             except ValueError:

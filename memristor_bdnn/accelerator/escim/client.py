@@ -76,10 +76,8 @@ _KEEPALIVE = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
 """Seconds of silence after which a peer is asked whether it is there: one that lost its power is noticed in half a
 minute, also in the middle of a job of half an hour."""
 _TIMEOUTS = {
-    Command.READ_ALL: _READ,
     Command.MAP_RESULT: _READ,
     Command.SEQ_READ: _READ,
-    Command.MAP_READ: _READ,
     Command.CFG_REG: _READ,
     Command.SET_TARGET: _READ,
     Command.RESET_TARGET: _READ,
@@ -131,11 +129,16 @@ class Client:
         """Host and port."""
         return f"{self.config.host}:{self.port}"
 
-    def request(self, request: Request, timeout_s: float | None = None) -> packet.Frame:
+    def request(self, request: Request, timeout_s: float | None = None, retries: int | None = None) -> packet.Frame:
         """Send a request and return its positive answer.
 
         Reads are repeated after a lost answer. What changes devices is repeated only if the board refused it
         unexecuted and the connection was never in doubt; the caller has to read before it goes on otherwise.
+
+        Args:
+            request: to send.
+            timeout_s: for the answer, in place of what the command needs.
+            retries: further attempts at most, in place of the configured ones.
 
         Raises:
             BoardError: the board answered with an error.
@@ -151,7 +154,8 @@ class Client:
                 self.statistics.retried += repeat
                 return repeat
 
-            return attempt(lambda: self._exchange(request, timeout_s), self.config.retries, again)
+            most = self.config.retries if retries is None else retries
+            return attempt(lambda: self._exchange(request, timeout_s), most, again)
 
     def exchange_raw(
         self, request: Request, timeout_s: float | None = None, connect_s: float | None = None

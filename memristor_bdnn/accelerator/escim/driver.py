@@ -26,7 +26,7 @@ from memristor_bdnn.accelerator.escim.wire.layouts import MapParameters
 from memristor_bdnn.accelerator.escim.wire.recording import Recorder
 from memristor_bdnn.accelerator.escim.wire.scaling import ADC_MAX, CELLS, CHIPS, COLUMNS, ROWS, code_current
 from memristor_bdnn.accelerator.protocol import FloatArray
-from memristor_bdnn.accelerator.watching import Watched
+from memristor_bdnn.accelerator.watching import JobWatch, Watched
 from memristor_bdnn.crossbar.ledger import Ledger
 from memristor_bdnn.device.presets import DevicePreset
 from memristor_bdnn.errors import AcceleratorError, ConfigError, UnsupportedError
@@ -390,8 +390,7 @@ class EscimAccelerator(Watched, BaseAccelerator):
             for chip in np.unique(np.flatnonzero(whole) // CELLS):
                 part = slice(int(chip) * CELLS, (int(chip) + 1) * CELLS)
                 for block in rectangles(whole[part].reshape(ROWS, COLUMNS), int(chip) + 1):
-                    self.watch.check()
-                    watch = self.watch.part(before, cells.size)
+                    watch = JobWatch() if self.config.dry_run else self.watch.part(before, cells.size)
                     self._recovery.map_block(block, wanted[part].reshape(ROWS, COLUMNS), parameters, tolerance, watch)
                     before += block.cells
                     watch.tell(block.cells, cells.size)

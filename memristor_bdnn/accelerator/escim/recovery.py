@@ -349,6 +349,7 @@ class Recovery:
     ) -> list[Block]:
         """One job; what is left to do of it."""
         assert block.chip is not None
+        watch.check()
         rows, columns = slice(block.bl, block.bl + block.n_bl), slice(block.sl, block.sl + block.n_sl)
         self.refresh(np.array([(block.chip - 1) * CELLS]))
         cells = (block.chip - 1) * CELLS + np.arange(CELLS).reshape(ROWS, COLUMNS)[rows, columns].reshape(-1)

@@ -66,7 +66,11 @@ class SelfTest:
         return rows
 
     def write_csv(self, path: str | Path) -> None:
-        """Write ``operation,state_ua,next_ua`` rows, as `memristor-bdnn device fit` reads them."""
+        """Write ``operation,state_ua,next_ua`` rows, as `memristor-bdnn device fit` reads them.
+
+        Raises:
+            StoreError: it cannot be written; an older content is as it was.
+        """
         lines = ["operation,state_ua,next_ua"]
         for name, pairs in (("set", self.set_ua), ("reset", self.reset_ua), ("read", self.read_ua)):
             lines += [f"{name},{state:.5f},{value:.5f}" for state, value in pairs]
@@ -81,8 +85,11 @@ def run(
     cycles: int = 2,
     reads: int = 10,
     progress: Callable[[int, int], None] | None = None,
+    keep: Callable[[SelfTest], None] | None = None,
 ) -> SelfTest:
     """Pulse cells up and down and read after every pulse.
+
+    A dry run is none: what cells read after a pulse that was not given is no transition. See :func:`rehearse`.
 
     Args:
         accelerator: with these cells allocated.
@@ -91,32 +98,76 @@ def run(
         cycles: repetitions.
         reads: reads averaged for a state.
         progress: called with (pulses done, pulses).
+        keep: called after every pulse with what is known so far, so that it can be saved before the next.
 
     Raises:
-        ConfigError: no cells, or not allocated.
+        ConfigError: no cells, or not allocated; or the accelerator is in a dry run.
         AcceleratorError: from the hardware.
     """
-    cells = np.unique(np.asarray(cells))
-    if not cells.size or cells[0] < 0 or cells[-1] >= accelerator.n_cells:
-        raise ConfigError(f"selftest cells {cells[:3].tolist()}...: expected numbers in 0..{accelerator.n_cells - 1}")
+    if dry(accelerator):
+        raise ConfigError("selftest in a dry run: no pulse is sent, so no transition can be measured; use rehearse()")
+    cells = _checked(accelerator, cells)
     span = slice(int(cells[0]), int(cells[-1]) + 1)
     chosen = cells - span.start
     samples = accelerator.read(reads, span)[:, chosen].astype(np.float64)
     state, lowest, highest = samples.mean(axis=0), samples.mean(axis=0), samples.mean(axis=0)
     pairs: dict[int, list[FloatArray]] = {1: [], -1: []}
     noise = [np.stack([np.broadcast_to(state, samples.shape), samples], axis=-1).reshape(-1, 2)]
-    train = ([1] * pulses + [-1] * pulses) * cycles
+    train = _train(pulses, cycles)
+
+    def known() -> SelfTest:
+        empty = [np.empty((0, 2))]
+        up, down = (np.concatenate(pairs[step] or empty) for step in (1, -1))
+        return SelfTest(up, down, np.concatenate(noise), np.stack([lowest, highest], axis=1))
+
     for number, step in enumerate(train):
-        direction = np.zeros(accelerator.n_cells, dtype=np.int8)
-        direction[cells] = step
-        accelerator.pulse(direction)
+        _step(accelerator, cells, step)
         samples = accelerator.read(reads, span)[:, chosen].astype(np.float64)
         after = samples.mean(axis=0)
         pairs[step].append(np.stack([state, after], axis=1))
         noise.append(np.stack([np.broadcast_to(after, samples.shape), samples], axis=-1).reshape(-1, 2))
         lowest, highest, state = np.minimum(lowest, after), np.maximum(highest, after), after
+        if keep is not None:
+            keep(known())
         if progress is not None:
             progress(number + 1, len(train))
-    return SelfTest(
-        np.concatenate(pairs[1]), np.concatenate(pairs[-1]), np.concatenate(noise), np.stack([lowest, highest], axis=1)
-    )
+    return known()
+
+
+def rehearse(accelerator: Accelerator, cells: npt.NDArray[np.integer], *, pulses: int = 8, cycles: int = 2) -> int:
+    """Ask for the pulses of :func:`run` without reading what becomes of them, for a dry run.
+
+    Returns:
+        Pulses asked for, of all cells.
+
+    Raises:
+        ConfigError: no cells, or not allocated.
+        AcceleratorError: a limit refuses them.
+    """
+    cells = _checked(accelerator, cells)
+    train = _train(pulses, cycles)
+    for step in train:
+        _step(accelerator, cells, step)
+    return len(train) * cells.size
+
+
+def dry(accelerator: Accelerator) -> bool:
+    """Whether an accelerator sends nothing that changes a device."""
+    return bool(getattr(getattr(accelerator, "config", None), "dry_run", False))
+
+
+def _checked(accelerator: Accelerator, cells: npt.NDArray[np.integer]) -> npt.NDArray[np.integer]:
+    cells = np.unique(np.asarray(cells))
+    if not cells.size or cells[0] < 0 or cells[-1] >= accelerator.n_cells:
+        raise ConfigError(f"selftest cells {cells[:3].tolist()}...: expected numbers in 0..{accelerator.n_cells - 1}")
+    return cells
+
+
+def _train(pulses: int, cycles: int) -> list[int]:
+    return ([1] * pulses + [-1] * pulses) * cycles
+
+
+def _step(accelerator: Accelerator, cells: npt.NDArray[np.integer], step: int) -> None:
+    direction = np.zeros(accelerator.n_cells, dtype=np.int8)
+    direction[cells] = step
+    accelerator.pulse(direction)

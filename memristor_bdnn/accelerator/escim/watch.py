@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from types import FrameType
 
 from memristor_bdnn.accelerator.escim.attempts import AnswerLost, BoardError, JobLost, NotExecuted
@@ -55,9 +56,9 @@ class SecondPort:
         self._client.close()
 
 
-def progress(client: Client) -> int:
+def progress(client: Client, retries: int | None = None) -> int:
     """Cells finished by the map job; 0xFFFF when it has ended."""
-    return int(commands.word_values(client.request(commands.map_progress()).payload)[0])
+    return int(commands.word_values(client.request(commands.map_progress(), retries=retries).payload)[0])
 
 
 def abort(client: Client) -> None:
@@ -142,7 +143,7 @@ def follow(
 
     Args:
         client: of the command port.
-        second: asked from then on when that port does not answer, as it is blocked by the job itself.
+        second: asked when that port does not answer, as it may be blocked by the job itself.
         cells: cells of the job.
         watch: told of the progress; asked whether to stop.
         stall_s: without progress for so long it has ended.
@@ -153,15 +154,19 @@ def follow(
         JobLost: no progress for ``stall_s``: aborted elsewhere, forgotten after a power cycle, or a hardware fault.
         AnswerLost: nobody tells how the job stands.
     """
-    last, since, direct, link = -1, time.monotonic(), True, client.generation
+    last, since, failures, link = -1, time.monotonic(), 0, client.generation
+    pause = POLL_S
+    ports: list[Callable[[], int]] = [partial(progress, client, retries=0), second.progress]
     while True:
         try:
-            done = progress(client) if direct else second.progress()
+            done = ports[0]()
         except (NotExecuted, AnswerLost) as error:
-            if not direct:
+            ports.reverse()
+            failures += 1
+            if failures > 2 * (client.config.retries + 1):
                 raise AnswerLost(f"the board does not tell how the write-verify job stands: {error}") from error
-            direct = False
             continue
+        failures = 0
         if done == PROGRESS_DONE:
             return
         if done < last and client.generation != link:
@@ -176,7 +181,8 @@ def follow(
                 f"the write-verify job stands at {done} of {cells} cells for {stall_s:g} s: aborted, forgotten by a"
                 " board that was switched off, or a hardware fault"
             )
-        sleep(POLL_S)
+        sleep(pause)
+        pause = min(2 * pause, INTERVAL_S)
 
 
 @contextlib.contextmanager

@@ -157,7 +157,8 @@ def load(path: str | Path) -> Iterator[Entry]:
     try:
         lines = regular_bytes(path, "recording", MOST_BYTES).decode().splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read the recording {path}: {error}") from error
+        reason = error.strerror if isinstance(error, OSError) else f"no text (byte {error.start})"
+        raise ConfigError(f"cannot read the recording {path}: {reason}") from error
     for number, line in enumerate(lines, start=1):
         try:
             item = json.loads(line)
