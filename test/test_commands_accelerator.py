@@ -67,7 +67,7 @@ def test_flags_win_over_the_mapping_and_that_over_the_file():
         (flags("reset"), "expected NAME=VALUE"),
         (flags("=3"), "expected NAME=VALUE"),
         (flags("resetby=cfg_reg"), "did you mean reset_by"),
-        (flags("reset_by=both"), "choose one of reset_target, cfg_reg"),
+        (flags("reset_by=both"), "choose one of auto, reset_target, cfg_reg"),
         (flags("abort_port=99999"), "allowed [1, 65535]"),
         (flags("abort_port=many"), "expected int"),
         (flags("limits.max_wl=3"), "did you mean max_wl_v"),

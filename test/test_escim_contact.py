@@ -190,5 +190,5 @@ def test_errors_about_a_chip_say_which(chip):
             with pytest.raises(BoardError, match=f"of chip {chip}: error 0x03"):
                 work()
         one.close()
-        with pytest.raises(BoardError, match=f"READ_ALL of chip {chip}"):
+        with pytest.raises(AcceleratorError, match=f"READ_ALL of chip {chip}"):
             accelerator.create("escim", **address(server)).allocate(12288)
