@@ -220,6 +220,22 @@ def test_chips_exchanged_in_the_middle_of_pulses(setup, executed, exchanged):
     board.read()
 
 
+@pytest.mark.parametrize("exchanged", [True, False])
+def test_chips_on_which_every_cell_was_pulsed_since_the_read(setup, exchanged):
+    server, place = rack(setup)
+    board = setup.driver(server)
+    board.write_verify(np.random.default_rng(0).uniform(1.5, 3.5, CELLS))
+    board.read()
+    board.pulse(np.where(np.random.default_rng(1).random(CELLS) < 0.4, 1, -1).astype(np.int8))
+    cut(server)
+    if not exchanged:
+        board.read()
+        return
+    place.insert(other())
+    with pytest.raises(OtherChips):
+        board.read()
+
+
 @pytest.mark.parametrize("executed", [True, False])
 @pytest.mark.parametrize("exchanged", [True, False])
 @pytest.mark.parametrize("before", ["fresh", "deployed"])

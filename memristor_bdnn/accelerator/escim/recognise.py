@@ -42,7 +42,8 @@ class Comparison:
 
     Attributes:
         cells: that were compared.
-        median_ua: median distance of a cell's mean read from where it may read, uA.
+        median_ua: median distance of a cell's mean read from where it may read, uA; the larger one of cells that got
+            SETs and of cells that got RESETs, where hardly any got none.
         still: cells that nothing was sent to since they were read.
         off: share of these farther off than the tolerance; written cells relax, so that many may be.
         noise_off: share of the cells that two of the new reads are so far apart; 0 with one read.
@@ -172,14 +173,17 @@ def _compare(
     at_target = from_target < outside
     distance = np.where(at_target, from_target, outside)
     bounded = low_ua == high_ua
-    judged = bounded if bounded.sum() >= FEWEST_CELLS else np.isfinite(low_ua) | np.isfinite(high_ua)
+    groups = [bounded]
+    if bounded.sum() < FEWEST_CELLS:  # hardly a cell that got no pulse: by what a SET or a RESET cannot do
+        groups += [np.isfinite(low_ua) & ~bounded, np.isfinite(high_ua) & ~bounded]
+    judged = np.logical_or.reduce(groups)
     if not judged.any():
         return Comparison(0, 0.0, 0, 0.0, 0.0, np.nan, 1.0, tolerance_ua)
     still, waiting = bounded & np.isnan(target_ua), bounded & ~at_target
     apart = np.abs(reads_ua[0] - reads_ua[-1])
     return Comparison(
         cells=int(judged.sum()),
-        median_ua=float(np.median(distance[judged])),
+        median_ua=max(float(np.median(distance[group])) for group in _large(groups, judged)),
         still=int(still.sum()),
         off=_share(distance[still] > tolerance_ua),
         noise_off=_share(apart[still] > tolerance_ua),
@@ -187,6 +191,11 @@ def _compare(
         noise_correlation=1.0 if len(reads_ua) == 1 else _correlation(reads_ua[0][waiting], reads_ua[-1][waiting]),
         tolerance_ua=tolerance_ua,
     )
+
+
+def _large(groups: list[npt.NDArray[np.bool_]], judged: npt.NDArray[np.bool_]) -> list[npt.NDArray[np.bool_]]:
+    """Those of the groups (n,) from which a median means something; all cells where there is none."""
+    return [group for group in groups if group.sum() >= FEWEST_CELLS] or [judged]
 
 
 def _share(where: npt.NDArray[np.bool_]) -> float:
