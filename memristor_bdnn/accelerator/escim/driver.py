@@ -69,17 +69,8 @@ class EscimAccelerator(Watched, BaseAccelerator):
         # Devices without noise of half a code may well read the same twice.
         self._noisy = float(preset.read_noise_scale_ua(np.mean(preset.window_ua))) > 0.5 * code_current(1)
         self._chip_accesses = self.placement.accesses(0, CELLS)
-        c, up, down = self.config, preset.set_pulse, preset.reset_pulse
-        self._set = (
-            _default(c.set_voltage_v, up.voltage_v),
-            _default(c.set_gate_v, up.gate_v),
-            _default(c.set_width_ns, 1e9 * up.width_s),
-        )
-        self._reset = (
-            _default(c.reset_voltage_v, down.voltage_v),
-            _default(c.reset_gate_v, down.gate_v),
-            _default(c.reset_width_ns, 1e9 * down.width_s),
-        )
+        c = self.config
+        self._set, self._reset = c.pulse(preset, reset=False), c.pulse(preset, reset=True)
         for (volts, gate, width), line in ((self._set, "bl"), (self._reset, "sl")):
             check_pulse(c.limits, **{line: volts}, wl=gate, width_ns=width)
         self.board = Board(
@@ -403,10 +394,6 @@ def _ledger_of(state: Mapping[str, npt.NDArray[Any]]) -> Arrays:
 def _chips(start: int, stop: int) -> range:
     """Chips, counted from 0, that hold cells start..stop-1; at least one."""
     return range(start // CELLS, (max(stop, start + 1) - 1) // CELLS + 1)
-
-
-def _default(value: float | None, preset: float) -> float:
-    return preset if value is None else value
 
 
 def _code_table(preset: DevicePreset) -> npt.NDArray[np.float32]:

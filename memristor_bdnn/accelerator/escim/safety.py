@@ -20,6 +20,7 @@ from memristor_bdnn.accelerator.escim.wire.scaling import (
     ROWS,
     current_code,
     current_codes,
+    effective_width_ns,
 )
 from memristor_bdnn.config import check, option
 from memristor_bdnn.errors import AcceleratorError, ConfigError
@@ -92,7 +93,7 @@ def check_pulse(
         if not 0 < value <= limit:
             rest = "" if value > 0 else ", and a pulse needs more than 0"
             raise SafetyError(f"{name} {value:g} {unit}: the safety limit is {limit:g} {unit}{rest}")
-    if width_ns is not None and width_ns < REGISTER_UNIT_NS:
+    if width_ns is not None and not effective_width_ns(width_ns):
         raise SafetyError(
             f"pulse width {width_ns:g} ns: the board counts whole units of {REGISTER_UNIT_NS} ns and would give none"
         )

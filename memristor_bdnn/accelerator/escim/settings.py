@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from memristor_bdnn.accelerator.escim.client import ClientConfig
 from memristor_bdnn.accelerator.escim.safety import LONGEST_RELAX_US, SafetyLimits
 from memristor_bdnn.config import option
+from memristor_bdnn.device.presets import DevicePreset
 
 
 @dataclass(frozen=True)
@@ -58,3 +59,13 @@ class EscimConfig(ClientConfig):
         None, ".npz file that keeps the cells' pulse counts between sessions", files=True
     )
     limits: SafetyLimits = field(default_factory=SafetyLimits)
+
+    def pulse(self, preset: DevicePreset, reset: bool) -> tuple[float, float, float]:
+        """Line voltage and gate voltage in volt, width in ns, of a SET or RESET; where not given, the preset's."""
+        own = (self.set_voltage_v, self.set_gate_v, self.set_width_ns)
+        if reset:
+            own = (self.reset_voltage_v, self.reset_gate_v, self.reset_width_ns)
+        nominal = preset.reset_pulse if reset else preset.set_pulse
+        defaults = (nominal.voltage_v, nominal.gate_v, 1e9 * nominal.width_s)
+        volts, gate, width = (value if given is None else given for given, value in zip(own, defaults, strict=True))
+        return volts, gate, width
