@@ -306,7 +306,7 @@ class EscimAccelerator(Watched, BaseAccelerator):
             first: the codes of the first chip, where they are known already.
 
         Raises:
-            AcceleratorError: a chip does not answer.
+            BoardError: a chip does not answer.
             Implausible: no chip can work.
         """
         hopeless = []
@@ -314,10 +314,11 @@ class EscimAccelerator(Watched, BaseAccelerator):
             try:
                 codes = self.board.read_chip(chip + 1) if chip or first is None else first
             except BoardError as error:
-                raise AcceleratorError(
+                error.args = (
                     f"chip {chip + 1} of {self.preset.chips} of preset {self.preset.name!r} does not answer: {error};"
-                    " a preset with fewer chips works with those that do"
-                ) from error
+                    " a preset with fewer chips works with those that do",
+                )
+                raise
             found = self._judged(chip, codes)
             self._recovery.arrived(chip, self._currents(codes))
             hopeless += [f"chip {chip + 1}: {each.text}" for each in found if each.fatal]
