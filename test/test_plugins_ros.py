@@ -101,7 +101,6 @@ def test_nodes_of_different_skills_are_refused_before_a_trial_is_paid_for(tmp_pa
     [
         (["skill:=juggling"], ["skill:=juggling", "pouring", "pushing"]),
         (["recipe:=nothing"], ["recipe = 'nothing'", "pouring", "paper"]),
-        (["recipe:=pouring_prior"], ["pouring_prior", "memristor-bdnn learn"]),
         (["skill:=pushing", "bowl:=green", "arm_output:=topic"], ["bowl:=green", "skill pouring, not of pushing"]),
     ],
 )

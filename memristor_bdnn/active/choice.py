@@ -49,18 +49,17 @@ def scores(name: str, skill: Skill, prediction: Prediction, asked: FloatArray, t
 def novelty(asked: FloatArray, tried: FloatArray) -> FloatArray:
     """How far candidates are from all that was tried, (n,): root mean square over coordinates in units of their SD.
 
-    Averaged over the nearest :data:`NEAREST` trials; the same for all where nothing was tried.
+    Averaged over the nearest :data:`NEAREST` trials; the same for all where fewer were tried.
 
     Args:
         asked: coordinates of the candidates, (n, k).
         tried: coordinates of the trials, (m, k); their mean and SD scale both.
     """
-    if len(tried) == 0:
+    if len(tried) < NEAREST:
         return np.zeros(len(asked))
     mean, sd = tried.mean(axis=0), tried.std(axis=0) + 1e-6
     known, new = (tried - mean) / sd, (asked - mean) / sd
-    near = min(NEAREST, len(known))
-    made = [_distances(new[begin : begin + _BLOCK], known, near) for begin in range(0, len(new), _BLOCK)]
+    made = [_distances(new[begin : begin + _BLOCK], known, NEAREST) for begin in range(0, len(new), _BLOCK)]
     return np.concatenate(made) if made else np.zeros(0)
 
 

@@ -73,6 +73,11 @@ class ActiveLoop:
         self.trials: Trials = LocalTrials(skill) if trials is None else trials
         self.checkpoint = None if checkpoint is None else Path(checkpoint)
         self.on_trial, self.on_round, self.prior = on_trial, on_round, prior
+        if config.initial_trials < 2 and not config.prior_fitted:
+            raise ConfigError(
+                f"initial_trials = {config.initial_trials}: at least 2, since the learner knows nothing before; a "
+                "recipe with a prior needs none"
+            )
         if hasattr(learner, "n_inputs"):
             check_width(skill, learner)
         self.learned: LearnReport | None = None
@@ -163,7 +168,9 @@ class ActiveLoop:
             return self._without_candidates()
         x = encoded(self.skill, context, candidates)
         prediction = self.learner.predict(x, cfg.samples)
-        scores = choice.scores(cfg.final, self.skill, prediction, x, self.store.labels(self._at)[0])
+        # A learner with a prior knows more than what was tried here.
+        tried = self.store.labels(0 if cfg.prior_fitted else self._at)[0]
+        scores = choice.scores(cfg.final, self.skill, prediction, x, tried)
         best = np.argsort(-scores, kind="stable")[: cfg.attempts]
         return self._try("evaluation", cfg.final, context, candidates, prediction, (best, scores[best]), rng)
 
@@ -306,6 +313,8 @@ class ActiveLoop:
         x, y = self._targets()
         if mark is None:
             if self.prior is not None:
+                self.store.begin()
+                self._tell("prior", 0, 1)
                 self.prior()
             self._save(0)
         if not self.config.prior_fitted:

@@ -44,7 +44,12 @@ class LoopConfig:
     """How many trials of which kind, and how queries are chosen."""
 
     initial_trials: int = option(
-        64, "random labelled trials before any query", low=2, high=1_000_000, source="P", changes="live"
+        64,
+        "random labelled trials before any query; at least 2 without a prior",
+        low=0,
+        high=1_000_000,
+        source="P",
+        changes="live",
     )
     queries: int = option(64, "trials chosen by the strategy", low=0, high=1_000_000, source="P", changes="live")
     evaluations: int = option(

@@ -78,7 +78,7 @@ class TrialStore:
     """Append-only file of trials.
 
     Args:
-        path: the file; created with its header at the first commit.
+        path: the file; created with its header at the first commit, or by :meth:`begin`.
         metadata: what must be the same whenever this store is opened (skill, feature names, seed);
             written to the header of a new file and compared with an existing one.
         readonly: open without the writer's lock; commit is refused.
@@ -104,16 +104,24 @@ class TrialStore:
             self._journal.close()
             raise
 
+    def begin(self) -> None:
+        """Write the header of a new file, so that what is made before the first trial belongs to this session.
+
+        Raises:
+            StoreError: it is not on disk.
+        """
+        if not self._journal.writable:
+            raise StoreError(f"{self.path} is open read-only or closed: no trial can be committed")
+        if not self._journal.values:
+            self._journal.append({"metadata": self.metadata})
+
     def commit(self, trial: Trial) -> int:
         """Append one trial and sync it to disk; returns its index.
 
         Raises:
             StoreError: it is not on disk; file and memory are as they were before.
         """
-        if not self._journal.writable:
-            raise StoreError(f"{self.path} is open read-only or closed: no trial can be committed")
-        if not self._journal.values:
-            self._journal.append({"metadata": self.metadata})
+        self.begin()
         value = _jsonable(dataclasses.asdict(trial))
         read = self._trial(value, len(self.trials) + 2)  # as a later reader will see it
         self._journal.append(value)
@@ -137,7 +145,7 @@ class TrialStore:
             trials: only the labels among so many first trials.
         """
         kept = [t for t in self.trials[:trials] if t.feasible and t.phase in LABEL_PHASES]
-        width = len(kept[0].features) if kept else 0
+        width = len(kept[0].features) if kept else len(self.metadata.get("features", ()))
         x = np.array([t.features for t in kept], dtype=np.float64).reshape(len(kept), width)
         scores = np.array([t.score for t in kept], dtype=np.float64)
         return x, (scores > 0.0).astype(np.float64), scores

@@ -17,6 +17,12 @@ FloatArray = npt.NDArray[np.floating[Any]]
 TEST_ROWS = 500
 
 
+def without(x: FloatArray, test: FloatArray) -> npt.NDArray[np.bool_]:
+    """Which rows of x (n, d) are not among the test rows (m, d): what may be learned from if the test is to be one."""
+    known = {row.tobytes() for row in np.ascontiguousarray(test, dtype=np.float64)}
+    return np.array([row.tobytes() not in known for row in np.ascontiguousarray(x, dtype=np.float64)], dtype=bool)
+
+
 def load_test_data(path: str | Path, skill: Skill) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
     """Test rows: x of shape (n, d) and success of shape (n,); "shipped" takes the last 500 of the skill's pool.
 

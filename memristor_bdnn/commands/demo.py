@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from memristor_bdnn.commands import shared
+from memristor_bdnn.config import build
 from memristor_bdnn.errors import Cancelled, ConfigError, MemristorError, StoreError
 from memristor_bdnn.report.record import check_folder
 
@@ -40,6 +41,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--strategy", default="ucb", help="acquisition function (default ucb: asks on policy)")
     parser.add_argument("--learner", default="msgld", help="learner plugin")
     parser.add_argument("--recipe", default="", metavar="NAME", help="the skill's options for the learner, by name")
+    shared.add_learner_options(parser)
+    parser.add_argument(
+        "--prior-pool", metavar="FILE", help="pool for a recipe with a prior (default: the skill's own)"
+    )
+    parser.add_argument("--preset", default="tsinghua_taox_hfox", help="device preset or a YAML file")
     parser.add_argument("--accelerator", default="simulated", help="accelerator")
     parser.add_argument("--host", help=f"address, for an accelerator that has one (default {BOARD['host']})")
     parser.add_argument("--port", type=int, help=f"port, for an accelerator that has one (default {BOARD['port']})")
@@ -55,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Prepare the folder, run the session, write the report; 1 when a node died or learning failed."""
-    for name, low in (("initial", 2), ("queries", 0), ("evaluations", 0), ("candidates", 1), ("seed", 0)):
+    for name, low in (("initial", 0), ("queries", 0), ("evaluations", 0), ("candidates", 1), ("seed", 0)):
         if getattr(args, name) < low:
             raise ConfigError(f"--{name} {getattr(args, name)}: allowed {low} and above")
     from memristor_bdnn import acquisitions, skills
@@ -100,9 +106,22 @@ def graph_values(args: argparse.Namespace, skill: Any) -> dict[str, str]:
     """
     from memristor_bdnn import accelerator, learners
     from memristor_bdnn.active import recipes
+    from memristor_bdnn.device import presets
 
     learners.learner_class(args.learner)
-    recipes.recipe(skill, args.learner, args.recipe)
+    recipe = recipes.recipe(skill, args.learner, args.recipe)
+    if args.initial < 2 and not recipe.prior:
+        raise ConfigError(f"--initial {args.initial}: at least 2, since recipe {recipe_name(args, skill)} has no prior")
+    if args.prior_pool and not recipe.prior:
+        raise ConfigError(
+            f"--prior-pool {args.prior_pool}: recipe {recipe_name(args, skill)} has no prior; leave it out"
+        )
+    more = shared.learner_options(args)
+    build(
+        learners.learner_class(args.learner).config_type,
+        recipes.options(skill, args.learner, args.recipe, more),
+    )
+    presets.load(args.preset)
     known = {f.name for f in dataclasses.fields(accelerator.load(args.accelerator).config_type)}
     options = shared.accelerator_options(args)
     shared.refuse_dry_run(options, "demo")
@@ -111,6 +130,9 @@ def graph_values(args: argparse.Namespace, skill: Any) -> dict[str, str]:
         "skill": skill.name,
         "learner": args.learner,
         "recipe": args.recipe,
+        "learner_options": shared.option_yaml(more),
+        "prior_pool": str(Path(args.prior_pool).resolve()) if args.prior_pool else "",
+        "preset": str(Path(args.preset).resolve()) if Path(args.preset).is_file() else args.preset,
         "accelerator": args.accelerator,
         "arm": args.arm,
         "seed": str(args.seed),
@@ -124,6 +146,11 @@ def graph_values(args: argparse.Namespace, skill: Any) -> dict[str, str]:
         "test_data": _test_data(skill),
     }
     return values | address
+
+
+def recipe_name(args: argparse.Namespace, skill: Any) -> str:
+    """What was given, or what the skill recommends."""
+    return repr(args.recipe or skill.default_recipe or "none")
 
 
 def _test_data(skill: Any) -> str:

@@ -34,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--accelerator", default="simulated", help="accelerator (see `memristor-bdnn info`)")
     parser.add_argument("--host", help="board address, for an accelerator that is a board")
     parser.add_argument("--port", type=int, help="board port, for an accelerator that is a board")
+    shared.add_learner_options(parser)
     shared.add_accelerator_options(parser)
     parser.add_argument("--preset", default="tsinghua_taox_hfox", help="device preset or a YAML file")
     parser.add_argument("--config", metavar="YAML", help="file with sections loop, learner, skill, accelerator")
@@ -67,7 +68,8 @@ def run(args: argparse.Namespace) -> int:
     trials = shared.trials_of(skill, sections.get("skill"), args.arm)
     chips = accelerator.create(args.accelerator, preset=args.preset, seed=args.seed, **hardware)
     try:
-        learner = recipes.make(skill, args.learner, chips, args.recipe, sections.get("learner"), args.seed)
+        options = shared.learner_options(args, sections.get("learner"))
+        learner = recipes.make(skill, args.learner, chips, args.recipe, options, args.seed)
         prior = _prior(skill, learner, args.prior_pool) if recipe.prior else None
         return _learn(args, skill, trials, learner, config, prior)
     finally:

@@ -38,6 +38,30 @@ def add_recipe(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_learner_options(parser: argparse.ArgumentParser) -> None:
+    """The flag by which every option of every learner is given."""
+    parser.add_argument(
+        "--learner-option",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="an option of the learner, such as max_epochs=40 or ex_situ.epochs=500, in place of the recipe's; may be "
+        "repeated (an unknown name lists them)",
+    )
+
+
+def learner_options(args: argparse.Namespace, section: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Options of ``args.learner`` from a section of --config and the flag, which wins.
+
+    Raises:
+        ConfigError: not NAME=VALUE, or one given twice; what the learner does not have is refused when it is made.
+    """
+    from memristor_bdnn import learners
+
+    kind = learners.learner_class(args.learner).config_type
+    return _merged(dict(section or {}), option_words(kind, args.learner_option, "--learner-option"))
+
+
 def add_accelerator_options(parser: argparse.ArgumentParser) -> None:
     """The flags by which every option of every accelerator is given."""
     parser.add_argument(

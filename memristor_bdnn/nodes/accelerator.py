@@ -58,6 +58,9 @@ class AcceleratorNodeConfig:
     options: str = option(
         "", "more options of the accelerator as a YAML mapping, such as '{adc: true}' or '{reset_by: cfg_reg}'"
     )
+    learner_options: str = option(
+        "", "more options of the learner as a YAML mapping, such as '{max_epochs: 40, ex_situ: {epochs: 500}}'"
+    )
     seed: int = option(0, "seed of the simulated devices and of the learner", low=0)
     samples: int = option(
         20, "posterior samples of a prediction when the request says 0", low=1, high=MAX_SAMPLES, changes="live"
@@ -117,12 +120,8 @@ class AcceleratorNode(SkillNode):
 
         config = self.config
         skill = self._skill = skills.load(config.skill)
-        if recipes.recipe(skill, config.learner, config.recipe).prior:
-            raise ConfigError(
-                f"recipe {config.recipe!r} fits the learner to simulated trials first, which the nodes do not do: "
-                "use `memristor-bdnn learn`, or another recipe"
-            )
-        starting = recipes.options(skill, config.learner, config.recipe)
+        more = parse_options(config.learner_options, "learner_options")
+        starting = recipes.options(skill, config.learner, config.recipe, more)
         self.declare_section(learners.learner_class(config.learner).config_type, config.learner, starting)
         options = accelerator.load(config.accelerator).config_type
         self.declare_section(options, "", key="accelerator options")
@@ -148,6 +147,7 @@ class AcceleratorNode(SkillNode):
                         "strategies": acquisitions.names(),
                         "learner": config.learner,
                         "config": asdict(self._learner.config),
+                        "prior": recipes.recipe(skill, config.learner, config.recipe).prior,
                         "accelerator": config.accelerator,
                     },
                     default=str,
@@ -389,14 +389,14 @@ class AcceleratorNode(SkillNode):
         return message
 
 
-def parse_options(text: str) -> dict[str, Any]:
-    """A YAML mapping given as one parameter. Raises ConfigError when it is none."""
+def parse_options(text: str, name: str = "options") -> dict[str, Any]:
+    """A YAML mapping given as the parameter ``name``. Raises ConfigError when it is none."""
     try:
         value = yaml.load(text, Loader=Loader) if text.strip() else {}
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date that there is not, a list in a list in a ...
-        raise ConfigError(f"options = {text[:200]!r} is not YAML: {error}") from error
+        raise ConfigError(f"{name} = {text[:200]!r} is not YAML: {error}") from error
     if not isinstance(value, dict):
-        raise ConfigError(f"options = {text!r}: expected a mapping such as '{{adc: true}}'")
+        raise ConfigError(f"{name} = {text[:200]!r}: expected a mapping such as '{{adc: true}}'")
     return {str(key): item for key, item in value.items()}
 
 

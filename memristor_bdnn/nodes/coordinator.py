@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from rclpy.action.server import ServerGoalHandle
-from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import JointState
 
 from memristor_bdnn import acquisitions, skills
@@ -19,13 +20,13 @@ from memristor_bdnn.action import ActiveLearn
 from memristor_bdnn.active.loop import ActiveLoop, LoopConfig, LoopProgress, Round
 from memristor_bdnn.active.rounds import Rounds
 from memristor_bdnn.active.store import TrialStore
-from memristor_bdnn.active.test_data import load_test_data
+from memristor_bdnn.active.test_data import load_test_data, without
 from memristor_bdnn.config import build, check, option
 from memristor_bdnn.errors import Cancelled, ConfigError, MemristorError
 from memristor_bdnn.motion import arms
-from memristor_bdnn.msg import SkillDescription
 from memristor_bdnn.nodes import convert
 from memristor_bdnn.nodes.base import SkillNode
+from memristor_bdnn.nodes.introductions import Introductions
 from memristor_bdnn.nodes.joint_states import JointStates
 from memristor_bdnn.nodes.peers import PeerLost, Peers
 from memristor_bdnn.srv import LabelTrial
@@ -34,8 +35,6 @@ SAID_BY_GOALS = ("queries", "evaluations")
 """Fields of the loop's configuration that every ActiveLearn goal gives; as parameters nobody would obey them."""
 LOOP_DEFAULTS = {"candidates": 1000, "strategy": "ucb", "final": "sturdy"}
 """Where a session through the nodes differs from the paper's: a robot pays for every failure, so it asks on policy."""
-DESCRIPTION_S = 10.0
-"""How long another node may take to say what its skill consists of."""
 JOINT_STATE_S = 10.0
 """How long a joint state of a physical arm may take."""
 START_AGE_S = 1.0
@@ -55,6 +54,13 @@ class CoordinatorNodeConfig:
     test_data: str = option(
         "",
         "report accuracy every round on: 'shipped' (the skill's pool) or an .npz file with x (n, d), score (n,)",
+        files=True,
+    )
+    prior_pool: str = option(
+        "",
+        "pool (.npz) that a learner whose recipe has a prior is fitted to first; empty: the one that ships with the "
+        "skill",
+        changes="start",
         files=True,
     )
     arm_output: str = option(
@@ -96,8 +102,7 @@ class CoordinatorNode(SkillNode):
         self._outcome: tuple[Any, str] | None = None
         self._label_lock = threading.Lock()
         self._skill: Any = None
-        self._descriptions: dict[str, SkillDescription] = {}
-        self._listening: list[Any] = []
+        self._introductions: Introductions | None = None
         self._goal: ServerGoalHandle | None = None
         self._states: JointStates | None = None
         self.declare_section(LoopConfig, "loop", LOOP_DEFAULTS, leave_out=SAID_BY_GOALS)
@@ -120,7 +125,7 @@ class CoordinatorNode(SkillNode):
             raise ConfigError(f"results folder {folder} is not writable; choose another with results:=FOLDER")
         skill = self._skill = skills.load(self.config.skill)
         self._test = load_test_data(self.config.test_data, skill) if self.config.test_data else None
-        self._listen()
+        self._introductions = Introductions(self, skill, self._cancelled)
         if self.config.arm_output != "sim" and skill.phases:
             self._states = JointStates(self, arms.load(self.config.arm).joint_names, self.config.joint_prefix)
         self.announce(skill)
@@ -134,10 +139,9 @@ class CoordinatorNode(SkillNode):
         if self._states is not None:
             self._states.close()
             self._states = None
-        for subscription in self._listening:
-            self.destroy_subscription(subscription)
-        self._listening.clear()
-        self._descriptions.clear()
+        if self._introductions is not None:
+            self._introductions.close()
+            self._introductions = None
         if self._store is not None:
             self._store.close()
             self._store = None
@@ -153,39 +157,21 @@ class CoordinatorNode(SkillNode):
 
     # -- the other nodes ----------------------------------------------------------------------
 
-    def _others(self) -> tuple[str, ...]:
-        return ("accelerator", *self._skill.node_names)
+    def _prior(self, learner: Any) -> Callable[[], None]:
+        """What fits the learner to simulated trials, test rows left out; a bad pool is refused before any trial."""
+        rows = self._skill.pool(self.config.prior_pool or None)
+        x, y = rows.x, (rows.score + 1.0) / 2.0
+        if self._test is not None:
+            kept = without(x, self._test[0])
+            x, y = x[kept], y[kept]
+        if len(x) < 2:
+            raise ConfigError(f"prior_pool = {self.config.prior_pool}: {len(x)} trials beside the test rows, 2 needed")
 
-    def _listen(self) -> None:
-        """Hear what skill the other nodes were started with."""
-        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-        for name in self._others():
+        def fit() -> None:
+            self.get_logger().info(f"prior: fitting to {len(x)} simulated trials")
+            learner.fit(x, y)
 
-            def heard(message: SkillDescription, name: str = name) -> None:
-                self._descriptions[name] = message
-
-            subscription = self.create_subscription(
-                SkillDescription, f"{name}/skill", heard, latched, callback_group=self.group
-            )
-            self._listening.append(subscription)
-
-    def _check_skills(self) -> None:
-        """Refuse a graph whose nodes were started with different skills, before a trial is paid for."""
-        deadline, mine = time.monotonic() + DESCRIPTION_S, convert.describe_skill(self._skill)
-        for name in self._others():
-            while name not in self._descriptions and time.monotonic() < deadline:
-                if self._cancelled():
-                    raise Cancelled("canceled while waiting for the other nodes")
-                time.sleep(0.05)
-            found = self._descriptions.get(name)
-            if found is None:
-                raise PeerLost(name, f"node {name} did not say what skill it has ({name}/skill)")
-            for part in ("name", "context", "parameters", "measures", "features", "phases"):
-                if getattr(found, part) != getattr(mine, part):
-                    raise ConfigError(
-                        f"node {name} was started with skill {found.name}, the coordinator with {mine.name}: their "
-                        f"{part} differ; start all nodes with the same skill:="
-                    )
+        return fit
 
     # -- active learning ----------------------------------------------------------------------
 
@@ -249,23 +235,27 @@ class CoordinatorNode(SkillNode):
                 "strategy": strategy,
             },
         )
+        others = self._introductions
+        assert others is not None
         while True:
             try:
-                self._peers.wait_ready(self._others(), self.config.peer_timeout_s)
-                self._check_skills()
-                return self._loop(goal, config)
+                self._peers.wait_ready(others.others, self.config.peer_timeout_s)
+                others.check_skills()
+                return self._loop(goal, config, others.wants_prior(self.config.prior_pool))
             except PeerLost as error:
                 if not self.config.recover:
                     raise
                 self.get_logger().warning(f"{error}; waiting for it to come back")
                 time.sleep(2.0)
 
-    def _loop(self, goal: ServerGoalHandle, config: LoopConfig) -> Any:
+    def _loop(self, goal: ServerGoalHandle, config: LoopConfig, prior: bool) -> Any:
         from memristor_bdnn.nodes.remote import RemoteLearner
         from memristor_bdnn.nodes.remote_trials import RemoteTrials
 
         store, skill = self._store, self._skill
         assert store is not None
+        if prior:
+            config = dataclasses.replace(config, prior_fitted=True)
         learner = RemoteLearner(
             self._peers, skill.feature_names, want_samples=acquisitions.load(config.strategy).needs_samples
         )
@@ -305,6 +295,7 @@ class CoordinatorNode(SkillNode):
             np.random.default_rng(self.config.seed),
             trials=trials,
             checkpoint=self._checkpoint(),
+            prior=self._prior(learner) if prior else None,
             on_round=on_round,
         )
         return loop.run(progress, self._cancelled)

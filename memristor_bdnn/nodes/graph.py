@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from memristor_bdnn import skills
+from memristor_bdnn.device import presets
 from memristor_bdnn.errors import ConfigError
 from memristor_bdnn.nodes.arguments import Argument, NodeCommand, NodeSpec
 from memristor_bdnn.nodes.decide import Decision
@@ -79,6 +80,26 @@ ARGUMENTS = (
         "",
         "recipe of the skill for the learner; empty: what the skill recommends",
         targets=("accelerator.recipe",),
+    ),
+    Argument(
+        "learner_options",
+        "",
+        "more learner options as a YAML mapping: '{max_epochs: 40}'",
+        targets=("accelerator.learner_options",),
+    ),
+    Argument(
+        "prior_pool",
+        "",
+        ".npz pool that a recipe with a prior is fitted to first; empty: the one that ships with the skill",
+        targets=("coordinator.prior_pool",),
+    ),
+    Argument(
+        "preset",
+        presets.NAMES[0],
+        "device preset: a name or a YAML file",
+        choices=presets.NAMES,
+        targets=("accelerator.preset",),
+        files=(".yaml", ".yml"),
     ),
     Argument(
         "accelerator", "simulated", "accelerator", choices=_names("accelerator"), targets=("accelerator.accelerator",)
