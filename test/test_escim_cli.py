@@ -97,6 +97,8 @@ def test_the_emulator_replays_a_recorded_session_and_counts_at_its_end(tmp_path,
         assert capsys.readouterr().out == first
         assert cli.main(["board", "read", *again, "--chip", "1", "--samples", "1"]) == 1
     assert "after 3" in replay.output
+    assert replay.statistics["requests"] == replay.statistics["recorded"] == 3
+    assert "after 3" in replay.statistics["diverged"]
 
 
 def test_statistics_are_written_when_it_stops():

@@ -13,6 +13,7 @@ from memristor_bdnn.accelerator.escim.board import Board
 from memristor_bdnn.accelerator.escim.client import ClientConfig
 from memristor_bdnn.accelerator.escim.contact import BoardBusy, BoardSilent, NotEscim
 from memristor_bdnn.accelerator.escim.wire.commands import Command, ErrorCode
+from memristor_bdnn.benchmark.escim import diagnosis
 from memristor_bdnn.emulator.board import EmulatedBoard, EmulatorConfig
 from memristor_bdnn.emulator.faults import FaultConfig, FaultInjector
 from memristor_bdnn.emulator.server import BoardResponder, Server, wait_until
@@ -192,3 +193,31 @@ def test_errors_about_a_chip_say_which(chip):
         one.close()
         with pytest.raises(AcceleratorError, match=f"READ_ALL of chip {chip}"):
             accelerator.create("escim", **address(server)).allocate(12288)
+
+
+# -- the benchmark's scenarios
+
+
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [
+        ("abort: background job", "Cancelled"),
+        ("two clients", "BoardBusy"),
+        ("silent peer", "BoardSilent"),
+        ("no ESCIM: a web server", "NotEscim"),
+        ("one chip does not answer", "BoardError"),
+    ],
+)
+def test_a_scenario_of_the_benchmark_ends_with_its_error(name, error):
+    row = diagnosis._play(name, diagnosis.SCENARIOS[name], 0)
+    assert row.ok and row.error == error and row.text and row.seconds < PATIENCE_S
+
+
+def test_a_scenario_without_its_error_is_a_failure():
+    name = "two clients"
+    for play, error in ((lambda seed, watch: None, "no error"), (lambda seed, watch: 1 / 0, "ZeroDivisionError")):
+        row = diagnosis._play(name, play, 0)
+        assert not row.ok and row.error == error
+    (resume, _) = diagnosis.WITHOUT_ERROR
+    assert diagnosis._play(resume, lambda seed, watch: None, 0).ok
+    assert not diagnosis._play(resume, lambda seed, watch: "half of the cells in tolerance", 0).ok

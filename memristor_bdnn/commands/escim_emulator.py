@@ -40,7 +40,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         " delay_max_s, stuck (share of cells); e.g. drop=0.05,corrupt=0.01,delay=0.01",
     )
     parser.add_argument("--replay", metavar="FILE", help="answer from a recorded session instead of chips")
-    parser.add_argument("--stats", metavar="FILE", help="write requests, pulses per cell and faults as JSON on exit")
+    parser.add_argument(
+        "--stats",
+        metavar="FILE",
+        help="on exit write requests, pulses and faults (or a replay's end) as JSON",
+    )
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -52,8 +56,6 @@ def _check(args: argparse.Namespace) -> None:
         raise ConfigError(f"--abort-port {args.abort_port} is --port too: the board has two")
     if args.seed < 0:
         raise ConfigError(f"--seed {args.seed}: allowed 0 and above")
-    if args.replay and args.stats:
-        raise ConfigError(f"--stats {args.stats} counts what chips get, and --replay has none; leave one out")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -96,7 +98,10 @@ def run(args: argparse.Namespace) -> int:
         what = f"replay of {args.replay}" if args.replay else f"ESCIM emulator (dialect {args.dialect})"
         print(f"{what} listening on {server.host} port {server.port}, abort port {server.abort_port}", flush=True)
         stopped.wait()
-    if args.stats and board is not None:
+    statistics: dict[str, object] = {}
+    if args.replay:
+        statistics = {"requests": replay.position, "recorded": len(replay.pairs), "diverged": replay.mismatch}
+    if board is not None:
         given = board.pulses_given
         statistics = {
             "requests": board.requests,
@@ -106,6 +111,7 @@ def run(args: argparse.Namespace) -> int:
             "faults": injector.counts,
             "pulses_per_cell": given.tolist(),
         }
+    if args.stats:
         write_atomic(args.stats, (json.dumps(statistics) + "\n").encode())
     if args.replay and replay.mismatch:
         print(f"the replayed session diverged: {replay.mismatch}")

@@ -7,6 +7,7 @@ AnswerLost (it may have been). What is tried again here stands in :mod:`.attempt
 from __future__ import annotations
 
 import contextlib
+import logging
 import socket
 import threading
 import time
@@ -68,6 +69,7 @@ class ClientStatistics:
     rejected_checks: int = 0
 
 
+_LOG = logging.getLogger(__name__)
 _SHORT, _READ, _LONG = 5.0, 10.0, 1800.0
 _FRESH_S, _FRESH_SILENCES = 3.5, 2
 """A read that is the first request of a connection need not be waited for as long: so often no byte came, and the peer
@@ -152,6 +154,8 @@ class Client:
                 repeat = may_repeat(request, error, interrupted=self.generation != generation)
                 repeat = repeat and self._fresh_silences < _FRESH_SILENCES
                 self.statistics.retried += repeat
+                if repeat and isinstance(error, Silence):
+                    _LOG.warning("%s; asked again", error)
                 return repeat
 
             most = self.config.retries if retries is None else retries

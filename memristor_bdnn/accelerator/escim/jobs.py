@@ -96,6 +96,7 @@ class JobControl:
         except AcceleratorError as error:
             _LOG.error("%s did not abort its write-verify job and may still be writing: %s", self._client.where, error)
             return False
+        _LOG.warning("the write-verify job of %s was aborted, as nobody waits for it any more", self._client.where)
         return True
 
     @contextlib.contextmanager

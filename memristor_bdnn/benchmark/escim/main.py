@@ -1,5 +1,5 @@
-"""The board's protocol against the emulator: same results as simulated chips, faults, failures that
-have to be named, throughput, random bytes.
+"""The board's protocol against the emulator: the simulation's results, faults, what has to be named, throughput,
+random bytes.
 
 The emulator runs in another process and is reached over loopback TCP, so the throughput is that of
 driver and emulator together; a bare TCP exchange of the same sizes, interleaved, shows the limit.
@@ -8,6 +8,7 @@ driver and emulator together; a bare TCP exchange of the same sizes, interleaved
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import logging
 import time
 from collections.abc import Callable
@@ -19,9 +20,13 @@ FAULTS = "drop=0.05,corrupt=0.01,delay=0.005,delay_max_s=2"
 QUICK_FAULTS = "drop=0.05,corrupt=0.01,delay=0.001,delay_max_s=2"
 
 
+PARTS = ("parity", "faults", "failures", "diagnosis", "rates", "fuzz")
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options beyond --out, --seeds, --quick."""
     parser.add_argument("--faults", help=f"faults per request of the third part (default: {FAULTS})")
+    parser.add_argument("--only", choices=PARTS, help="one part instead of all")
     parser.add_argument("--fuzz", type=int, help="random inputs for the codec (default: 1000000, quick 20000)")
 
 
@@ -37,17 +42,20 @@ def run(args: argparse.Namespace) -> int:
     initial, queries = (8, 1) if args.quick else (24, 8)
     figures: dict[str, Any] = {"initial_trials": initial, "queries": queries}
     known: dict[int, dict[bytes, Any]] = {seed: {} for seed in seeds}
-    figures.update(_parity(known, initial, queries, print_table))
-    figures.update(_faults(known, initial, queries, faults, print_table))
-    figures.update(_failures(print_table))
-    figures.update(_rates(args.quick, print_table))
-    figures.update(_fuzz(args.fuzz if args.fuzz is not None else (20_000 if args.quick else 1_000_000), print_table))
-    figures["ok"] = (
-        figures["same_seed_identical"]
-        and figures["fuzz_ok"]
-        and figures["failures_ok"]
-        and figures["faults_labels_lost"] == figures["faults_labels_missing"] == figures["faults_double_pulses"] == 0
-    )
+    fuzz = args.fuzz if args.fuzz is not None else (20_000 if args.quick else 1_000_000)
+    parts: dict[str, Callable[[], dict[str, Any]]] = {
+        "parity": lambda: _parity(known, initial, queries, print_table),
+        "faults": lambda: _faults(known, initial, queries, faults, print_table),
+        "failures": lambda: _failures(print_table),
+        "diagnosis": lambda: _diagnosis(seeds, print_table),
+        "rates": lambda: _rates(args.quick, print_table),
+        "fuzz": lambda: _fuzz(fuzz, print_table),
+    }
+    for name in (args.only,) if args.only else PARTS:
+        figures.update(parts[name]())
+    wanted = {"faults_labels_lost": 0, "faults_labels_missing": 0, "faults_double_pulses": 0}
+    wanted |= {"same_seed_identical": True, "fuzz_ok": True, "failures_ok": True, "diagnosis_ok": True}
+    figures["ok"] = all(figures[name] == value for name, value in wanted.items() if name in figures)
     write_record(args.out, record(figures, seeds))
     return 0 if figures["ok"] else 1
 
@@ -133,6 +141,26 @@ def _failures(show: Callable[..., None]) -> dict[str, Any]:
         "failures": [vars(case) for case in cases],
         "failures_slowest_s": max(case.seconds for case in cases),
         "failures_ok": all(case.error and not case.pulses for case in cases),
+    }
+
+
+def _diagnosis(seeds: list[int], show: Callable[..., None]) -> dict[str, Any]:
+    from memristor_bdnn.benchmark.escim.diagnosis import SCENARIOS, measure
+
+    logging.getLogger("memristor_bdnn.accelerator.escim").setLevel(logging.CRITICAL)
+    runs = [measure(seed) for seed in seeds]
+    worst = [max(rows, key=lambda row: (not row.ok, row.seconds)) for rows in zip(*runs, strict=True)]
+    show(
+        f"faults of a laboratory, the slowest of {len(seeds)}: seconds until the driver names them",
+        ["scenario", "seconds", "error", "as wanted"],
+        [[row.scenario, row.seconds, row.error, "yes" if row.ok else "NO"] for row in worst],
+    )
+    for row in worst:
+        print(f"{row.scenario}: {row.text or 'done'}")
+    return {
+        "diagnosis": {row.scenario: dataclasses.asdict(row) for row in worst},
+        "diagnosis_scenarios": len(SCENARIOS),
+        "diagnosis_ok": all(row.ok for row in worst),
     }
 
 
