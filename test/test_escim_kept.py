@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from memristor_bdnn import accelerator, cli
+from memristor_bdnn import accelerator, cli, learners
 from memristor_bdnn.accelerator.escim import selftest
 from memristor_bdnn.accelerator.escim.wire import recording
 from memristor_bdnn.accelerator.escim.wire.commands import Command
@@ -209,6 +209,14 @@ def test_verbs_that_keep_what_pulses_did_refuse_a_dry_run(verb, tmp_path, monkey
     which = ["accelerator:=escim"] if verb == "up" else ["--accelerator", "escim"]
     assert cli.main([verb, *which, "--accelerator-options", "{dry_run: true}"]) == 1
     assert "pulses that never happened" in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
+def test_nothing_is_learned_in_a_dry_run(board):
+    learner = learners.create("msgld", driver(board, dry_run=True), {}, 0)
+    x, y = np.random.default_rng(0).uniform(-1, 1, (10, 11)), np.arange(10) % 2.0
+    for work in (learner.fit, learner.learn):
+        with pytest.raises(ConfigError, match="dry run"):
+            work(x, y)
 
 
 def test_a_recording_is_still_plain_lines(board, tmp_path):

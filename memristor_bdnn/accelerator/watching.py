@@ -72,6 +72,11 @@ class Watched:
             self.watch = outer
 
 
+def sends_nothing(accelerator: Any) -> bool:
+    """Whether an accelerator is in a dry run: what would change its devices is not sent."""
+    return bool(getattr(getattr(accelerator, "config", None), "dry_run", False))
+
+
 def watched(
     accelerator: Any, progress: Progress | None = None, cancelled: Callable[[], bool] | None = None
 ) -> AbstractContextManager[None]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from memristor_bdnn.accelerator.protocol import Accelerator
-from memristor_bdnn.accelerator.watching import watched
+from memristor_bdnn.accelerator.watching import sends_nothing, watched
 from memristor_bdnn.config import check, option
 from memristor_bdnn.errors import ConfigError, MemristorError
 from memristor_bdnn.learners import checkpoint as files
@@ -152,7 +153,7 @@ class BaseLearner(ABC):
         """Train from scratch and deploy; see :class:`memristor_bdnn.learners.protocol.Learner`."""
         x = check_inputs(x, self.n_inputs)
         y = check_labels(y, len(x), self.n_classes)
-        with watched(self.accelerator, cancelled=cancelled):
+        with self._taught(cancelled):
             return self._looked(y, self._fit(x, y, Watch(progress, cancelled)))
 
     def learn(
@@ -165,8 +166,14 @@ class BaseLearner(ABC):
         """Train in situ on all labels so far; see :class:`memristor_bdnn.learners.protocol.Learner`."""
         x = check_inputs(x, self.n_inputs)
         y = check_labels(y, len(x), self.n_classes)
-        with watched(self.accelerator, cancelled=cancelled):
+        with self._taught(cancelled):
             return self._looked(y, self._learn(x, y, Watch(progress, cancelled)))
+
+    def _taught(self, cancelled: CancelCallback | None) -> AbstractContextManager[None]:
+        """Chips that may be stopped while they are written, and that are written at all. Raises ConfigError else."""
+        if sends_nothing(self.accelerator):
+            raise ConfigError("dry run: no pulse is sent to the devices, so nothing can be learned on them")
+        return watched(self.accelerator, cancelled=cancelled)
 
     def _looked(self, y: FloatArray, report: LearnReport) -> LearnReport:
         """The report with what is to be said of the devices and of the training."""

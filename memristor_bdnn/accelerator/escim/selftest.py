@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from memristor_bdnn.accelerator.protocol import Accelerator
+from memristor_bdnn.accelerator.watching import sends_nothing
 from memristor_bdnn.errors import ConfigError
 from memristor_bdnn.state import write_atomic
 
@@ -104,7 +105,7 @@ def run(
         ConfigError: no cells, or not allocated; or the accelerator is in a dry run.
         AcceleratorError: from the hardware.
     """
-    if dry(accelerator):
+    if sends_nothing(accelerator):
         raise ConfigError("selftest in a dry run: no pulse is sent, so no transition can be measured; use rehearse()")
     cells = _checked(accelerator, cells)
     span = slice(int(cells[0]), int(cells[-1]) + 1)
@@ -149,11 +150,6 @@ def rehearse(accelerator: Accelerator, cells: npt.NDArray[np.integer], *, pulses
     for step in train:
         _step(accelerator, cells, step)
     return len(train) * cells.size
-
-
-def dry(accelerator: Accelerator) -> bool:
-    """Whether an accelerator sends nothing that changes a device."""
-    return bool(getattr(getattr(accelerator, "config", None), "dry_run", False))
 
 
 def _checked(accelerator: Accelerator, cells: npt.NDArray[np.integer]) -> npt.NDArray[np.integer]:
