@@ -157,6 +157,16 @@ def test_a_bad_argument_is_one_clear_line(verb, words, said, tmp_path, monkeypat
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    "words",
+    [["device", "show", "tsinghua_taox_hfox", "--out"], *[["benchmark", b, "--figures"] for b in ("mcmc", "eapu")]],
+)
+def test_a_folder_that_cannot_be_made_is_told_before_the_work(words, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert cli.main([*words, str(tmp_path / "file" / "folder")]) == 1
+    assert f"{words[-1]} {tmp_path / 'file' / 'folder'}: cannot make the folder" in capsys.readouterr().err
+
+
 def test_no_traceback_as_a_process():
     command = [sys.executable, "-m", "memristor_bdnn.cli", "escim-emulator", "--port", "99999"]
     done = subprocess.run(command, capture_output=True, text=True)

@@ -77,17 +77,13 @@ def run(args: argparse.Namespace) -> int:
 def _show(args: argparse.Namespace) -> int:
     from memristor_bdnn.device import presets
     from memristor_bdnn.report.device_figures import all_figures
-    from memristor_bdnn.report.record import check_folder, print_table
+    from memristor_bdnn.report.record import make_folder, print_table
 
     preset, given = presets.load(args.preset), presets.given_fields(args.preset)
     folder = Path(args.out)
     if folder.suffix.lower() in (".json", ".yaml", ".yml", ".png", ".pdf", ".svg", ".csv"):
         raise ConfigError(f"--out {args.out}: figures are written into a folder, this is the name of a file")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"--out {args.out}: cannot make the folder: {error.strerror}") from error
-    check_folder(folder, "--out")
+    make_folder(args.out, "--out")
     print(f"{preset.name}: {preset.source}")
     print_table("parameters", ["parameter", "value", "unit", "source"], _parameter_rows(preset, given))
     for path in all_figures(preset, folder, args.seed):

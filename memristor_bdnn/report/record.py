@@ -77,6 +77,18 @@ def check_folder(folder: Path, flag: str) -> None:
         ) from error
 
 
+def make_folder(path: str | None, flag: str) -> None:
+    """Make the folder that files go into later; one that cannot be made or written is refused before any work."""
+    if path is None:
+        return
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ConfigError(f"{flag} {path}: cannot make the folder: {reason}") from error
+    check_folder(Path(path), flag)
+
+
 def write_record(path: str | None, content: Mapping[str, Any]) -> None:
     """Write the JSON record if --out was given."""
     if path is not None:

@@ -85,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")  # before numpy: one process per core is the better use of two cores
     from memristor_bdnn.errors import ConfigError
-    from memristor_bdnn.report.record import check_out, print_table, record, write_record
+    from memristor_bdnn.report.record import check_out, make_folder, print_table, record, write_record
 
     names = [n for part in args.learner or [] for n in part.split(",") if n]
     known, need_sklearn = _contenders(args.skill)
@@ -93,6 +93,7 @@ def run(args: argparse.Namespace) -> int:
         print_table("contenders", ["name", "what"], [[k, v] for k, v in known.items()])
         return 0
     check_out(args.out)
+    make_folder(args.figures, "--figures")
     if args.initial < 4 or args.queries < 0:
         raise ConfigError(f"--initial {args.initial} --queries {args.queries}: at least 4 and 0 are needed")
     _check_published(args)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from memristor_bdnn.report.record import check_out, print_table, record, write_record
+from memristor_bdnn.report.record import check_out, make_folder, print_table, record, write_record
 
 if TYPE_CHECKING:
     from memristor_bdnn.learners.eapu.cells import EapuDevice
@@ -48,6 +48,7 @@ def run(args: argparse.Namespace) -> int:
     from memristor_bdnn.learners.eapu.cells import EapuDevice
 
     check_out(args.out)
+    make_folder(args.figures, "--figures")
     torch.set_num_threads(1)
     plan = QUICK if args.quick else Plan()
     if args.seeds:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from memristor_bdnn.report.record import check_out, print_table, record, write_record
+from memristor_bdnn.report.record import check_out, make_folder, print_table, record, write_record
 
 PUBLISHED = {"cancer": 0.963, "cancer_network": 0.958, "cartpole": 484.0, "cartpole_dqn": 420.0}
 
@@ -62,6 +62,7 @@ def run(args: argparse.Namespace) -> int:
     from memristor_bdnn.device import presets
 
     check_out(args.out)
+    make_folder(args.figures, "--figures")
     torch.set_num_threads(1)
     plan = QUICK if args.quick else Plan()
     if args.seeds:
