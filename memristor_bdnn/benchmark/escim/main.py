@@ -156,7 +156,7 @@ def _diagnosis(seeds: list[int], show: Callable[..., None]) -> dict[str, Any]:
         [[row.scenario, row.seconds, row.error, "yes" if row.ok else "NO"] for row in worst],
     )
     for row in worst:
-        print(f"{row.scenario}: {row.text or 'done'}")
+        print(f"{row.scenario}: {row.text or ('done' if row.ok else 'it went on without an error')}")
     return {
         "diagnosis": {row.scenario: dataclasses.asdict(row) for row in worst},
         "diagnosis_scenarios": len(SCENARIOS),
