@@ -75,6 +75,8 @@ def _named(client: Client, error: AcceleratorError, recorder: Recorder) -> Accel
             f"{client.where} does not speak ESCIM: {error}. Another device, or another service of this one? The"
             " board's command port is 7 unless it was changed"
         )
+    if isinstance(error, AnswerLost) and not isinstance(error, Silence):
+        return NotEscim(f"{client.where} does not speak ESCIM, or its answers do not get through: {error}")
     done, reason = _second_port(client, recorder)
     second = f"its second port ({client.config.abort_port})"
     if done is not None:
@@ -89,8 +91,6 @@ def _named(client: Client, error: AcceleratorError, recorder: Recorder) -> Accel
             " board hangs, is busy with another client on both ports (it serves one at a time), or this is no ESCIM"
             " board"
         )
-    if isinstance(error, AnswerLost):
-        return NotEscim(f"{client.where} does not speak ESCIM, or its answers do not get through: {error}")
     return error
 
 

@@ -2,6 +2,7 @@
 
 Each scenario is played against an emulated board, or a peer that is none, over loopback TCP, and ends with the error
 that the driver raises. A scenario without an error is a failure, except those that the driver has to get over itself.
+Other chips and reads that cannot be true are the subject of :mod:`.failures`.
 """
 
 from __future__ import annotations
@@ -164,16 +165,6 @@ def _use(chips: Any, seed: int) -> None:
     chips.read(3)
 
 
-def _other_chips(seed: int, watch: Stopwatch) -> None:
-    with _lab(seed) as lab:
-        chips = lab.driver()
-        chips.write_verify(np.full(CELLS, TARGET_UA))
-        lab.restart(EmulatedBoard(EmulatorConfig(seed=seed + 1000)))
-        watch.fault()
-        chips.pulse(_directions(seed))
-        chips.read(3)
-
-
 def _pulsed_meanwhile(seed: int, watch: Stopwatch) -> None:
     with _lab(seed) as lab:
         chips = lab.driver()
@@ -280,22 +271,6 @@ def _falls_silent(seed: int, watch: Stopwatch) -> None:
         chips.read(1)
 
 
-def _implausible(codes: Callable[[bytes], bytes] | None, **options: Any) -> Callable[[int, Stopwatch], None]:
-    """A board whose whole-chip reads are none; ``codes`` changes the 8192 bytes of their payload."""
-
-    def play(seed: int, watch: Stopwatch) -> None:
-        def answer(frame: packet.Frame, given: bytes | None) -> bytes | None:
-            if codes is None or frame.command != Command.READ_ALL or not given:
-                return given
-            return packet.encode_response(frame.command, codes(packet.parse(given).payload))
-
-        with _lab(seed, answer=answer, **options) as lab:
-            watch.fault()
-            _use(lab.driver(), seed)
-
-    return play
-
-
 def _broken_chip(seed: int, watch: Stopwatch) -> None:
     def answer(frame: packet.Frame, given: bytes | None) -> bytes | None:
         broken = frame.command == Command.READ_ALL and frame.parameter1 == 2
@@ -311,7 +286,6 @@ def _broken_chip(seed: int, watch: Stopwatch) -> None:
 
 
 SCENARIOS: dict[str, Callable[[int, Stopwatch], str | None]] = {
-    "swap: other chips after a restart": _other_chips,
     "swap: pulsed by somebody else": _pulsed_meanwhile,
     "abort: blocking job": _abort(True),
     "abort: background job": _abort(False),
@@ -321,9 +295,6 @@ SCENARIOS: dict[str, Callable[[int, Stopwatch], str | None]] = {
     "silent peer": _peer(b"", False),
     "silent in mid session": _falls_silent,
     "no ESCIM: a web server": _peer(b"HTTP/1.1 400 Bad Request\r\n\r\n", True),
-    "implausible: all codes 0xFFFF": _implausible(lambda payload: b"\xff" * len(payload)),
-    "implausible: all codes zero": _implausible(lambda payload: bytes(len(payload))),
-    "implausible: every cell stuck": _implausible(None, stuck=1.0),
     "one chip does not answer": _broken_chip,
 }
 """Faults by name; those in :data:`WITHOUT_ERROR` the driver gets over itself."""

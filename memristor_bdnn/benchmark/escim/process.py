@@ -29,9 +29,7 @@ class EmulatorProcess:
         self._folder = tempfile.TemporaryDirectory()
         self._file = Path(self._folder.name) / "statistics.json"
         command = [sys.executable, "-m", "memristor_bdnn.cli", "escim-emulator", "--port", "0"]
-        if "--replay" not in arguments:  # a replay counts nothing
-            command += ["--stats", str(self._file)]
-        command += arguments
+        command += ["--stats", str(self._file), *arguments]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=child_of_this())
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
