@@ -243,7 +243,7 @@ def list_parameters(running: RunningGraph, node: str) -> list[str]:
         ("/**:\n  ros__parameters: {initial_trials: 1}", "has no parameter 'initial_trials'"),
         ("/**/accelerator:\n  ros__parameters: {samples: 1.5}", "samples = 1.5 of /accelerator: expected int"),
         ("/**/coordinator:\n  ros__parameters: {peer_timeout_s: 5}", "expected float; write 5.0"),
-        ("/**/accelerator:\n  ros__parameters: {preset: 3}", "preset = 3 of /accelerator: expected str"),
+        ("/**/accelerator:\n  ros__parameters: {options: 3}", "options = 3 of /accelerator: expected str"),
         ("/**/accelerator:\n  ros__parameters: {learner: nonsense}", "learner:=nonsense: choose one of"),
         ("/**/accelerator:\n  ros__parameters: {host: a}", "no parameter 'host'"),
         ("/**/accelerator:\n  ros__parameters: {seed: }", "seed has no value"),

@@ -205,7 +205,7 @@ def test_errors_about_a_chip_say_which(chip):
         ("two clients", "BoardBusy"),
         ("silent peer", "BoardSilent"),
         ("no ESCIM: a web server", "NotEscim"),
-        ("one chip does not answer", "AcceleratorError"),
+        ("one chip does not answer", "BoardError"),
     ],
 )
 def test_a_scenario_of_the_benchmark_ends_with_its_error(name, error):

@@ -26,7 +26,7 @@ CELLS = 4096
 DEPLOY = """
 import sys, numpy as np
 from memristor_bdnn import accelerator
-chips = accelerator.create("escim", host="127.0.0.1", port={port}, abort_port={abort_port}, map_relax_us=2000)
+chips = accelerator.create("escim", host="127.0.0.1", port={port}, abort_port={abort_port}, map_relax_us=20000)
 chips.allocate(4096)
 print("ready", flush=True)
 chips.write_verify(np.full(4096, 2.0))
@@ -65,7 +65,7 @@ class Slow:
 
     def ended(self):
         """Whether the job ends soon, and before its time."""
-        return wait_until(lambda: not self.board.jobs.running, 5.0) and self.board.jobs.progress < CELLS
+        return wait_until(lambda: not self.board.jobs.running, 20.0) and self.board.jobs.progress < CELLS
 
 
 def again(slow, chips, jobs):
@@ -88,9 +88,9 @@ def test_a_signal_to_the_process_ends_the_writing(slow, number):
         [sys.executable, "-c", DEPLOY.format(**slow.address)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     assert process.stdout.readline() == "ready\n"
-    slow.runs()
+    slow.runs(50)
     process.send_signal(number)
-    output, _ = process.communicate(timeout=30)
+    output, _ = process.communicate(timeout=60)
     assert "done" not in output and process.returncode != 0
     assert slow.ended() and Command.MAP_ABORT in slow.seen
     if number != signal.SIGINT:
@@ -102,11 +102,11 @@ def test_impatient_presses_of_ctrl_c_do_not_keep_the_abort_from_the_board(slow):
         [sys.executable, "-c", DEPLOY.format(**slow.address)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     process.stdout.readline()
-    slow.runs()
+    slow.runs(50)
     for _ in range(5):
         process.send_signal(signal.SIGINT)
         time.sleep(0.05)
-    process.communicate(timeout=30)
+    process.communicate(timeout=60)
     assert slow.ended() and process.returncode != 0
 
 

@@ -262,7 +262,7 @@ def test_a_trial_whose_caller_has_gone_is_stopped(bench: Bench) -> None:
     caller = bench.script("patient_caller", "pouring_world", 100.0, "execute_trial", path)
     until(lab.moves, 30.0)
     caller.send_signal(signal.SIGINT)
-    caller.wait(20.0)
+    caller.wait(60.0)
     until(lambda: bench.says("physical_world_node", "cancelled") or not lab.moves(), 10.0)
     lab.assert_stays()
     assert abs(lab.states.last()[0] - motion().end[0]) > 0.01
