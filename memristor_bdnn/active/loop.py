@@ -37,6 +37,8 @@ __all__ = ["ActiveLoop", "LoopConfig", "LoopLearner", "LoopProgress", "LoopRepor
 
 FloatArray = npt.NDArray[np.floating[Any]]
 CancelCallback = Callable[[], bool]
+CONSIDERED = 64
+"""Candidates of a context that a learner takes notice of: few of many contexts are the fairer sample."""
 
 
 class ActiveLoop:
@@ -140,7 +142,10 @@ class ActiveLoop:
         candidates = self._candidates("query", context, cfg.candidates, rng)
         if not len(candidates):
             return self._without_candidates()
-        prediction = self.learner.predict(encoded(self.skill, context, candidates), cfg.samples)
+        x = encoded(self.skill, context, candidates)
+        if hasattr(self.learner, "consider"):
+            self.learner.consider(x[:CONSIDERED])
+        prediction = self.learner.predict(x, cfg.samples)
         asked = acquisitions.propose(acquisitions.load(cfg.strategy), prediction, cfg.attempts, rng)
         return self._try("query", cfg.strategy, context, candidates, prediction, asked, rng)
 

@@ -23,7 +23,8 @@ FloatArray = npt.NDArray[np.floating[Any]]
 class LoopLearner(Protocol):
     """The part of a learner that the loop uses.
 
-    Where they exist, ``load(path)`` is used to resume, and ``keep(path, mark)`` saves where the learner is.
+    Where they exist, ``load(path)`` is used to resume, ``keep(path, mark)`` saves where the learner is, and
+    ``consider(x)`` shows it some of the candidates of every query, (n, d), before they are predicted.
     """
 
     def fit(self, x: FloatArray, y: FloatArray, progress: Any = None, cancelled: Any = None) -> LearnReport:

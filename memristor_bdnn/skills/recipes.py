@@ -41,3 +41,7 @@ GENERAL: Mapping[str, Mapping[str, Recipe]] = {
         "mcmc": Recipe({}, "the learner's defaults"),
     },
 }
+
+ASKED: Mapping[str, object] = {"refit_growth": 1.5, "reference_rows": 1024}
+"""For labels that were asked for, which are no fair sample: trained anew as they grow, so that what the first few
+taught does not decide for ever what is asked; the share of successes is estimated on candidates."""

@@ -214,19 +214,21 @@ def unbroken(action: Callable[[], None]) -> None:
         AcceleratorError: from the action.
     """
     failures: list[AcceleratorError] = []
+    done = threading.Event()  # an interrupted join takes the thread for ended (CPython up to 3.12)
 
     def run() -> None:
         try:
             action()
         except AcceleratorError as error:
             failures.append(error)
+        finally:
+            done.set()
 
-    thread = threading.Thread(target=run)
-    thread.start()
+    threading.Thread(target=run).start()
     interruption: BaseException | None = None
-    while thread.is_alive():
+    while not done.is_set():
         try:
-            thread.join()
+            done.wait()
         except BaseException as error:  # Ctrl-C, or a signal that ends the process: not before the board has stopped
             interruption = error
     if interruption is not None:

@@ -53,6 +53,11 @@ class LearnerMethod:
         remembers = getattr(getattr(self.learner, "config", None), "memory_samples", 0)
         self.samples = SAMPLES // 2 if remembers else SAMPLES
 
+    def consider(self, x: FloatArray) -> None:
+        """Show a learner that has use for them the inputs that it will be asked about."""
+        if hasattr(self.learner, "consider"):
+            self.learner.consider(x)
+
     def fit(self, x: FloatArray, score: FloatArray) -> None:
         """Ex situ on the prior's rows (else on the labels), deploy, then in situ on the labels."""
         rows, scores = self.prior if self.prior is not None else (x, score)
@@ -295,6 +300,7 @@ BASELINES: dict[str, Callable[..., Any]] = {
 }
 METHODS: dict[str, str] = {
     "msgld": "our recipe on lip features and labels with noise (with --prior: its prior form)",
+    "msgld_asked": "as msgld, trained anew as labels grow and its share of successes estimated on the pool's inputs",
     "msgld_paper": "the published method on the raw inputs",
     "eapu": "error-aware probabilistic update, raw inputs",
     "mcmc": "Metropolis-Hastings on rows, raw inputs and their squares",
@@ -312,7 +318,7 @@ METHODS: dict[str, str] = {
     "gp_asked_by_msgld": "gp_lip, learning what msgld asks for",
 }
 GUIDED = {"msgld_asked_by_gp": ("msgld", "gp_lip"), "gp_asked_by_msgld": ("gp_lip", "msgld")}
-LIP_CONTENDERS = ("msgld", *GUIDED, *(name for name in METHODS if name.endswith("_lip")))
+LIP_CONTENDERS = ("msgld", "msgld_asked", *GUIDED, *(name for name in METHODS if name.endswith("_lip")))
 """Those on lip features: they get the bowl sizes that --sizes says. All others see the inputs as recorded."""
 NO_SAMPLES = ("gp", "gp_lip", "msgld_asked_by_gp")
 """Contenders whose questions come from a mean and a standard deviation; what they give as samples are two quantiles."""
@@ -323,7 +329,7 @@ def recipe_name(method: str, prior: bool) -> str:
     """The recipe behind an mSGLD contender; "" for software."""
     if method == "msgld" or method in GUIDED:
         return "pouring_prior" if prior else "pouring"
-    return "paper" if method == "msgld_paper" else ""
+    return {"msgld_paper": "paper", "msgld_asked": "pouring_asked"}.get(method, "")
 
 
 def make(name: str, seed: int, prior: tuple[FloatArray, FloatArray] | None = None, chips: str = "simulated") -> Any:

@@ -61,6 +61,8 @@ def run(method: Method, data: Trials, strategy_name: str, seed: int, protocol: P
     free[asked] = False
     score_of = acquisitions.load(strategy_name)
     started = time.process_time()
+    if hasattr(method, "consider"):  # inputs alone: the pool's labels stay with the oracle
+        method.consider(data.x_pool)
     method.fit(data.x_pool[asked], np.array(scores))
     points: dict[str, Any] = {}
     for query in range(protocol.queries + 1):

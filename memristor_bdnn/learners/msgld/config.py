@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class MSGLDConfig(LearnerConfig):
     """Options of in situ Bayesian learning; P = paper, C = authors' code, D = measured by us."""
 
-    of_two = ("label_noise", "deployment_share")
+    of_two = ("label_noise", "deployment_share", "reference_rows")
 
     hidden: tuple[int, ...] = option((50, 50), "units of the hidden layers", low=1, high=10_000, source="P")
     chains: int = option(
@@ -132,6 +132,22 @@ class MSGLDConfig(LearnerConfig):
         "(prior-probability shift: Saerens et al. 2002)",
         low=0.0,
         high=0.99,
+        source="D",
+    )
+
+    refit_growth: float | None = option(
+        None,
+        "train ex situ anew and deploy when the labels are so many times those of the last time; empty: never",
+        low=1.01,
+        high=100.0,
+        source="D",
+    )
+    reference_rows: int | None = option(
+        None,
+        "candidates kept as a fair sample, on which the share of successes is estimated when labels were asked for; "
+        "empty: none, the share of the labels of fit() counts",
+        low=1,
+        high=100_000,
         source="D",
     )
 

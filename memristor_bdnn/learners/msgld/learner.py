@@ -12,6 +12,8 @@ import numpy.typing as npt
 from memristor_bdnn.accelerator.protocol import Accelerator
 from memristor_bdnn.errors import ConfigError
 from memristor_bdnn.learners.base import COUNTED, Arrays, BaseLearner, Watch
+from memristor_bdnn.learners.checks import check_inputs
+from memristor_bdnn.learners.msgld.boundary import boundary, nearest_share
 from memristor_bdnn.learners.msgld.config import MSGLDConfig
 from memristor_bdnn.learners.msgld.insitu import InSituTrainer
 from memristor_bdnn.learners.protocol import LearnReport
@@ -40,8 +42,8 @@ class MSGLD(BaseLearner):
     name = "msgld"
     many_classes = True
     checkpoint = "memristor_bdnn.msgld/2"
-    optional = ("anchor",)
-    growing = ("replay_x", "replay_y", "memory")
+    optional = ("anchor", "reference", "fitted")
+    growing = ("replay_x", "replay_y", "memory", "reference")
     ranges: ClassVar[Mapping[str, tuple[float, float]]] = {
         "counters": COUNTED,
         "odds": (1e-4, 1e4),
@@ -49,6 +51,7 @@ class MSGLD(BaseLearner):
         "gradient_square": (0.0, 1e24),
         "gradient_steps": COUNTED,
         "replay_y": (0.0, 1.0),
+        "fitted": COUNTED,
     }
     config: MSGLDConfig
 
@@ -70,11 +73,27 @@ class MSGLD(BaseLearner):
             np.zeros((0, self.n_inputs)),
             np.zeros((0, *self._label)),
         )
+        self._fitted = 0
+        self._reference = np.zeros((0, self.n_inputs))
 
     @property
     def _label(self) -> tuple[int, ...]:
         """Shape of the checked label of one row."""
         return () if self.n_classes == 2 else (self.n_classes,)
+
+    def consider(self, x: FloatArray) -> None:
+        """Take notice of unlabelled candidates (n, n_inputs), a fair sample of those that will be decided about.
+
+        The last ``reference_rows`` of them are kept, of many at once as many evenly spaced; without that option
+        nothing happens.
+
+        Raises:
+            ConfigError: wrong width or NaN.
+        """
+        x, room = check_inputs(x, self.n_inputs, rows=0), self.config.reference_rows
+        if room is not None and len(x):
+            some = x[np.linspace(0, len(x) - 1, min(len(x), room)).astype(int)]
+            self._reference = np.concatenate([self._reference, some])[-room:]
 
     def _fit(self, x: FloatArray, y: FloatArray, watch: Watch) -> LearnReport:
         """Train ex situ from scratch on x (n, n_inputs) and labels y, then write-verify the states."""
@@ -105,6 +124,7 @@ class MSGLD(BaseLearner):
         self.memory.clear()
         self._forget()
         self._labels_learned = 0
+        self._fitted = len(x)
         keep = self.rng.permutation(len(x))[: cfg.replay_rows]
         self._replay = (x[keep].copy(), y[keep].copy())
         accuracy = self._accuracy(x, y, cfg.reads)
@@ -113,6 +133,8 @@ class MSGLD(BaseLearner):
     def _learn(self, x: FloatArray, y: FloatArray, watch: Watch) -> LearnReport:
         """Train in situ on all labels x (n, n_inputs), y, from the present device states."""
         cfg = self.config
+        if cfg.refit_growth is not None and 0 < self._fitted * cfg.refit_growth <= len(x):
+            self._fit(x, y, watch)
         if self.scaler is None:
             self._fit_scaler(x)
             self._set_label_odds(y)
@@ -126,7 +148,9 @@ class MSGLD(BaseLearner):
         def hits(probability: FloatArray) -> float:
             return float((decided(self._carried(probability[: len(truth)])) == truth).mean())
 
-        return self.trainer.run(rows, targets, hits, weight, watch.of(cfg.max_epochs))
+        report = self.trainer.run(rows, targets, hits, weight, watch.of(cfg.max_epochs))
+        self._set_boundary(x, y)
+        return report
 
     def _samples(self, x: FloatArray, samples: int) -> FloatArray:
         """Probabilities from ``samples`` live reads, then from the memory's."""
@@ -151,6 +175,10 @@ class MSGLD(BaseLearner):
         }
         if self.trainer.anchor is not None:
             arrays["anchor"] = self.trainer.anchor
+        if self.config.refit_growth is not None:
+            arrays["fitted"] = np.array(self._fitted, dtype=np.int64)
+        if self.config.reference_rows is not None:
+            arrays["reference"] = self._reference
         return arrays
 
     def _check(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
@@ -174,6 +202,8 @@ class MSGLD(BaseLearner):
         replay_x, replay_y = arrays["replay_x"], arrays["replay_y"]
         check_array("replay_x", replay_x, shape=(min(len(np.atleast_1d(replay_x)), cfg.replay_rows), self.n_inputs))
         check_array("replay_y", replay_y, shape=(min(len(np.atleast_1d(replay_y)), cfg.replay_rows), *self._label))
+        seen = arrays.get("reference", np.zeros((0, self.n_inputs)))
+        check_array("reference", seen, shape=(min(len(np.atleast_1d(seen)), cfg.reference_rows or 0), self.n_inputs))
         if len(replay_x) != len(replay_y):
             raise ConfigError(f"replay_x has {len(replay_x)} rows, replay_y {len(replay_y)}: expected as many")
 
@@ -186,6 +216,8 @@ class MSGLD(BaseLearner):
         self.trainer.scale.steps = int(arrays["gradient_steps"])
         self.trainer.anchor = arrays.get("anchor")
         self._replay = (arrays["replay_x"], arrays["replay_y"])
+        self._fitted = int(arrays.get("fitted", 0))
+        self._reference = arrays.get("reference", np.zeros((0, self.n_inputs)))
         self.memory.clear()
         self.memory.extend(arrays["memory"])
         self._samples_kept = len(self.memory)
@@ -241,6 +273,17 @@ class MSGLD(BaseLearner):
         if y.ndim == 2:
             return
         self._label_odds = _odds(float((y > 0.5).mean())) / _odds(float(self._targets(y).mean()))
+
+    def _set_boundary(self, x: FloatArray, y: FloatArray) -> None:
+        """Odds that put the decision where the share of successes among the candidates says; see ``boundary``."""
+        if not len(self._reference):
+            return
+        rows = super()._scaled(self._reference)
+        share = nearest_share(rows, super()._scaled(x), y > 0.5)
+        flat = self.network.flat_weights(self.accelerator.read(self.config.reads))
+        p = self.network.forward_flat(rows, np.concatenate([flat, *(m[None] for m in self.memory)]))
+        line = boundary(p.mean(axis=0), min(max(share, 0.02), 0.98))
+        self._label_odds = (1.0 - line) / line
 
     def _carried(self, p: FloatArray) -> FloatArray:
         """Outputs of the network as probabilities of success."""

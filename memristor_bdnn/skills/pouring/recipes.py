@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from memristor_bdnn.skills.recipes import GENERAL
+from memristor_bdnn.skills.recipes import ASKED, GENERAL
 from memristor_bdnn.skills.records import Recipe
 
 LIP = "memristor_bdnn.skills.pouring.lip:lip_features"
@@ -23,6 +23,17 @@ RECIPES: Mapping[str, Mapping[str, Recipe]] = {
             },
             "lip features and labels with noise",
         ),
+    },
+    "pouring_asked": {
+        "msgld": Recipe(
+            {
+                **GENERAL["general"]["msgld"].options,
+                **ASKED,
+                "features": LIP,
+                "ex_situ": {"epochs": 60, "learning_rate": 0.04},
+            },
+            "as pouring, for few labels most of which were asked for",
+        )
     },
     # Three networks that see the raw inputs too, fitted ex situ to simulated trials first, with a learning rate that
     # falls to nearly nothing. Few steps in situ, a prior about the deployed weights and some simulated rows replayed,
