@@ -120,6 +120,15 @@ def test_novelty_is_the_distance_to_the_nearest_trials_in_their_own_units():
     np.testing.assert_allclose(choice.novelty(rows, tried)[-7:], single)
 
 
+def test_what_was_tried_nearby_is_the_mean_score_of_alike_trials():
+    tried, outcomes = np.array([[0.0, 0.0], [2.0, 0.0], [0.0, 20.0], [2.0, 20.0]]), np.array([1.0, -1.0, 0.5, -0.5])
+    found = choice.nearby(np.array([[0.0, 0.0], [0.0, 20.0], [1.0, 10.0], [99.0, 0.0]]), tried, outcomes)
+    weight = np.exp(-np.array([0.0, 2.0, 2.0, 4.0]) / (2 * choice.WIDTH**2))
+    assert found[0] == pytest.approx(weight @ outcomes / (weight.sum() + choice.FAR))
+    assert found[0] > found[1] > found[2] == pytest.approx(0.0, abs=1e-9) and found[3] == pytest.approx(0.0, abs=1e-9)
+    assert choice.nearby(np.zeros((2, 2)), np.zeros((0, 2)), np.zeros(0)).tolist() == [0.0, 0.0]
+
+
 class Sure:
     """Surest of what is farthest from everything."""
 
@@ -134,15 +143,15 @@ def test_the_sturdy_choice_stays_where_something_was_tried():
     tried = rng(1).uniform(-0.25, 0.25, (40, 3))
     context = np.zeros(1)
     pick = {
-        name: learned_policy(skill, Sure(), final=name, tried=tried)(context, candidates, rng())
+        name: learned_policy(skill, Sure(), final=name, tried=(tried, np.ones(40)))(context, candidates, rng())
         for name in choice.CHOICES
     }
     assert pick["confident"].tolist() == [1.0, 1.0]
     assert np.abs(pick["sturdy"]).max() < 0.3
-    with pytest.raises(ConfigError, match="inputs of the labels"):
+    with pytest.raises(ConfigError, match="inputs and scores"):
         learned_policy(skill, Sure(), final="sturdy")
     with pytest.raises(ConfigError, match="confident, sturdy"):
-        choice.scores("bold", skill, Sure().predict(tried), tried, tried)
+        choice.scores("bold", skill, Sure().predict(tried), tried, (tried, np.ones(40)))
 
 
 @pytest.mark.parametrize("name", skills.BUILT_IN)

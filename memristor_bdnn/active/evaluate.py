@@ -75,7 +75,7 @@ def designed_policy(skill: Skill) -> Policy:
 
 
 def learned_policy(
-    skill: Skill, learner: Learner, samples: int = 20, final: str = "confident", tried: FloatArray | None = None
+    skill: Skill, learner: Learner, samples: int = 20, final: str = "confident", tried: choice.Tried | None = None
 ) -> Policy:
     """What a learner would do.
 
@@ -84,14 +84,14 @@ def learned_policy(
         learner: predicts the candidates.
         samples: posterior samples per prediction.
         final: see :func:`memristor_bdnn.active.choice.scores`.
-        tried: network inputs of the learner's labels, (m, d); ``sturdy`` needs them.
+        tried: network inputs (m, d) and scores (m,) of the learner's labels; ``sturdy`` needs them.
 
     Raises:
         ConfigError: an unknown choice, or ``sturdy`` without ``tried``.
     """
     if final != "confident" and tried is None:
-        raise ConfigError(f"final choice {final!r} needs the inputs of the labels that were tried")
-    known = np.zeros((0, len(skill.feature_names))) if tried is None else tried
+        raise ConfigError(f"final choice {final!r} needs inputs and scores of the labels that were tried")
+    known = (np.zeros((0, len(skill.feature_names))), np.zeros(0)) if tried is None else tried
 
     def choose(context: FloatArray, candidates: FloatArray, rng: np.random.Generator) -> FloatArray:
         x = encoded(skill, context, candidates)

@@ -174,8 +174,8 @@ class ActiveLoop:
         x = encoded(self.skill, context, candidates)
         prediction = self.learner.predict(x, cfg.samples)
         # A learner with a prior knows more than what was tried here.
-        tried = self.store.labels(0 if cfg.prior_fitted else self._at)[0]
-        scores = choice.scores(cfg.final, self.skill, prediction, x, tried)
+        known, _, outcomes = self.store.labels(0 if cfg.prior_fitted else self._at)
+        scores = choice.scores(cfg.final, self.skill, prediction, x, (known, outcomes))
         best = np.argsort(-scores, kind="stable")[: cfg.attempts]
         return self._try("evaluation", cfg.final, context, candidates, prediction, (best, scores[best]), rng)
 

@@ -59,7 +59,7 @@ class LoopConfig:
     strategy: str = option("straddle", "acquisition function", choices=acquisitions.names, source="P", changes="live")
     final: str = option(
         "confident",
-        "how evaluations are chosen: mu / sigma (confident), or p - 0.3 x the distance from what was tried (sturdy)",
+        "how evaluations are chosen: mu / sigma (confident), or promising and near to what was tried (sturdy)",
         choices=choice.CHOICES,
         source="P, D",
         changes="live",

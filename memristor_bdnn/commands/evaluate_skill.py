@@ -21,7 +21,7 @@ from memristor_bdnn.errors import ConfigError
 
 @dataclasses.dataclass
 class Learned:
-    """A learner, the inputs of its labels (n, d), and how many of those that it asked for were failures."""
+    """A learner, inputs (n, d) and scores (n,) of its labels, and how many of those that it asked for were failures."""
 
     learner: Any
     tried: Any = None
@@ -227,7 +227,7 @@ def _learn(
         rows = ev.learn_from_pool(
             of.learner, pool, args.labels, args.initial, chosen_by, rng, args.per_round, progress=show
         )
-        of.tried, of.failures = pool.x[rows], int((pool.score[rows[args.initial :]] <= 0).sum())
+        of.tried, of.failures = (pool.x[rows], pool.score[rows]), int((pool.score[rows[args.initial :]] <= 0).sum())
     return int(args.labels)
 
 
@@ -257,7 +257,7 @@ def _from_store(args: argparse.Namespace, skill: Any, of: Learned) -> int:
                 f"{checkpoint} was not learned from the trials of {args.store} ({mark.labels} labels, "
                 f"{mark.trials} trials): give the checkpoint of this session"
             )
-    learner, of.tried = of.learner, x
+    learner, of.tried = of.learner, (x, scores)
     if checkpoint.exists():
         learner.load(checkpoint)
         return len(x) if mark is None else mark.labels

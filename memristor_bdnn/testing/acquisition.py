@@ -65,6 +65,14 @@ class AcquisitionConformance:
         assert not description.startswith("not "), description
         assert isinstance(self.make().needs_samples, bool)
 
+    def test_several_at_once_are_different_candidates(self) -> None:
+        """Of k that are proposed none is twice, and of more than there are all are; each has a finite score."""
+        for k, n in ((1, 40), (7, 40), (40, 40), (50, 40)):
+            rng = np.random.default_rng(1)
+            chosen, scores = acquisitions.propose(self.make(), self.prediction(n), k, rng)
+            assert len(set(np.asarray(chosen).tolist())) == len(chosen) == len(scores) == min(k, n)
+            assert np.isfinite(scores).all() and set(np.asarray(chosen).tolist()) <= set(range(n))
+
     def test_scores_are_finite_one_for_each_candidate(self) -> None:
         """Candidates of which the network is sure, with no spread at all, included."""
         for n in (1, 2, 40):

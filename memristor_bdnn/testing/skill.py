@@ -162,6 +162,8 @@ class SkillConformance:
         rows = skill.sample_candidates(context, 25, np.random.default_rng(1))
         kept = context.copy(), rows.copy()
         x = skill.encode(context, rows)
+        alike = np.asarray(skill.likeness(x))
+        assert alike.ndim == 2 and len(alike) == len(x) and np.isfinite(alike).all(), "likeness is no (n, k) of numbers"
         assert x.shape == (25, len(skill.feature_names))
         assert np.isfinite(x).all()
         assert (np.abs(x) <= 1 + 1e-6).all(), f"features reach {np.abs(x).max():.4g}"

@@ -70,7 +70,7 @@ def execute(setting: Setting, strategy: str, seed: int) -> dict[str, Any]:
         learner = recipes.make(skill, setting.learner, chips, setting.recipe, seed=seed)
         labels = _learn(setting, strategy, seed, skill, learner, trials)
         lost = Losses.of(labels, ("query",))
-        tried = np.array([t.features for t in labels])
+        tried = np.array([t.features for t in labels]), np.array([t.score for t in labels])
         policies = {name: learned_policy(skill, learner, final=name, tried=tried) for name in CHOICES}
         shown = evaluate(skill, trials, policies, setting.pairs, setting.candidates, seed)
         return {
