@@ -86,7 +86,7 @@ def novelty(asked: FloatArray, tried: FloatArray) -> FloatArray:
 
 
 def _over_blocks(asked: FloatArray, tried: FloatArray, of: Callable[[FloatArray], FloatArray]) -> FloatArray:
-    """A function of the distances (rows, m) to all trials, for every candidate, (n,); zeros where hardly any was tried."""
+    """A function of the distances (rows, m) to all trials, for every candidate, (n,); zeros for under 3 of them."""
     if len(tried) < NEAREST:  # one or two trials say nothing of a scale
         return np.zeros(len(asked))
     mean, sd = tried.mean(axis=0), tried.std(axis=0) + 1e-6
