@@ -10,16 +10,16 @@ import pytest
 
 from memristor_bdnn import acquisitions, cli, learners
 from memristor_bdnn.benchmark.dbal import methods as dbal_methods
-from memristor_bdnn.benchmark.dbal import report as dbal_report
+from memristor_bdnn.benchmark.dbal import passive
 from memristor_bdnn.benchmark.dbal import sizes as dbal_sizes
 from memristor_bdnn.benchmark.dbal.data import Trials, load_trials
 from memristor_bdnn.benchmark.dbal.figures import sizes as sizes_figure
 from memristor_bdnn.benchmark.dbal.jobs import Setting
+from memristor_bdnn.benchmark.dbal.published import PUBLISHED_BOWLS, bowl_scales, corrected_sizes
 from memristor_bdnn.benchmark.dbal.run import Protocol64, figures, run
 from memristor_bdnn.errors import ConfigError
 from memristor_bdnn.skills.pouring import pool
 from memristor_bdnn.skills.pouring.context import decode, rescaled
-from memristor_bdnn.skills.pouring.sizes import PUBLISHED_SHAPES, bowl_scales, corrected_sizes
 from memristor_bdnn.skills.pouring.vessels import BOWLS
 
 PROTOCOL = Protocol64(initial=16, queries=4, every=2)
@@ -79,22 +79,39 @@ def test_active_and_passive_share_their_first_labels_and_never_ask_twice():
     assert first["asked"][:16] == list(range(16))
 
 
+def published_like(rows, repeats=3):
+    """Inputs of rows of our own pool, made published: the bowl "tan", each size recorded by several rows."""
+    context, parameters = decode(rows)
+    context[:, 1] = 0.01 * BOWLS["tan"][1] * np.clip(context[:, 1] / (0.01 * BOWLS["tan"][1]), 0.6, 1.4)
+    context[:, 0] = PUBLISHED_BOWLS["tan"] * context[:, 1]
+    context[:, :3] = context[np.arange(len(rows)) // repeats * repeats, :3]
+    return rescaled(np.concatenate([parameters, context], axis=1))
+
+
 def test_only_contenders_on_lip_features_see_corrected_sizes(tmp_path):
-    t = trials()
-    context, parameters = decode(t.x_pool)
-    context[:, 0] = PUBLISHED_SHAPES["tan"] * context[:, 1]
-    path = write(tmp_path / "d.npz", x_pool=rescaled(np.concatenate([parameters, context], axis=1)))
+    path = write(tmp_path / "d.npz", x_pool=published_like(trials().x_pool))
     recorded = load_trials(path)
     assert np.isfinite(bowl_scales(recorded.x_pool)).all()
     setting = Setting(path, "random", 64, 8, "none", None)
     for name in ("msgld", "gp_lip"):
         seen = setting.trials(name, 0)
         assert np.array_equal(seen.x_pool, corrected_sizes(recorded.x_pool)) and seen.x_test.shape == (40, 11)
+        assert not np.array_equal(seen.x_pool, recorded.x_pool)
         assert np.array_equal(seen.score_pool, recorded.score_pool)
         kept = dataclasses.replace(setting, sizes="recorded").trials(name, 0)
         assert np.array_equal(kept.x_pool, recorded.x_pool)
     for name in ("msgld_paper", "gp", "mcmc"):
         assert np.array_equal(setting.trials(name, 0).x_pool, recorded.x_pool)
+
+
+def test_sizes_are_corrected_without_labels_and_test_rows_change_nothing_in_the_pool():
+    t = trials()
+    data = Trials(published_like(t.x_pool), t.score_pool, published_like(t.x_pool[:40]), t.score_test)
+    seen = data.with_corrected_sizes()
+    other = dataclasses.replace(data, score_pool=-data.score_pool, score_test=-data.score_test)
+    assert np.array_equal(other.with_corrected_sizes().x_pool, seen.x_pool)
+    moved = dataclasses.replace(data, x_test=published_like(t.x_test)).with_corrected_sizes()
+    assert np.array_equal(moved.x_pool, seen.x_pool) and not np.array_equal(moved.x_test, seen.x_test)
 
 
 def test_validation_reads_no_test_row(tmp_path):
@@ -119,19 +136,17 @@ def test_a_guided_contender_learns_what_another_asks_for():
     assert guided["points"]["20"]["pulses"] > 0
 
 
-def test_study_of_sizes_needs_published_bowls_and_tells_them_apart(tmp_path, capsys):
+def test_study_of_sizes_needs_published_vessels_and_tells_swapped_sizes(tmp_path, capsys):
     assert dbal_sizes.study(trials(), [0]) == {}
-    assert "not the published bowls" in capsys.readouterr().out
+    assert "not the published ones" in capsys.readouterr().out
     own = pool.load()
-    context, parameters = decode(own.x[:800])
-    context[:, 0] = PUBLISHED_SHAPES["tan"] * context[:, 1]
-    width = context[:, 1] / (0.01 * BOWLS["tan"][1])
-    keep = (width > 0.6) & (width < 1.4)
-    x = rescaled(np.concatenate([parameters, context], axis=1))[keep]
-    found = dbal_sizes.study(Trials(x, own.score[:800][keep], x[:0], own.score[:0]), [0])
-    # trials of our own world bear out all of their scale
-    by_trust = found["sizes"]
-    assert by_trust["1.0"]["auc_median"] > by_trust["0.5"]["auc_median"] > by_trust["0.0"]["auc_median"]
+    x = published_like(own.x[:900], 9)
+    found = dbal_sizes.study(Trials(x, own.score[:900], x[:0], own.score[:0]), [0])
+    assert found["sizes_rows_by_group"] == {"alone": 0, "2 to 4": 0, "5 to 8": 0, "9 and more": 900}
+    for of in found["sizes"].values():
+        assert 0.6 < of["auc_median"] < 1 and len(of["gap_by_width"]) == 8
+        assert of["auc_by_group"]["9 and more"] == pytest.approx(of["auc_median"])
+    assert found["sizes"]["recorded"] != found["sizes"]["corrected"]
     assert sizes_figure(found, tmp_path / "s.png").stat().st_size > 10_000
 
 
@@ -144,13 +159,81 @@ def test_figures_against_closed_forms():
     assert f["nll"] == pytest.approx(-np.log([0.9, 0.2, 0.9, 0.9, 0.9, 0.4]).mean())
     assert f["ece"] == pytest.approx((0.1 + 0.8 + 3 * 0.1 + 0.6) / 6)
     assert figures(np.array([1.0, 1.0, 0, 0, 0, 0]), score)["ece"] == pytest.approx(0.0, abs=1e-5)
+    assert f["yes_share"] == pytest.approx(2 / 6) and f["accuracy_matched"] == pytest.approx(4 / 6)
+
+
+def test_matched_shares_know_no_threshold():
+    rng = np.random.default_rng(0)
+    score = np.where(rng.random(500) < 0.3, 0.5, -0.5)
+    p = np.clip(0.4 + 0.25 * score + 0.15 * rng.standard_normal(500), 0.01, 0.99)
+    shy, bold = figures(p**2, score), figures(p**0.5, score)
+    assert abs(shy["accuracy"] - bold["accuracy"]) > 0.1 and shy["yes_share"] < bold["yes_share"]
+    assert shy["accuracy_matched"] == bold["accuracy_matched"] > 0.7
+    said = np.zeros(500, dtype=bool)
+    said[np.argsort(-p)[: int((score > 0).sum())]] = True
+    assert shy["accuracy_matched"] == pytest.approx((said == (score > 0)).mean())
+    # ties are worth what a draw among them is worth in the mean
+    assert figures(np.full(500, 0.5), score)["accuracy_matched"] == pytest.approx(
+        (score > 0).mean() ** 2 + (score <= 0).mean() ** 2
+    )
+
+
+def test_an_audit_takes_part_in_nothing(tmp_path):
+    path = write(tmp_path / "d.npz")
+    setting = Setting(path, "random", 64, 8, "none", None, audit=30)
+    seen, other = setting.trials("deep_ensemble", 0), setting.trials("deep_ensemble", 1)
+    rows = {tuple(r) for r in seen.x_audit}
+    assert len(rows) == 30 and len(seen.x_pool) == 90 and rows.isdisjoint(tuple(r) for r in seen.x_pool)
+    assert rows != {tuple(r) for r in other.x_audit}
+    made = run(dbal_methods.make("deep_ensemble", 0), seen, "straddle", 0, PROTOCOL)
+    spoiled = dataclasses.replace(seen, x_audit=-seen.x_audit, score_audit=-seen.score_audit)
+    again = run(dbal_methods.make("deep_ensemble", 0), spoiled, "straddle", 0, PROTOCOL)
+    drop = {"audit", "seconds"}
+    assert again["asked"] == made["asked"] and again["audit"] != made["audit"]
+    for n, point in made["points"].items():
+        assert {k: v for k, v in again["points"][n].items() if k not in drop} == {
+            k: v for k, v in point.items() if k not in drop
+        }
+    assert sum(made["audit"]["calibration"]["count"]) == 30
+
+
+def test_a_file_for_an_audit_holds_other_rows(tmp_path, capsys):
+    t = trials(seed=3)
+    path, fresh = write(tmp_path / "d.npz"), tmp_path / "fresh.npz"
+    np.savez(fresh, x_pool=t.x_pool, score_pool=t.score_pool)
+    command = ["benchmark", "dbal", "--dataset", path, "--seeds", "2", "--workers", "1", "--queries", "4"]
+    command += ["--learner", "deep_ensemble", "--out", str(tmp_path / "o.json")]
+    assert cli.main([*command, "--audit", str(fresh)]) == 0
+    audit = json.loads((tmp_path / "o.json").read_text())["audit"]
+    assert audit["rows"] == 120 and audit["from"] == "fresh.npz"
+    assert set(audit["results"]["deep_ensemble"]) == {"random", "straddle"}
+    gain = audit["active_minus_passive"]["deep_ensemble"]["straddle"]
+    for name in ("accuracy", "balanced_accuracy", "accuracy_matched", "auc"):
+        assert {f"{name}_mean_paired", f"{name}_standard_error"} <= set(gain)
+    assert "audit: 120 rows of fresh.npz" in capsys.readouterr().out
+    for asked, text in ((path, "120 of its 120 rows are in the dataset"), ("1", "2 rows and above"), ("x", "no such")):
+        assert cli.main([*command, "--audit", asked]) == 1
+        assert text in capsys.readouterr().err
+
+
+def test_a_prior_speaks_before_the_first_label(tmp_path):
+    own = pool.load()
+    prior = (own.x[:200], own.score[:200])
+    method = dbal_methods.MemristorMethod("pouring_prior", 0, prior)
+    made = run(method, trials(), "random", 0, PROTOCOL)
+    assert list(made["points"]) == ["0", "16", "18", "20"]
+    assert "pool_share_of_successes" not in made["points"]["0"]
+    first, later = made["points"]["0"], made["points"]["16"]
+    assert first["pulses"] < later["pulses"] and first["nll"] != later["nll"]
+    curve = [made["points"][n]["accuracy"] for n in ("16", "18", "20")]
+    assert made["aulc"] == pytest.approx((np.array(curve[1:]) + curve[:-1]).mean() / 2)
 
 
 def test_equivalent_labels_interpolate():
     curve = [(64, 0.6), (128, 0.7), (256, 0.8)]
-    assert dbal_report._labels_for(0.7, curve) == pytest.approx(128)
-    assert dbal_report._labels_for(0.75, curve) == pytest.approx(128 * 2**0.5)
-    assert dbal_report._labels_for(0.5, curve) == 64 and dbal_report._labels_for(0.9, curve) is None
+    assert passive._labels_for(0.7, curve) == pytest.approx(128)
+    assert passive._labels_for(0.75, curve) == pytest.approx(128 * 2**0.5)
+    assert passive._labels_for(0.5, curve) == 64 and passive._labels_for(0.9, curve) is None
 
 
 @pytest.mark.parametrize(

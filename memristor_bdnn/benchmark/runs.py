@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 import json
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,17 +16,55 @@ from memristor_bdnn.state import write_atomic
 PACKAGE = Path(__file__).parent.parent
 
 
-def code_digest(*rooms: str) -> str:
+LIBRARIES = ("numpy", "scipy", "scikit-learn", "torch", "pybullet")
+"""Installed packages whose version may decide a run's result."""
+
+
+def code_digest(*rooms: str, plugins: Sequence[Any] = ()) -> str:
     """A short name of the code that runs come from: of a whole package, or of some of its folders and files.
 
-    Two versions of the code never share finished runs.
+    Two versions of the code, or of the libraries that compute, never share finished runs.
+
+    Args:
+        rooms: folders and files of this package, relative to it; none stands for all.
+        plugins: classes and functions that a run uses; where another package brought one, its code counts too.
+
+    Raises:
+        ValueError: a room that does not exist, which would cover nothing.
     """
     digest = hashlib.sha256()
     places = [PACKAGE / room for room in rooms] or [PACKAGE]
-    for place in places:
+    if lost := [str(place) for place in places if not place.exists()]:
+        raise ValueError(f"no such code: {', '.join(lost)}")
+    foreign = {place for plugin in plugins if (place := _foreign(plugin)) is not None}
+    for place in [*places, *sorted(foreign)]:
+        root = place.parent if place in foreign else PACKAGE
         for path in [place] if place.is_file() else sorted(place.rglob("*.py")):
-            digest.update(str(path.relative_to(PACKAGE)).encode() + b"\0" + path.read_bytes() + b"\0")
+            digest.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes() + b"\0")
+    digest.update(json.dumps(_versions()).encode())
     return digest.hexdigest()[:12]
+
+
+def _foreign(plugin: Any) -> Path | None:
+    """The top folder, or the single file, of the code of a class or function from another package."""
+    module = sys.modules.get(getattr(plugin, "__module__", None) or type(plugin).__module__)
+    name = "" if module is None else module.__name__.partition(".")[0]
+    top = sys.modules.get(name)
+    source = getattr(top, "__file__", None) or getattr(module, "__file__", None)
+    if source is None or name == __name__.partition(".")[0]:
+        return None
+    path = Path(source).resolve()
+    return path.parent if path.name == "__init__.py" else path
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in LIBRARIES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
 
 
 def run_all(

@@ -20,28 +20,49 @@ COLUMNS = ("x_pool", "score_pool", "x_test", "score_test")
 
 @dataclass(frozen=True)
 class Trials:
-    """Inputs in [-1, 1] and scores in [-1, 1] of a pool and of test rows.
+    """Inputs in [-1, 1] and scores in [-1, 1] of a pool, of test rows, and of rows for an audit.
 
     Attributes:
         x_pool: shape (n, d). score_pool: shape (n,).
         x_test: shape (m, d). score_test: shape (m,).
+        x_audit: shape (k, d); rows that take part in nothing before the last figures; None without an audit.
+        score_audit: shape (k,).
     """
 
     x_pool: FloatArray
     score_pool: FloatArray
     x_test: FloatArray
     score_test: FloatArray
+    x_audit: FloatArray | None = None
+    score_audit: FloatArray | None = None
 
     def with_corrected_sizes(self) -> Trials:
-        """Published trials with the bowl sizes that their outcomes fit (:mod:`memristor_bdnn.skills.pouring.sizes`).
+        """Published trials with the sizes to expect where recorded ones repeat (:mod:`.published`).
 
-        Trials of other bowls are returned as they are.
+        Repeats among pool rows correct the pool; test and audit rows are corrected by what they share with it, and
+        change nothing in the pool. Trials of other vessels are returned as they are.
         """
-        from memristor_bdnn.skills.pouring.sizes import are_published, corrected_sizes
+        from memristor_bdnn.benchmark.dbal.published import are_published, corrected_sizes
 
         if not are_published(self.x_pool):
             return self
-        return dataclasses.replace(self, x_pool=corrected_sizes(self.x_pool), x_test=corrected_sizes(self.x_test))
+        pool = self.x_pool
+        audit = None if self.x_audit is None else corrected_sizes(self.x_audit, pool)
+        return dataclasses.replace(
+            self, x_pool=corrected_sizes(pool), x_test=corrected_sizes(self.x_test, pool), x_audit=audit
+        )
+
+    def audited(self, rows: int, seed: int) -> Trials:
+        """With so many rows of the pool, drawn by seed, withheld from it for an audit."""
+        kept = np.zeros(len(self.x_pool), dtype=bool)
+        kept[np.random.default_rng([seed, 5]).choice(len(kept), rows, replace=False)] = True
+        return dataclasses.replace(
+            self,
+            x_pool=self.x_pool[~kept],
+            score_pool=self.score_pool[~kept],
+            x_audit=self.x_pool[kept],
+            score_audit=self.score_pool[kept],
+        )
 
     def held_out(self, seed: int) -> Trials:
         """A third of the pool, drawn by seed, in place of the test rows: to choose options without looking at those."""
@@ -105,6 +126,28 @@ def split(rows: Pool) -> dict[str, npt.NDArray[Any]]:
     """The columns of a dataset from a pool: its last quarter are the test rows."""
     cut = len(rows.x) - len(rows.x) // 4
     return dict(zip(COLUMNS, (rows.x[:cut], rows.score[:cut], rows.x[cut:], rows.score[cut:]), strict=True))
+
+
+def with_audit(trials: Trials, rows: Pool, path: str | Path) -> Trials:
+    """A dataset with rows from elsewhere to be predicted after everything else.
+
+    Raises:
+        ConfigError: rows of another width, or rows that the dataset has too: those would have taken part.
+    """
+    x = np.asarray(rows.x, dtype=np.float64)
+    width = trials.x_pool.shape[1]
+    if x.ndim != 2 or x.shape[1] != width:
+        raise ConfigError(f"--audit {path}: its rows have shape {x.shape[1:]}, those of the dataset ({width},)")
+    known = {row.tobytes() for part in (trials.x_pool, trials.x_test) for row in np.ascontiguousarray(part) + 0.0}
+    taken = [k for k, row in enumerate(np.ascontiguousarray(x) + 0.0) if row.tobytes() in known]
+    if taken:
+        raise ConfigError(
+            f"--audit {path}: {len(taken)} of its {len(x)} rows are in the dataset (the first is row {taken[0]}): "
+            "give rows that took part in nothing"
+        )
+    if not (rows.score > 0).any() or (rows.score > 0).all():
+        raise ConfigError(f"--audit {path} holds one class only; successes (score > 0) and failures are needed")
+    return dataclasses.replace(trials, x_audit=x, score_audit=np.asarray(rows.score, dtype=np.float64))
 
 
 class Oracle:

@@ -1,4 +1,4 @@
-"""Figures of the learning benchmarks: curves, spread, calibration, conductance histograms, the study's bars."""
+"""Figures of the learning benchmarks: curves, spread, calibration, conductance histograms, the study's curves."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ FloatArray = npt.NDArray[np.floating[Any]]
 
 # Colours that stay apart for colour-blind readers (Okabe and Ito).
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C8C8C")
+
+
+NAMES = {"accuracy_matched": 'accuracy, share of "yes" matched', "auc": "area under the ROC curve"}
 
 
 def write_all(figures: dict[str, Any], trials: Any, folder: Path, prior: str = "none") -> list[Path]:
@@ -34,9 +37,12 @@ def write_all(figures: dict[str, Any], trials: Any, folder: Path, prior: str = "
 
 
 def active_against_passive(figures: dict[str, Any], path: Path) -> Path:
-    """Accuracy and balanced accuracy over labels: active solid with quartiles, passive dashed."""
+    """Accuracy with the share of "yes" matched, and area under the ROC curve, over labels; neither knows a threshold.
+
+    Active solid, passive dashed; bands are the quartiles of the recipe.
+    """
     fig, axes = _axes(1, 2, (10, 4.2))
-    for axis, name in zip(axes, ("accuracy", "balanced_accuracy"), strict=True):
+    for axis, name in zip(axes, ("accuracy_matched", "auc"), strict=True):
         for colour, (method, strategies) in zip(COLOURS, figures["results"].items(), strict=False):
             for strategy, points in strategies.items():
                 labels = sorted(int(n) for n in points if n.isdigit())
@@ -54,7 +60,7 @@ def active_against_passive(figures: dict[str, Any], path: Path) -> Path:
                     low, high = ([points[str(n)][f"{name}_{q}"] for n in labels] for q in ("q25", "q75"))
                     axis.fill_between(labels, low, high, color=colour, alpha=0.10 if passive else 0.22, lw=0)
         axis.set_xlabel("labels")
-        axis.set_ylabel(name.replace("_", " ") + " on the test rows")
+        axis.set_ylabel(f"{NAMES[name]}, test rows")
         axis.grid(alpha=0.3)
     handles, names = axes[0].get_legend_handles_labels()
     fig.legend(handles, names, loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8, frameon=False)
@@ -90,7 +96,7 @@ def calibration(figures: dict[str, Any], path: Path) -> Path:
 def labels_saved(figures: dict[str, Any], path: Path) -> Path:
     """The recipe on random labels without prior, and where the active results lie on that curve."""
     fig, axes = _axes(1, 2, (9, 3.8))
-    for axis, name in zip(axes, ("accuracy", "balanced_accuracy"), strict=True):
+    for axis, name in zip(axes, ("accuracy_matched", "auc"), strict=True):
         curve = figures["passive_curve"]
         labels = sorted(map(int, curve))
         axis.plot(
@@ -115,26 +121,36 @@ def labels_saved(figures: dict[str, Any], path: Path) -> Path:
             )
         axis.set_xscale("log", base=2)
         axis.set_xticks(labels[::2], [str(n) for n in labels[::2]])
-        axis.set_xlabel("published labels")
-        axis.set_ylabel(name.replace("_", " "))
+        axis.set_xlabel("labels")
+        axis.set_ylabel(f"{NAMES[name]}, test rows")
         axis.grid(alpha=0.3)
         axis.legend(fontsize=8, frameon=False)
     return _save(fig, path)
 
 
 def sizes(figures: dict[str, Any], path: Path) -> Path:
-    """What the simulated world gets wrong over the width scale of a bowl, by how much of the scale it is told."""
-    fig, (axis,) = _axes(1, 1, (6.4, 4.0))
+    """What the simulated world gets wrong over the width scale of a bowl, and how well it ranks rows that share one."""
+    fig, axes = _axes(1, 2, (10.4, 4.0))
     edges = np.array(figures["width_edges"])
-    for colour, trust in zip(COLOURS, ("1.0", "0.5", "0.0"), strict=False):
-        gap = 100 * np.array(figures["sizes"][trust]["gap_by_width"])
-        name = {"1.0": "as recorded", "0.5": "half of it (used)", "0.0": "none of it"}[trust]
-        axis.plot((edges[1:] + edges[:-1]) / 2, gap, "o-", color=colour, label=name)
-    axis.axhline(0.0, color="black", lw=0.8)
-    axis.set_xlabel("recorded width of the bowl, over that of the bowl it is a scaled copy of")
-    axis.set_ylabel("published minus predicted successes, points")
-    axis.legend(title="scale that the simulated world is told", fontsize=8, title_fontsize=8, frameon=False)
-    axis.grid(alpha=0.3)
+    names = {"recorded": "sizes as recorded", "corrected": "sizes to expect from repeats"}
+    for index, (colour, (key, name)) in enumerate(zip(COLOURS, names.items(), strict=False)):
+        found = figures["sizes"][key]
+        gap = 100 * np.array(found["gap_by_width"])
+        axes[0].plot((edges[1:] + edges[:-1]) / 2, gap, "o-", color=colour, label=name)
+        groups = found["auc_by_group"]
+        axes[1].plot(
+            np.arange(len(groups)) + 0.08 * (index - 0.5), list(groups.values()), "o", color=colour, label=name
+        )
+    axes[0].axhline(0.0, color="black", lw=0.8)
+    axes[0].set_xlabel("recorded width of the bowl, over that of the bowl it is a scaled copy of")
+    axes[0].set_ylabel("published minus predicted successes, points")
+    axes[0].legend(fontsize=8, frameon=False)
+    counts = figures["sizes_rows_by_group"]
+    axes[1].set_xticks(range(len(counts)), [f"{name}\n({n} rows)" for name, n in counts.items()])
+    axes[1].set_xlabel("rows that record the same bowl")
+    axes[1].set_ylabel("area under the ROC curve")
+    for axis in axes:
+        axis.grid(alpha=0.3)
     return _save(fig, path)
 
 
@@ -187,20 +203,27 @@ def conductances(trials: Any, path: Path) -> Path:
 
 
 def study(figures: dict[str, Any], path: Path) -> Path:
-    """Bars of the study of the method's parts, one panel per task."""
+    """Accuracy over labels, a line with quartiles for each part of the method that is left out; one panel per task."""
     tasks = list(figures["study"])
-    fig, axes = _axes(1, len(tasks), (5.0 * len(tasks), 3.6))
+    fig, axes = _axes(1, len(tasks), (5.2 * len(tasks), 4.0))
     for axis, task in zip(axes, tasks, strict=True):
-        rows = figures["study"][task]
-        names = list(rows)
-        value = np.array([rows[n]["accuracy_median"] for n in names])
-        low = value - [rows[n]["accuracy_q25"] for n in names]
-        high = [rows[n]["accuracy_q75"] for n in names] - value
-        axis.barh(names, value, xerr=[low, high], color=COLOURS[0], alpha=0.8, error_kw={"lw": 1})
-        axis.invert_yaxis()
-        axis.set_xlabel("test accuracy")
+        for colour, marker, (variant, found) in zip(COLOURS, "osD^vP", figures["study"][task].items(), strict=False):
+            labels = sorted(map(int, found["curve"]))
+            low, middle, high = (
+                [found["curve"][str(n)][f"accuracy_{q}"] for n in labels] for q in ("q25", "median", "q75")
+            )
+            whole = variant.startswith("full")
+            axis.plot(labels, middle, f"{marker}-", color=colour, ms=5, lw=2.4 if whole else 1.4, label=variant)
+            axis.fill_between(labels, low, high, color=colour, alpha=0.12, lw=0)
+        axis.set_xscale("log", base=2)
+        axis.set_xticks(labels, [str(n) for n in labels])
+        axis.minorticks_off()
+        axis.set_xlabel("labels")
+        axis.set_ylabel("test accuracy")
         axis.set_title(task, fontsize=10)
-        axis.grid(alpha=0.3, axis="x")
+        axis.grid(alpha=0.3)
+    handles, names = axes[0].get_legend_handles_labels()
+    fig.legend(handles, names, loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8, frameon=False)
     return _save(fig, path)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from memristor_bdnn.skills import DEFAULT
 
 SIMULATED = "simulated"
+SHIPPED = "shipped"
 DEFAULT_LEARNERS = ("msgld", "msgld_paper", "gp", "mc_dropout", "deep_ensemble", "random_forest")
 
 
@@ -25,10 +26,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--dataset",
-        required=True,
+        default=SHIPPED,
         metavar="FILE",
         help="a pool of `collect` or its export (its last quarter are the test rows), or an .npz with x_pool, "
-        "score_pool, x_test, score_test; `shipped` is the pool that comes with the skill",
+        "score_pool, x_test, score_test; default `shipped`, the pool that comes with the skill",
+    )
+    parser.add_argument(
+        "--diagnose",
+        action="store_true",
+        help="only look at the data set: contexts that repeat, duplicates, shares of successes; learn nothing",
     )
     parser.add_argument(
         "--init",
@@ -56,8 +62,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--sizes",
         choices=("corrected", "recorded"),
-        help="bowl sizes for contenders on lip features: those that the published outcomes fit (default; found by "
-        "comparing the simulated world with all pool rows, see docs/pouring.md), or those that are recorded",
+        help="vessel sizes of published trials for contenders on lip features: those to expect where a recorded size "
+        "repeats (default; from the inputs alone, see docs/pouring.md), or those that are recorded",
     )
     parser.add_argument(
         "--strategy",
@@ -70,13 +76,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="measure on a third of the pool, drawn by seed, instead of the test rows: for choosing options",
     )
+    parser.add_argument(
+        "--audit",
+        metavar="ROWS",
+        help="measure at the end on rows that took part in nothing: a number of pool rows, withheld by seed, or a "
+        "pool's file",
+    )
     parser.add_argument("--work", metavar="FOLDER", help="finished runs, for resuming (default: beside --out)")
     parser.add_argument("--workers", type=int, default=0, help="processes (default: one per core)")
     parser.add_argument("--figures", metavar="FOLDER", help="write figures as PNG files")
     parser.add_argument(
         "--study",
         action="store_true",
-        help="the study of the method's parts, and of the bowls' sizes, instead of the contest",
+        help="the study of the method's parts, over labels, and of recorded sizes, instead of the contest",
     )
 
 
@@ -84,6 +96,8 @@ def run(args: argparse.Namespace) -> int:
     """Run what is missing, print the table, write JSON and figures."""
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")  # before numpy: one process per core is the better use of two cores
+    from memristor_bdnn import skills
+    from memristor_bdnn.benchmark.dbal.diagnosis import diagnose, print_diagnosis
     from memristor_bdnn.errors import ConfigError
     from memristor_bdnn.report.record import check_out, make_folder, print_table, record, write_record
 
@@ -99,12 +113,31 @@ def run(args: argparse.Namespace) -> int:
     _check_published(args)
     learners = _learners(names, args, known, need_sklearn)
     setting = _setting(args)
-    needed = max(64, args.initial + args.queries)
-    trials = setting.load(needed * 3 // 2 + 1 if args.validate else needed)
+    trials = _trials(args, setting)
     seeds = list(range(args.seeds if args.seeds is not None else (2 if args.quick else 10)))
-    figures = _study(args, trials, seeds) if args.study else _contest(args, setting, trials, learners, seeds)
+    found = diagnose(trials, skills.load(args.skill))
+    print_diagnosis(found)
+    figures = {"diagnosis": found}
+    if args.diagnose:
+        seeds = []
+    elif args.study:
+        figures |= _study(args, setting, trials, seeds)
+    else:
+        figures |= _contest(args, setting, trials, learners, seeds)
     write_record(args.out, record(figures, seeds))
     return 0
+
+
+def _trials(args: argparse.Namespace, setting: Any) -> Any:
+    """The dataset with rows enough for the protocol and what is withheld; an audit's rows are looked at too."""
+    if args.diagnose:
+        return setting.load(1)
+    needed = max(64, args.initial + args.queries)
+    needed = needed * 3 // 2 + 1 if args.validate else needed
+    trials = setting.load(needed + (setting.audit if isinstance(setting.audit, int) else 0))
+    if isinstance(setting.audit, str):
+        setting.trials("", 0)
+    return trials
 
 
 def _contenders(skill: str) -> tuple[dict[str, str], tuple[str, ...]]:
@@ -121,12 +154,16 @@ def _contenders(skill: str) -> tuple[dict[str, str], tuple[str, ...]]:
 
 
 def _check_published(args: argparse.Namespace) -> None:
-    """Refuse what only the published trials have, for other skills, and a study that would ignore the accelerator."""
+    """Refuse what only the published trials have, for other skills, and what a study or a diagnosis would ignore."""
     from memristor_bdnn.benchmark.dbal.jobs import PUBLISHED
     from memristor_bdnn.errors import ConfigError
 
     if args.study and args.accelerator != SIMULATED:
         raise ConfigError(f"--accelerator {args.accelerator}: --study is of {SIMULATED} chips; leave one of them out")
+    if args.study and args.audit is not None:
+        raise ConfigError(f"--audit {args.audit}: --study has no audit; leave one of them out")
+    if args.diagnose and (args.study or args.audit is not None):
+        raise ConfigError("--diagnose only looks at the data set: leave out --study and --audit")
     if args.skill == PUBLISHED:
         return
     asked = {
@@ -147,14 +184,16 @@ def _setting(args: argparse.Namespace) -> Any:
     """
     from memristor_bdnn.benchmark.dbal.jobs import PUBLISHED, Setting
     from memristor_bdnn.errors import ConfigError
-    from memristor_bdnn.skills.pouring.pool import SHIPPED
+    from memristor_bdnn.skills.pouring import pool
 
     if args.skill == PUBLISHED:
-        dataset = str((SHIPPED if args.dataset == "shipped" else Path(args.dataset)).resolve())
-        if args.prior == "simulator" and dataset == str(Path(args.prior_pool or SHIPPED).resolve()):
-            raise ConfigError(f"--prior simulator would learn the test rows: {dataset} is its pool too")
+        dataset = str((pool.SHIPPED if args.dataset == SHIPPED else Path(args.dataset)).resolve())
+        if args.prior == "simulator" and dataset == str(Path(args.prior_pool or pool.SHIPPED).resolve()):
+            raise ConfigError(
+                f"--prior simulator would learn the test rows: {dataset} is its pool too; give another --dataset"
+            )
     else:
-        dataset = args.dataset if args.dataset == "shipped" else str(Path(args.dataset).resolve())
+        dataset = args.dataset if args.dataset == SHIPPED else str(Path(args.dataset).resolve())
     return Setting(
         dataset=dataset,
         init=args.init,
@@ -166,7 +205,23 @@ def _setting(args: argparse.Namespace) -> Any:
         validate=args.validate,
         skill=args.skill,
         accelerator=args.accelerator,
+        audit=_audit(args.audit),
     )
+
+
+def _audit(asked: str | None) -> int | str:
+    """So many rows of the pool, or the path of a file; 0 for none. Raises ConfigError for anything else."""
+    from memristor_bdnn.errors import ConfigError
+
+    if asked is None:
+        return 0
+    if asked.lstrip("+-").isdigit():
+        if int(asked) < 2:
+            raise ConfigError(f"--audit {asked}: allowed 2 rows and above, or a file")
+        return int(asked)
+    if not Path(asked).is_file():
+        raise ConfigError(f"--audit {asked}: no such file, and no number of rows")
+    return str(Path(asked).resolve())
 
 
 def _check_samples(learners: list[str], strategies: list[str]) -> None:
@@ -184,13 +239,19 @@ def _check_samples(learners: list[str], strategies: list[str]) -> None:
             )
 
 
-def _study(args: argparse.Namespace, trials: Any, seeds: list[int]) -> dict[str, Any]:
-    """The study of the method's parts and of the bowls' sizes, with its figures."""
+def _work(args: argparse.Namespace) -> Path | None:
+    """Where finished runs are kept; nowhere without --out or --work."""
+    return Path(args.work) if args.work else (Path(f"{args.out}.runs") if args.out else None)
+
+
+def _study(args: argparse.Namespace, setting: Any, trials: Any, seeds: list[int]) -> dict[str, Any]:
+    """The study of the method's parts and of recorded sizes, with its figures."""
     from memristor_bdnn.benchmark.dbal import figures as learning_figures
     from memristor_bdnn.benchmark.dbal import sizes as dbal_sizes
     from memristor_bdnn.benchmark.dbal.study import study
 
-    figures = {**study(trials, seeds, args.quick), **dbal_sizes.study(trials, seeds)}
+    figures = study(setting, seeds, args.quick, _work(args), args.workers or os.cpu_count() or 1)
+    figures |= dbal_sizes.study(trials, seeds)
     if args.figures:
         Path(args.figures).mkdir(parents=True, exist_ok=True)
         print(f"wrote {learning_figures.study(figures, Path(args.figures) / 'dbal_study.png')}")
@@ -205,23 +266,24 @@ def _contest(
     """Run what is missing, print the tables, write the figures."""
     from memristor_bdnn.benchmark.dbal import report as dbal_report
     from memristor_bdnn.benchmark.dbal.jobs import PUBLISHED, run_all
-    from memristor_bdnn.skills.pouring.sizes import are_published
+    from memristor_bdnn.benchmark.dbal.passive import passive_labels
+    from memristor_bdnn.benchmark.dbal.published import are_published
 
     published = setting.skill == PUBLISHED
     if published and setting.sizes == "corrected" and not are_published(trials.x_pool):
-        print("sizes as recorded: the bowls of this dataset are not the published ones")
+        print("sizes as recorded: the vessels of this dataset are not the published ones")
     strategies = list(dict.fromkeys(["random", *(args.strategy or ["straddle"])]))
     _check_samples(learners, strategies)
-    work = Path(args.work) if args.work else (Path(f"{args.out}.runs") if args.out else None)
+    work, workers = _work(args), args.workers or os.cpu_count() or 1
     jobs = [(learner, s, seed) for seed in seeds for learner in learners for s in strategies]
-    runs = run_all(setting, jobs, work, args.workers or os.cpu_count() or 1)
+    runs = run_all(setting, jobs, work, workers)
     figures = dbal_report.summary(runs, setting)
     simulated = setting.accelerator == SIMULATED
     if not simulated:
         print(f"no passive curve and no speed: they are measured on {SIMULATED} chips only")
     if published and "msgld" in learners and simulated:
         largest = 512 if args.quick else 2048
-        figures |= dbal_report.passive_labels(figures, seeds[:5], setting, work, largest)
+        figures |= passive_labels(figures, seeds[:5], setting, work, workers, largest)
         figures |= dbal_report.speed(setting)
     dbal_report.print_tables(figures)
     if args.figures:

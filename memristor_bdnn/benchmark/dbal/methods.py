@@ -58,10 +58,18 @@ class LearnerMethod:
         if hasattr(self.learner, "consider"):
             self.learner.consider(x)
 
-    def fit(self, x: FloatArray, score: FloatArray) -> None:
-        """Ex situ on the prior's rows (else on the labels), deploy, then in situ on the labels."""
-        rows, scores = self.prior if self.prior is not None else (x, score)
+    def prepare(self) -> bool:
+        """Ex situ on the prior's rows and deploy, where there is a prior: no label has been seen then."""
+        if self.prior is None:
+            return False
+        rows, scores = self.prior
         self.learner.fit(rows, (scores + 1.0) / 2.0)
+        return True
+
+    def fit(self, x: FloatArray, score: FloatArray) -> None:
+        """In situ on the labels, after :meth:`prepare`; without a prior ex situ on them first, and deployed."""
+        if self.prior is None:
+            self.learner.fit(x, (score + 1.0) / 2.0)
         self.learn(x, score)
 
     def learn(self, x: FloatArray, score: FloatArray) -> None:
@@ -103,6 +111,9 @@ class _Software(abc.ABC):
         self.seed = seed
         self.features = feature_map(features)
         self._kept: tuple[FloatArray, FloatArray] | None = None
+
+    def prepare(self) -> bool:
+        return False
 
     def fit(self, x: FloatArray, score: FloatArray) -> None:
         z = self.features(x)
@@ -280,6 +291,10 @@ class Guided:
     def __init__(self, learner: Any, asker: Any) -> None:
         self.learner, self.asker = learner, asker
         self.predict, self.ask, self.costs = learner.predict, asker.predict, learner.costs
+
+    def prepare(self) -> bool:
+        """Neither has a prior."""
+        return False
 
     def fit(self, x: FloatArray, score: FloatArray) -> None:
         """Both learn the first labels."""

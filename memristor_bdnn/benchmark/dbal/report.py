@@ -1,29 +1,30 @@
-"""Summary, tables and the derived figures of the active-learning benchmark."""
+"""Summary, tables and speed of the active-learning benchmark."""
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from memristor_bdnn.benchmark.dbal.autograd import PlainAutograd
-from memristor_bdnn.benchmark.dbal.data import Trials
 from memristor_bdnn.benchmark.dbal.jobs import PUBLISHED, Setting, prior_rows
-from memristor_bdnn.benchmark.dbal.methods import MemristorMethod, make
+from memristor_bdnn.benchmark.dbal.methods import make
 from memristor_bdnn.benchmark.dbal.run import Protocol64, run
 from memristor_bdnn.report.record import print_table
-from memristor_bdnn.state import write_atomic
 
-PASSIVE_SIZES = (64, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048)
+QUALITIES = ("accuracy", "balanced_accuracy", "accuracy_matched", "auc")
+"""What runs are compared by. Accuracy alone rewards a threshold that suits the test rows' share of successes; with the
+shares matched, and in the area under the ROC curve, no threshold counts."""
 _MEDIANS = (
     "accuracy",
     "balanced_accuracy",
     "sensitivity",
     "specificity",
+    "yes_share",
+    "accuracy_matched",
     "auc",
     "nll",
     "ece",
@@ -36,7 +37,10 @@ _MEDIANS = (
 
 
 def summary(runs: list[dict[str, Any]], setting: Setting) -> dict[str, Any]:
-    """results.<method>.<strategy>.<labels>.* with medians and quartiles over the seeds, and gains."""
+    """results.<method>.<strategy>.<labels>.* with medians and quartiles over the seeds, gains over pairs, the audit.
+
+    Labels "0" is the prior alone, before any label. ``audit`` has the same of the audit's rows, at the last labels.
+    """
     results: dict[str, Any] = {}
     gains: dict[str, Any] = {}
     for method in dict.fromkeys(r["method"] for r in runs):
@@ -47,7 +51,7 @@ def summary(runs: list[dict[str, Any]], setting: Setting) -> dict[str, Any]:
                 labels: _point([r["points"][labels] for r in chosen]) for labels in chosen[0]["points"]
             }
             results[method][strategy]["aulc_median"] = float(np.median([r["aulc"] for r in chosen]))
-        gains[method] = _gains([r for r in runs if r["method"] == method])
+        gains[method] = _gains([r for r in runs if r["method"] == method], _last)
     last = str(setting.initial + setting.queries)
     sizes = {"sizes": setting.sizes} if setting.skill == PUBLISHED else {}
     return {
@@ -61,6 +65,27 @@ def summary(runs: list[dict[str, Any]], setting: Setting) -> dict[str, Any]:
         "validate": setting.validate,
         "initial": setting.initial,
         "queries": setting.queries,
+        **_audit(runs, setting),
+    }
+
+
+def _audit(runs: list[dict[str, Any]], setting: Setting) -> dict[str, Any]:
+    """audit.results.<method>.<strategy>.* and audit.active_minus_passive; nothing without an audit."""
+    if not setting.audit:
+        return {}
+    methods = dict.fromkeys(r["method"] for r in runs)
+    results: dict[str, Any] = {method: {} for method in methods}
+    for run_ in runs:
+        results[run_["method"]].setdefault(run_["strategy"], []).append(run_["audit"])
+    return {
+        "audit": {
+            "rows": sum(runs[0]["audit"]["calibration"]["count"]),
+            "from": "the pool, withheld by seed" if isinstance(setting.audit, int) else Path(setting.audit).name,
+            "results": {m: {strategy: _point(of) for strategy, of in by.items()} for m, by in results.items()},
+            "active_minus_passive": {
+                m: _gains([r for r in runs if r["method"] == m], lambda run_: run_["audit"]) for m in methods
+            },
+        }
     }
 
 
@@ -69,7 +94,7 @@ def _point(points: list[dict[str, Any]]) -> dict[str, Any]:
     for name in _MEDIANS:
         if name in points[0]:
             made[f"{name}_median"] = float(np.median([p[name] for p in points]))
-    for name in ("accuracy", "balanced_accuracy"):
+    for name in QUALITIES:
         values = [p[name] for p in points]
         made[f"{name}_q25"], made[f"{name}_q75"] = (float(v) for v in np.quantile(values, [0.25, 0.75]))
     counts = np.array([p["calibration"]["count"] for p in points], dtype=float)
@@ -81,8 +106,11 @@ def _point(points: list[dict[str, Any]]) -> dict[str, Any]:
     return made
 
 
-def _gains(runs: list[dict[str, Any]]) -> dict[str, Any]:
-    """Per strategy: paired differences to random at the last number of labels, and at the first."""
+def _gains(runs: list[dict[str, Any]], point: Callable[[dict[str, Any]], dict[str, Any]]) -> dict[str, Any]:
+    """Per strategy: differences to random over pairs of runs with the same seed, with their standard errors.
+
+    ``point`` gives the figures of a run that are compared.
+    """
     passive = {r["seed"]: r for r in runs if r["strategy"] == "random"}
     out: dict[str, Any] = {}
     for strategy in dict.fromkeys(r["strategy"] for r in runs):
@@ -92,10 +120,10 @@ def _gains(runs: list[dict[str, Any]]) -> dict[str, Any]:
         if not pairs:
             continue
         out[strategy] = {}
-        for name in ("accuracy", "balanced_accuracy", "auc"):
-            values = [_last(a)[name] - _last(p)[name] for a, p in pairs]
+        for name in QUALITIES:
+            values = [point(a)[name] - point(p)[name] for a, p in pairs]
             out[strategy][f"{name}_median_difference"] = float(
-                np.median([_last(a)[name] for a, _ in pairs]) - np.median([_last(p)[name] for _, p in pairs])
+                np.median([point(a)[name] for a, _ in pairs]) - np.median([point(p)[name] for _, p in pairs])
             )
             out[strategy][f"{name}_mean_paired"] = float(np.mean(values))
             out[strategy][f"{name}_standard_error"] = (
@@ -108,58 +136,6 @@ def _gains(runs: list[dict[str, Any]]) -> dict[str, Any]:
 def _last(result: dict[str, Any]) -> dict[str, Any]:
     point: dict[str, Any] = result["points"][max(result["points"], key=int)]
     return point
-
-
-def passive_labels(
-    figures: dict[str, Any],
-    seeds: list[int],
-    setting: Setting,
-    work: Path | None,
-    largest: int = 2048,
-) -> dict[str, Any]:
-    """Accuracy of the recipe without prior on more and more random labels, and how many equal the active result."""
-    data = {seed: setting.trials("msgld", seed) for seed in seeds}
-    sizes = [n for n in PASSIVE_SIZES if n <= min(largest, *(len(trials.x_pool) for trials in data.values()))]
-    plain = dataclasses.replace(setting, prior="none", prior_pool=None)
-    path = None if work is None else work / f"{plain.key('msgld')}-passive-{len(seeds)}-{max(sizes)}.json"
-    if path is not None and path.exists():
-        curve = json.loads(path.read_text())
-    else:
-        accuracy = np.array([[_passive(trials, seed, n) for n in sizes] for seed, trials in data.items()])
-        median = np.median(accuracy, axis=0)
-        curve = {
-            str(n): {"accuracy_median": float(a), "balanced_accuracy_median": float(b)}
-            for n, (a, b) in zip(sizes, median, strict=True)
-        }
-        if path is not None:
-            write_atomic(path, json.dumps(curve).encode())
-    equivalents = {}
-    active = {k: v for k, v in figures["results"]["msgld"].items() if k != "random"}
-    for strategy, points in active.items():
-        final = points[str(figures["final_labels"])]
-        equivalents[strategy] = {
-            name: _labels_for(final[f"{name}_median"], [(n, curve[str(n)][f"{name}_median"]) for n in sizes])
-            for name in ("accuracy", "balanced_accuracy")
-        }
-    return {"passive_curve": curve, "passive_equivalent_labels": equivalents}
-
-
-def _passive(trials: Trials, seed: int, n: int) -> tuple[float, float]:
-    """(accuracy, balanced accuracy) of the recipe without prior on n random rows, learned at once."""
-    method = MemristorMethod("pouring", seed, None, max_epochs=60)
-    point = _last(run(method, trials, "random", seed, Protocol64(n, 0, 1)))
-    return point["accuracy"], point["balanced_accuracy"]
-
-
-def _labels_for(value: float, curve: list[tuple[int, float]]) -> float | None:
-    """Labels at which a curve first reaches a value (linear in log labels); None if it never does."""
-    for (n0, a0), (n1, a1) in zip([(curve[0]), *curve], curve, strict=False):
-        if a1 >= value:
-            if a1 == a0 or n0 == n1:
-                return float(n1)
-            share = (value - a0) / (a1 - a0)
-            return float(np.exp(np.log(n0) + share * (np.log(n1) - np.log(n0))))
-    return None
 
 
 def speed(setting: Setting, queries: int = 8, repeats: int = 3) -> dict[str, Any]:
@@ -202,60 +178,25 @@ def speed(setting: Setting, queries: int = 8, repeats: int = 3) -> dict[str, Any
 
 
 def print_tables(figures: dict[str, Any]) -> None:
-    """The contest, the gains, and the derived figures."""
+    """The contest, the gains, the audit, and the derived figures."""
     last = str(figures["final_labels"])
+    title = f"{last} labels, medians over seeds (quartiles), prior: {figures['prior']}"
     rows = []
     for method, strategies in figures["results"].items():
-        for strategy, points in strategies.items():
-            p = points[last]
-            rows.append(
-                [
-                    method,
-                    strategy,
-                    f"{p['accuracy_median']:.3f} ({p['accuracy_q25']:.3f}-{p['accuracy_q75']:.3f})",
-                    f"{p['balanced_accuracy_median']:.3f}",
-                    f"{p['auc_median']:.3f}",
-                    f"{p['nll_median']:.3f}",
-                    f"{p['ece_median']:.3f}",
-                    f"{points['aulc_median']:.3f}",
-                    f"{p['pulses_median']:.0f}" if "pulses_median" in p else "-",
-                    f"{p['energy_j_median']:.2e}" if "energy_j_median" in p else "-",
-                    f"{p['seconds_median']:.1f}",
-                ]
-            )
-    print_table(
-        f"{last} labels, medians over seeds (quartiles), prior: {figures['prior']}",
-        ["method", "strategy", "accuracy", "balanced", "AUC", "NLL", "ECE", "AULC", "pulses", "energy J", "CPU s"],
-        rows,
-    )
-    rows = [
-        [
-            m,
-            s,
-            f"{g['accuracy_median_difference']:+.3f}",
-            f"{g['accuracy_mean_paired']:+.3f} +- {g['accuracy_standard_error']:.3f}",
-            f"{g['balanced_accuracy_mean_paired']:+.3f} +- {g['balanced_accuracy_standard_error']:.3f}",
-            f"{g['auc_mean_paired']:+.3f} +- {g['auc_standard_error']:.3f}",
-            f"{g['accuracy_pairs_won']:.0%}",
-        ]
-        for m, by in figures["active_minus_passive"].items()
-        for s, g in by.items()
-    ]
-    print_table(
-        "active minus passive",
-        ["method", "strategy", "medians", "paired mean", "balanced", "AUC", "pairs won"],
-        rows,
-    )
-    if "passive_curve" in figures:
+        if "0" in (points := next(iter(strategies.values()))):
+            rows.append([method, "the prior, no label", *_cells(points["0"])])
+        rows += [[method, strategy, *_cells(points[last])] for strategy, points in strategies.items()]
+    print_table(title, ["method", "strategy", *_HEADS], rows)
+    _print_gains("active minus passive, mean over pairs and its standard error", figures["active_minus_passive"])
+    if "audit" in figures:
+        audit = figures["audit"]
+        rows = [[m, s, *_cells(point)] for m, by in audit["results"].items() for s, point in by.items()]
         print_table(
-            "our recipe without prior on random labels",
-            ["labels", "accuracy", "balanced"],
-            [[n, v["accuracy_median"], v["balanced_accuracy_median"]] for n, v in figures["passive_curve"].items()],
+            f"audit: {audit['rows']} rows of {audit['from']}, {last} labels", ["method", "strategy", *_HEADS], rows
         )
-        for strategy, value in figures["passive_equivalent_labels"].items():
-            for name, n in value.items():
-                said = f"{n:.0f}" if n is not None else f"more than {max(map(int, figures['passive_curve']))}"
-                print(f"{last} labels by {strategy} equal {said} random labels without prior in {name}")
+        _print_gains("audit: active minus passive", audit["active_minus_passive"])
+    if "passive_curve" in figures:
+        _print_passive(figures)
     if "run_seconds" in figures:
         fast, slow = figures["query_seconds"] * 1e3, figures["autograd_query_seconds"] * 1e3
         print(
@@ -263,3 +204,39 @@ def print_tables(figures: dict[str, Any]) -> None:
             f"{figures['speedup_vs_autograd']:.1f} times faster "
             f"({figures['speedup_vs_autograd_same_reads']:.1f} times a loop with as few reads)"
         )
+
+
+_HEADS = ("accuracy", "balanced", "matched", "AUC", "yes", "NLL", "ECE", "pulses", "CPU s")
+
+
+def _cells(p: dict[str, Any]) -> list[str]:
+    return [
+        f"{p['accuracy_median']:.3f} ({p['accuracy_q25']:.3f}-{p['accuracy_q75']:.3f})",
+        *(f"{p[f'{name}_median']:.3f}" for name in (*QUALITIES[1:], "yes_share", "nll", "ece")),
+        f"{p['pulses_median']:.0f}" if "pulses_median" in p else "-",
+        f"{p['seconds_median']:.1f}" if "seconds_median" in p else "-",
+    ]
+
+
+def _print_gains(title: str, gains: dict[str, Any]) -> None:
+    rows = [
+        [m, s, *(f"{g[f'{name}_mean_paired']:+.3f} +- {g[f'{name}_standard_error']:.3f}" for name in QUALITIES)]
+        for m, by in gains.items()
+        for s, g in by.items()
+    ]
+    if rows:
+        print_table(title, ["method", "strategy", "accuracy", "balanced", "matched", "AUC"], rows)
+
+
+def _print_passive(figures: dict[str, Any]) -> None:
+    """The curve of random labels, and how many of them asked ones are worth."""
+    curve, last = figures["passive_curve"], figures["final_labels"]
+    print_table(
+        "our recipe without prior on random labels, learned at once",
+        ["labels", "accuracy", "balanced", "matched", "AUC"],
+        [[n, *(v[f"{name}_median"] for name in QUALITIES)] for n, v in curve.items()],
+    )
+    for strategy, value in figures["passive_equivalent_labels"].items():
+        for name, n in value.items():
+            said = f"{n:.0f}" if n is not None else f"more than {max(map(int, curve))}"
+            print(f"{last} labels by {strategy} equal {said} random labels without prior in {name}")

@@ -19,6 +19,9 @@ FloatArray = npt.NDArray[np.floating[Any]]
 class Method(Protocol):
     """A learner as the benchmark drives it: labels are scores in [-1, 1]."""
 
+    def prepare(self) -> bool:
+        """Learn what is known before the first label; False where nothing is."""
+
     def fit(self, x: FloatArray, score: FloatArray) -> None:
         """Learn the first labels."""
 
@@ -49,7 +52,12 @@ def run(method: Method, data: Trials, strategy_name: str, seed: int, protocol: P
     """Figures at every measured number of labels, with the rows that were asked.
 
     The choice of rows depends on pool inputs and on labels already asked, never on other labels or on
-    test rows: the method sees test inputs only to predict them.
+    test rows: the method sees test inputs only to predict them, and audit rows only after the last label.
+
+    Returns:
+        ``points`` by number of labels ("0" where a prior speaks without any), ``asked``, ``aulc`` (area under the
+        learning curve, from the first labels on), and ``audit``: the last figures on the audit's rows, where there
+        are any.
     """
     rng = np.random.default_rng([seed, 64])
     oracle = Oracle(data.score_pool)
@@ -60,22 +68,26 @@ def run(method: Method, data: Trials, strategy_name: str, seed: int, protocol: P
     free = np.ones(len(rows), dtype=bool)
     free[asked] = False
     score_of = acquisitions.load(strategy_name)
+    points: dict[str, Any] = {}
     started = time.process_time()
+
+    def measure(labels: int) -> None:
+        nonlocal started
+        seconds = time.process_time() - started
+        predicted = method.predict(data.x_test).mean
+        points[str(labels)] = {**figures(predicted, data.score_test), **method.costs(), "seconds": seconds}
+        if labels:
+            points[str(labels)]["pool_share_of_successes"] = float(np.mean(np.array(scores) > 0))
+        started = time.process_time() - seconds  # the test rows are no part of the run
+
     if hasattr(method, "consider"):  # inputs alone: the pool's labels stay with the oracle
         method.consider(data.x_pool)
+    if method.prepare():
+        measure(0)
     method.fit(data.x_pool[asked], np.array(scores))
-    points: dict[str, Any] = {}
     for query in range(protocol.queries + 1):
         if query % protocol.every == 0:
-            seconds = time.process_time() - started
-            predicted = method.predict(data.x_test)
-            points[str(len(asked))] = {
-                **figures(predicted.mean, data.score_test),
-                **method.costs(),
-                "seconds": seconds,
-                "pool_share_of_successes": float(np.mean(np.array(scores) > 0)),
-            }
-            started = time.process_time() - seconds  # the test rows are no part of the run
+            measure(len(asked))
         if query == protocol.queries or not free.any():
             break
         if strategy_name == "random":
@@ -87,16 +99,26 @@ def run(method: Method, data: Trials, strategy_name: str, seed: int, protocol: P
         asked.append(row)
         scores.append(oracle.ask(row))
         method.learn(data.x_pool[asked], np.array(scores))
-    curve = [p["accuracy"] for p in points.values()]
-    return {
+    curve = [point["accuracy"] for labels, point in points.items() if labels != "0"]
+    made = {
         "points": points,
         "asked": asked,
         "aulc": float(np.mean((np.array(curve[1:]) + curve[:-1]) / 2)) if len(curve) > 1 else curve[0],
     }
+    if data.x_audit is not None and data.score_audit is not None:
+        made["audit"] = figures(method.predict(data.x_audit).mean, data.score_audit)
+    return made
 
 
 def figures(p: FloatArray, score: FloatArray, bins: int = 10) -> dict[str, Any]:
-    """Accuracy, balanced accuracy, area under the ROC curve, log likelihood, calibration of probabilities p (n,)."""
+    """Figures of probabilities p (n,) against scores (n,), a success being a score above 0.
+
+    ``accuracy``, ``balanced_accuracy``, ``sensitivity`` and ``specificity`` with the answer "yes" where p > 0.5, and
+    ``yes_share``, how often that is. ``accuracy_matched`` is the accuracy of answering "yes" on exactly as many rows as
+    hold successes, those with the highest p: every learner then says "yes" equally often, so it measures how well
+    rows are told apart and not where the threshold lies. ``auc`` is the area under the ROC curve, ``nll`` the mean
+    negative log likelihood, ``ece`` the expected calibration error.
+    """
     truth = np.asarray(score) > 0
     p = np.clip(np.asarray(p, dtype=np.float64), 1e-6, 1 - 1e-6)
     said = p > 0.5
@@ -109,11 +131,22 @@ def figures(p: FloatArray, score: FloatArray, bins: int = 10) -> dict[str, Any]:
         "balanced_accuracy": float((said[truth].mean() + (~said[~truth]).mean()) / 2),
         "sensitivity": float(said[truth].mean()),
         "specificity": float((~said[~truth]).mean()),
+        "yes_share": float(said.mean()),
+        "accuracy_matched": _accuracy_at_share(p, truth),
         "auc": _area_under_roc(p, truth),
         "nll": float(-np.where(truth, np.log(p), np.log(1 - p)).mean()),
         "ece": float((count * np.abs(mean_p - mean_y)).sum() / len(p)),
         "calibration": {"count": count.tolist(), "predicted": mean_p.tolist(), "observed": mean_y.tolist()},
     }
+
+
+def _accuracy_at_share(p: FloatArray, truth: npt.NDArray[np.bool_]) -> float:
+    """Accuracy of "yes" on as many rows as hold successes, the highest p first; ties count by their share."""
+    yes = int(truth.sum())
+    edge = np.sort(p)[::-1][yes - 1]
+    above, tied = p > edge, p == edge
+    hits = truth[above].sum() + (yes - above.sum()) * truth[tied].mean()
+    return float(1.0 - 2.0 * (yes - hits) / len(p))  # each missed success is a false "yes" elsewhere
 
 
 def _area_under_roc(p: FloatArray, truth: npt.NDArray[np.bool_]) -> float:

@@ -1,6 +1,6 @@
-"""How much of a recorded bowl's scale the published outcomes bear out: the simulated prior against all pool rows.
+"""Do labels agree that repeated sizes are wrong? The simulated prior, which saw no label, against all pool rows.
 
-This looks at every label of the pool, and at no test row. What it found is the constant ``sizes.TRUST``.
+Nothing is chosen here: which sizes are distrusted, and how much, follows from the inputs alone (:mod:`.published`).
 """
 
 from __future__ import annotations
@@ -11,51 +11,65 @@ import numpy as np
 
 from memristor_bdnn.benchmark.dbal.data import Trials
 from memristor_bdnn.benchmark.dbal.methods import MemristorMethod
+from memristor_bdnn.benchmark.dbal.published import VESSELS, are_published, bowl_scales, corrected_sizes, sharing
 from memristor_bdnn.benchmark.dbal.run import figures
 from memristor_bdnn.report.record import print_table
 from memristor_bdnn.skills.pouring import pool
-from memristor_bdnn.skills.pouring.sizes import are_published, bowl_scales, corrected_sizes
 
-TRUSTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 WIDTH_EDGES = (0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3, 1.4)
+GROUPS = (("alone", 1, 1), ("2 to 4", 2, 4), ("5 to 8", 5, 8), ("9 and more", 9, 10**9))
+"""Rows by how many record the same bowl."""
+_FIGURES = ("auc", "balanced_accuracy", "nll")
 
 
 def study(trials: Trials, seeds: list[int]) -> dict[str, Any]:
-    """sizes.<trust>.{auc,balanced_accuracy,nll}_median, and by width scale the observed minus predicted successes.
+    """sizes.<recorded|corrected>.{auc,balanced_accuracy,nll}_median, ``auc_by_group``, and ``gap_by_width``.
 
-    Empty, and said so, for a dataset whose bowls are not the published ones.
+    Groups are of rows that share a recorded bowl; the gap is observed minus predicted successes by the recorded width
+    scale of the bowl. Empty, and said so, for a dataset whose vessels are not the published ones.
     """
     if not are_published(trials.x_pool):
-        print("skipping the bowls' sizes: these are not the published bowls")
+        print("skipping the vessels' sizes: these are not the published ones")
         return {}
-    width = bowl_scales(trials.x_pool)[:, 0]
     simulated = pool.load()
+    seen = {"recorded": trials.x_pool, "corrected": corrected_sizes(trials.x_pool)}
+    shared = sharing(trials.x_pool[:, VESSELS["bowl sizes"]])
+    groups = {name: np.flatnonzero((shared >= low) & (shared <= high)) for name, low, high in GROUPS}
+    bins = np.digitize(bowl_scales(trials.x_pool)[:, 0], WIDTH_EDGES[1:-1])
     success = trials.score_pool > 0
-    found: dict[float, list[dict[str, Any]]] = {trust: [] for trust in TRUSTS}
+    found: dict[str, list[dict[str, Any]]] = {name: [] for name in seen}
     for seed in seeds:
-        method = MemristorMethod("pouring_prior", seed)
-        method.learner.fit(simulated.x, (simulated.score + 1.0) / 2.0)
-        for trust in TRUSTS:
-            p = method.predict(corrected_sizes(trials.x_pool, trust)).mean
-            bins = np.digitize(width, WIDTH_EDGES[1:-1])
+        method = MemristorMethod("pouring_prior", seed, (simulated.x, simulated.score))
+        method.prepare()
+        for name, x in seen.items():
+            p = method.predict(x).mean
+            by_group = [_auc(p[rows], trials.score_pool[rows]) for rows in groups.values()]
             gap = [float((success - p)[bins == k].mean()) for k in range(len(WIDTH_EDGES) - 1)]
-            found[trust].append({**figures(p, trials.score_pool), "gap": gap})
+            found[name].append({**figures(p, trials.score_pool), "groups": by_group, "gap": gap})
     result = {
-        str(trust): {
-            **{f"{k}_median": float(np.median([r[k] for r in runs])) for k in ("auc", "balanced_accuracy", "nll")},
+        name: {
+            **{f"{k}_median": float(np.median([r[k] for r in runs])) for k in _FIGURES},
+            "auc_by_group": dict(zip(groups, np.median([r["groups"] for r in runs], axis=0).tolist(), strict=True)),
             "gap_by_width": np.median([r["gap"] for r in runs], axis=0).tolist(),
         }
-        for trust, runs in found.items()
+        for name, runs in found.items()
     }
     rows = [
-        [trust, *[f"{r[f'{k}_median']:.3f}" for k in ("auc", "balanced_accuracy", "nll")]]
-        + [" ".join(f"{100 * g:+.0f}" for g in r["gap_by_width"])]
-        for trust, r in result.items()
+        [name, *(f"{r[f'{k}_median']:.3f}" for k in _FIGURES), *(f"{a:.3f}" for a in r["auc_by_group"].values())]
+        for name, r in result.items()
     ]
-    edges = " ".join(f"{e:g}" for e in WIDTH_EDGES)
+    heads = [f"AUC, {name} ({len(rows_)})" for name, rows_ in groups.items()]
     print_table(
-        f"simulated trials alone, no published label, against all pool rows; {len(seeds)} seeds, medians",
-        ["trust in scale", "AUC", "balanced", "NLL", f"successes missed, points, by width ({edges})"],
+        f"simulated trials alone, no published label, against all pool rows; {len(seeds)} seeds, medians; "
+        "by how many rows record the same bowl",
+        ["sizes", "AUC", "balanced", "NLL", *heads],
         rows,
     )
-    return {"sizes": result, "width_edges": list(WIDTH_EDGES)}
+    counts = {name: len(rows_) for name, rows_ in groups.items()}
+    return {"sizes": result, "sizes_rows_by_group": counts, "width_edges": list(WIDTH_EDGES)}
+
+
+def _auc(p: Any, score: Any) -> float:
+    """NaN where a group holds one class only."""
+    both = (score > 0).any() and (score <= 0).any()
+    return float(figures(p, score)["auc"]) if both else float("nan")
