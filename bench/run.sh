@@ -12,11 +12,12 @@ mkdir -p "$out"
 for name in speed device world planning escim eapu mcmc; do
   "$command" benchmark "$name" $quick --out "$out/$name.json"
 done
+"$command" benchmark dbal $quick --out "$out/dbal.json"
 if [ -d "$data" ]; then
   "$command" device validate --data "$data/escim_write_verify.npz" --out "$out/device_validate.json"
   "$command" benchmark decode --data "$data/escim_write_verify.npz" --dataset "$data/pouring_paper.npz" --out "$out/decode.json"
   "$command" validate-world --data "$data/pouring_paper.npz" --out "$out/validate_world.json"
-  "$command" benchmark dbal --dataset "$data/pouring_paper.npz" $quick --out "$out/dbal.json"
+  "$command" benchmark dbal --dataset "$data/pouring_paper.npz" $quick --out "$out/dbal_published.json"
 else
-  echo "skipped device validate, decode, validate-world, dbal: no published data in $data (set DATA)"
+  echo "skipped device validate, decode, validate-world, dbal on published trials: no published data in $data (set DATA)"
 fi

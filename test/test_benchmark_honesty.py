@@ -65,6 +65,8 @@ def test_a_diagnosis_alone_learns_nothing_and_is_in_every_record(tmp_path, capsy
     assert cli.main(["benchmark", "dbal", *words]) == 0
     record = json.loads(out.read_text())
     assert record["diagnosis"]["warnings"] == [] and "results" in record
+    gain = record["active_minus_passive"]["deep_ensemble"]["straddle"]
+    assert gain["accuracy_matched_standard_error"] is None  # one pair has none
     for words in (["--study"], ["--audit", "10"]):
         assert cli.main(["benchmark", "dbal", "--diagnose", *words]) == 1
         assert "only looks" in capsys.readouterr().err

@@ -94,7 +94,7 @@ def calibration(figures: dict[str, Any], path: Path) -> Path:
 
 
 def labels_saved(figures: dict[str, Any], path: Path) -> Path:
-    """The recipe on random labels without prior, and where the active results lie on that curve."""
+    """The recipe on random labels without prior, and where results of labels learned one by one lie on that curve."""
     fig, axes = _axes(1, 2, (9, 3.8))
     for axis, name in zip(axes, ("accuracy_matched", "auc"), strict=True):
         curve = figures["passive_curve"]
@@ -105,11 +105,9 @@ def labels_saved(figures: dict[str, Any], path: Path) -> Path:
             "o--",
             color=COLOURS[0],
             ms=4,
-            label="random labels, no prior",
+            label="random labels learned at once, no prior",
         )
-        for colour, (strategy, points) in zip(
-            COLOURS[1:], ((s, p) for s, p in figures["results"]["msgld"].items() if s != "random"), strict=False
-        ):
+        for colour, (strategy, points) in zip(COLOURS[1:], figures["results"]["msgld"].items(), strict=False):
             value = points[str(figures["final_labels"])][f"{name}_median"]
             axis.axhline(value, color=colour, lw=1)
             axis.plot(
@@ -117,7 +115,7 @@ def labels_saved(figures: dict[str, Any], path: Path) -> Path:
                 [value],
                 "s",
                 color=colour,
-                label=f"{strategy}, {figures['final_labels']} labels, prior: {figures['prior']}",
+                label=f"{strategy}, {figures['final_labels']} labels one by one, prior: {figures['prior']}",
             )
         axis.set_xscale("log", base=2)
         axis.set_xticks(labels[::2], [str(n) for n in labels[::2]])

@@ -107,7 +107,9 @@ def _point(points: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _gains(runs: list[dict[str, Any]], point: Callable[[dict[str, Any]], dict[str, Any]]) -> dict[str, Any]:
-    """Per strategy: differences to random over pairs of runs with the same seed, with their standard errors.
+    """Per strategy: differences to random over pairs of runs with the same seed, and their standard errors.
+
+    One pair has none (None).
 
     ``point`` gives the figures of a run that are compared.
     """
@@ -127,7 +129,7 @@ def _gains(runs: list[dict[str, Any]], point: Callable[[dict[str, Any]], dict[st
             )
             out[strategy][f"{name}_mean_paired"] = float(np.mean(values))
             out[strategy][f"{name}_standard_error"] = (
-                float(np.std(values, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0
+                float(np.std(values, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else None
             )
             out[strategy][f"{name}_pairs_won"] = float(np.mean(np.array(values) > 0))
     return out
@@ -218,9 +220,14 @@ def _cells(p: dict[str, Any]) -> list[str]:
     ]
 
 
+def _with_error(value: float, error: float | None) -> str:
+    """One pair has no standard error."""
+    return f"{value:+.3f}" if error is None else f"{value:+.3f} +- {error:.3f}"
+
+
 def _print_gains(title: str, gains: dict[str, Any]) -> None:
     rows = [
-        [m, s, *(f"{g[f'{name}_mean_paired']:+.3f} +- {g[f'{name}_standard_error']:.3f}" for name in QUALITIES)]
+        [m, s, *(_with_error(g[f"{name}_mean_paired"], g[f"{name}_standard_error"]) for name in QUALITIES)]
         for m, by in gains.items()
         for s, g in by.items()
     ]
@@ -239,4 +246,4 @@ def _print_passive(figures: dict[str, Any]) -> None:
     for strategy, value in figures["passive_equivalent_labels"].items():
         for name, n in value.items():
             said = f"{n:.0f}" if n is not None else f"more than {max(map(int, curve))}"
-            print(f"{last} labels by {strategy} equal {said} random labels without prior in {name}")
+            print(f"{last} labels by {strategy}, one by one, equal {said} random ones learned at once in {name}")

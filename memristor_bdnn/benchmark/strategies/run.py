@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from memristor_bdnn import accelerator, skills
+from memristor_bdnn import accelerator, acquisitions, learners, skills
 from memristor_bdnn.active import recipes
 from memristor_bdnn.active.choice import CHOICES
 from memristor_bdnn.active.evaluate import evaluate, learned_policy
@@ -47,9 +47,12 @@ class Setting:
 
     def name(self, strategy: str, seed: int) -> str:
         """File of a finished run: names everything that decides its result, the code included."""
-        options = recipes.options(skills.load(self.skill), self.learner, self.recipe)
+        skill = skills.load(self.skill)
+        options = recipes.options(skill, self.learner, self.recipe)
+        used = (type(skill), learners.learner_class(self.learner), accelerator.load(self.accelerator))
+        code = code_digest(*CODE, plugins=(*used, acquisitions.load(strategy)))
         text = json.dumps([dataclasses.asdict(self), options], sort_keys=True, default=str)
-        return f"{code_digest(*CODE)}-{hashlib.sha256(text.encode()).hexdigest()[:8]}-{strategy}-{seed}.json"
+        return f"{code}-{hashlib.sha256(text.encode()).hexdigest()[:8]}-{strategy}-{seed}.json"
 
 
 def execute(setting: Setting, strategy: str, seed: int) -> dict[str, Any]:
