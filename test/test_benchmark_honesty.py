@@ -156,3 +156,21 @@ def test_the_study_is_a_curve_over_labels_and_goes_on_where_it_stopped(tmp_path,
     assert study.study(SETTING, [0], quick=True, work=tmp_path / "runs") == found
     assert "found 24 of 24 runs" in capsys.readouterr().out
     assert learning_figures.study(found, tmp_path / "s.png").stat().st_size > 10_000
+
+
+# -- pictures ------------------------------------------------------------------------------------------
+
+
+def test_every_contender_is_in_the_picture_however_many(tmp_path, monkeypatch):
+    point = {f"{name}_median": 0.80 for name in ("accuracy_matched", "auc", "ece")}
+    point["calibration"] = {"count": [5, 5], "predicted": [0.2, 0.8], "observed": [0.1, 0.9]}
+    results = {f"m{k}": {"random": {"64": point, "128": point}} for k in range(11)}
+    shown = []
+    monkeypatch.setattr(learning_figures, "_save", lambda fig, path: shown.append(fig) or path)
+    for draw in (learning_figures.active_against_passive, learning_figures.calibration):
+        draw({"results": results, "final_labels": 128}, tmp_path / "f.png")
+    curves, calibrated = (fig.axes[0] for fig in shown)
+    drawn = [(line.get_color(), line.get_marker()) for line in curves.lines]
+    assert len(drawn) == len(set(drawn)) == 11 and len(calibrated.lines) == 1 + 11
+    low, high = curves.get_ylim()
+    assert high - low >= learning_figures.SMALLEST_SPAN - 1e-9

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,8 @@ FloatArray = npt.NDArray[np.floating[Any]]
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C8C8C")
 
 
+SMALLEST_SPAN = 0.1
+"""Least range of an axis of accuracies: differences of a tenth of a point shall not look like any."""
 NAMES = {"accuracy_matched": 'accuracy, share of "yes" matched', "auc": "area under the ROC curve"}
 
 
@@ -43,7 +47,7 @@ def active_against_passive(figures: dict[str, Any], path: Path) -> Path:
     """
     fig, axes = _axes(1, 2, (10, 4.2))
     for axis, name in zip(axes, ("accuracy_matched", "auc"), strict=True):
-        for colour, (method, strategies) in zip(COLOURS, figures["results"].items(), strict=False):
+        for (colour, marker), (method, strategies) in zip(_styles(), figures["results"].items(), strict=False):
             for strategy, points in strategies.items():
                 labels = sorted(int(n) for n in points if n.isdigit())
                 middle = [points[str(n)][f"{name}_median"] for n in labels]
@@ -51,8 +55,9 @@ def active_against_passive(figures: dict[str, Any], path: Path) -> Path:
                 axis.plot(
                     labels,
                     middle,
-                    "--" if passive else "-",
+                    ("--" if passive else "-") + marker,
                     color=colour,
+                    ms=4,
                     lw=1.2 if passive else 2.0,
                     label=f"{method}, {'passive' if passive else strategy}",
                 )
@@ -61,6 +66,7 @@ def active_against_passive(figures: dict[str, Any], path: Path) -> Path:
                     axis.fill_between(labels, low, high, color=colour, alpha=0.10 if passive else 0.22, lw=0)
         axis.set_xlabel("labels")
         axis.set_ylabel(f"{NAMES[name]}, test rows")
+        _widen(axis)
         axis.grid(alpha=0.3)
     handles, names = axes[0].get_legend_handles_labels()
     fig.legend(handles, names, loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8, frameon=False)
@@ -72,7 +78,7 @@ def calibration(figures: dict[str, Any], path: Path) -> Path:
     fig, (axis,) = _axes(1, 1, (4.6, 4.4))
     axis.plot([0, 1], [0, 1], color="#8C8C8C", lw=1)
     last = str(figures["final_labels"])
-    for colour, (method, strategies) in zip(COLOURS, figures["results"].items(), strict=False):
+    for (colour, marker), (method, strategies) in zip(_styles(marker="o"), figures["results"].items(), strict=False):
         strategy = next((s for s in strategies if s != "random"), "random")
         point = strategies[strategy][last]
         bins = point["calibration"]
@@ -80,7 +86,7 @@ def calibration(figures: dict[str, Any], path: Path) -> Path:
         axis.plot(
             [bins["predicted"][i] for i in keep],
             [bins["observed"][i] for i in keep],
-            "o-",
+            f"{marker}-",
             color=colour,
             ms=4,
             label=f"{method}, {strategy} (ECE {point['ece_median']:.2f})",
@@ -107,7 +113,9 @@ def labels_saved(figures: dict[str, Any], path: Path) -> Path:
             ms=4,
             label="random labels learned at once, no prior",
         )
-        for colour, (strategy, points) in zip(COLOURS[1:], figures["results"]["msgld"].items(), strict=False):
+        for colour, (strategy, points) in zip(
+            itertools.cycle(COLOURS[1:]), figures["results"]["msgld"].items(), strict=False
+        ):
             value = points[str(figures["final_labels"])][f"{name}_median"]
             axis.axhline(value, color=colour, lw=1)
             axis.plot(
@@ -121,6 +129,7 @@ def labels_saved(figures: dict[str, Any], path: Path) -> Path:
         axis.set_xticks(labels[::2], [str(n) for n in labels[::2]])
         axis.set_xlabel("labels")
         axis.set_ylabel(f"{NAMES[name]}, test rows")
+        _widen(axis)
         axis.grid(alpha=0.3)
         axis.legend(fontsize=8, frameon=False)
     return _save(fig, path)
@@ -205,7 +214,9 @@ def study(figures: dict[str, Any], path: Path) -> Path:
     tasks = list(figures["study"])
     fig, axes = _axes(1, len(tasks), (5.2 * len(tasks), 4.0))
     for axis, task in zip(axes, tasks, strict=True):
-        for colour, marker, (variant, found) in zip(COLOURS, "osD^vP", figures["study"][task].items(), strict=False):
+        for (colour, marker), (variant, found) in zip(
+            _styles(marker="o"), figures["study"][task].items(), strict=False
+        ):
             labels = sorted(map(int, found["curve"]))
             low, middle, high = (
                 [found["curve"][str(n)][f"accuracy_{q}"] for n in labels] for q in ("q25", "median", "q75")
@@ -223,6 +234,18 @@ def study(figures: dict[str, Any], path: Path) -> Path:
     handles, names = axes[0].get_legend_handles_labels()
     fig.legend(handles, names, loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8, frameon=False)
     return _save(fig, path)
+
+
+def _styles(marker: str = "") -> Iterator[tuple[str, str]]:
+    """(colour, marker) without end: all colours, then the same with other markers, so that nobody is left out."""
+    return ((colour, mark) for mark in itertools.chain([marker], itertools.cycle("sD^v")) for colour in COLOURS)
+
+
+def _widen(axis: Any) -> None:
+    """Show at least SMALLEST_SPAN of the vertical axis."""
+    low, high = axis.get_ylim()
+    if (lacking := SMALLEST_SPAN - (high - low)) > 0:
+        axis.set_ylim(low - lacking / 2, high + lacking / 2)
 
 
 def _axes(rows: int, columns: int, size: tuple[float, float]) -> Any:
