@@ -94,7 +94,7 @@ def calibration(figures: dict[str, Any], path: Path) -> Path:
     axis.set_xlabel("predicted probability of success")
     axis.set_ylabel("observed share of successes")
     axis.set_title(f"test rows, {last} labels", fontsize=10)
-    axis.legend(fontsize=7, frameon=False)
+    axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8, frameon=False)
     axis.grid(alpha=0.3)
     return _save(fig, path)
 
@@ -214,15 +214,15 @@ def study(figures: dict[str, Any], path: Path) -> Path:
     tasks = list(figures["study"])
     fig, axes = _axes(1, len(tasks), (5.2 * len(tasks), 4.0))
     for axis, task in zip(axes, tasks, strict=True):
-        for (colour, marker), (variant, found) in zip(
-            _styles(marker="o"), figures["study"][task].items(), strict=False
-        ):
+        styles = zip(itertools.cycle(COLOURS), itertools.cycle("osD^vP"), strict=False)
+        for (colour, marker), (variant, found) in zip(styles, figures["study"][task].items(), strict=False):
             labels = sorted(map(int, found["curve"]))
             low, middle, high = (
                 [found["curve"][str(n)][f"accuracy_{q}"] for n in labels] for q in ("q25", "median", "q75")
             )
             whole = variant.startswith("full")
-            axis.plot(labels, middle, f"{marker}-", color=colour, ms=5, lw=2.4 if whole else 1.4, label=variant)
+            width, above = (2.4, 3.0) if whole else (1.4, 2.0)
+            axis.plot(labels, middle, f"{marker}-", color=colour, ms=5, lw=width, zorder=above, label=variant)
             axis.fill_between(labels, low, high, color=colour, alpha=0.12, lw=0)
         axis.set_xscale("log", base=2)
         axis.set_xticks(labels, [str(n) for n in labels])
