@@ -12,7 +12,7 @@ import pytest
 from memristor_bdnn import cli, skills
 from memristor_bdnn.benchmark import runs
 from memristor_bdnn.benchmark.dbal import figures as learning_figures
-from memristor_bdnn.benchmark.dbal import jobs, study
+from memristor_bdnn.benchmark.dbal import jobs, passive, study
 from memristor_bdnn.benchmark.dbal.data import Trials
 from memristor_bdnn.benchmark.dbal.diagnosis import diagnose
 from memristor_bdnn.benchmark.dbal.jobs import Setting
@@ -174,3 +174,18 @@ def test_every_contender_is_in_the_picture_however_many(tmp_path, monkeypatch):
     assert len(drawn) == len(set(drawn)) == 11 and len(calibrated.lines) == 1 + 11
     low, high = curves.get_ylim()
     assert high - low >= learning_figures.SMALLEST_SPAN - 1e-9
+
+
+def test_labels_are_never_counted_in_what_a_threshold_moves():
+    found = {"final_labels": 80, "results": {"msgld": {}}}
+    value = {
+        "accuracy_median": 0.99,
+        "balanced_accuracy_median": 0.99,
+        "accuracy_matched_median": 0.5,
+        "auc_median": 0.5,
+    }
+    found["results"]["msgld"] = {"random": {"80": value}, "straddle": {"80": value}}
+    made = passive.passive_labels(found, [0], SETTING, None, largest=64)
+    assert list(made["passive_curve"]) == ["64"]
+    for of in made["passive_equivalent_labels"].values():
+        assert of == {"accuracy_matched": 64.0, "auc": 64.0}

@@ -11,7 +11,7 @@ import numpy as np
 from memristor_bdnn.benchmark import runs
 from memristor_bdnn.benchmark.dbal.jobs import Setting
 from memristor_bdnn.benchmark.dbal.methods import MemristorMethod
-from memristor_bdnn.benchmark.dbal.report import QUALITIES
+from memristor_bdnn.benchmark.dbal.report import QUALITIES, THRESHOLD_FREE
 from memristor_bdnn.benchmark.dbal.run import Protocol64, run
 from memristor_bdnn.benchmark.runs import code_digest
 
@@ -29,7 +29,7 @@ def passive_labels(
 ) -> dict[str, Any]:
     """The recipe without prior on more and more random labels, learned at once, and how many equal each result.
 
-    Not in accuracy: a threshold that suits the test rows would count as labels. Random labels that were learned one by
+    Only in what knows no threshold: one that suits the test rows would count as labels. Random labels that were learned one by
     one are compared too: what asking is worth is the difference.
     """
     plain = dataclasses.replace(setting, prior="none", prior_pool=None, audit=0)
@@ -52,7 +52,7 @@ def passive_labels(
         final = points[str(figures["final_labels"])]
         equivalents[strategy] = {
             name: _labels_for(final[f"{name}_median"], [(n, curve[str(n)][f"{name}_median"]) for n in sizes])
-            for name in QUALITIES[1:]
+            for name in THRESHOLD_FREE
         }
     return {"passive_curve": curve, "passive_equivalent_labels": equivalents}
 

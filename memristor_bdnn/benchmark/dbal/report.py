@@ -18,6 +18,7 @@ from memristor_bdnn.report.record import print_table
 QUALITIES = ("accuracy", "balanced_accuracy", "accuracy_matched", "auc")
 """What runs are compared by. Accuracy alone rewards a threshold that suits the test rows' share of successes; with the
 shares matched, and in the area under the ROC curve, no threshold counts."""
+THRESHOLD_FREE = QUALITIES[2:]
 _MEDIANS = (
     "accuracy",
     "balanced_accuracy",
