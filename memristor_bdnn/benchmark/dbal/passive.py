@@ -29,8 +29,8 @@ def passive_labels(
 ) -> dict[str, Any]:
     """The recipe without prior on more and more random labels, learned at once, and how many equal each result.
 
-    Only in what knows no threshold: one that suits the test rows would count as labels. Random labels that were learned one by
-    one are compared too: what asking is worth is the difference.
+    Only in what knows no threshold: one that suits the test rows would count as labels. Random labels that were learned
+    one by one are compared too: what asking is worth is the difference.
     """
     plain = dataclasses.replace(setting, prior="none", prior_pool=None, audit=0)
     smallest = min(len(plain.trials("msgld", seed).x_pool) for seed in seeds)
