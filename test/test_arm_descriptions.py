@@ -161,6 +161,33 @@ WRONG = {
     "twice": (robot(more=link("upper")), "link upper is there twice"),
     "no name": (robot(more="<link/>"), "a link has no name"),
     "no collision": (robot({n: link(n, collision="") for n in LINKS}), "no link has a <collision>"),
+    "a link of the arm without": (
+        robot({"upper": link("upper", collision="")}),
+        "link upper can be seen but has no <collision>: give it a shape",
+    ),
+    "a base on rails": (
+        robot({"rail": link("rail")}, {"slide": joint("slide", "rail", "base", kind="prismatic")}),
+        r"joint slide \(prismatic\) moves the base link base",
+    ),
+    "a base that is raised": (
+        robot({"cell": link("cell")}, {"stand": joint("stand", "cell", "base", kind="fixed")}),
+        "base link base is raised or moved by joint stand .* name the root cell as base_link, or .* mount_height",
+    ),
+    "a base that is turned": (
+        robot(
+            {"cell": link("cell")},
+            {
+                "stand": joint("stand", "cell", "base", kind="fixed").replace(
+                    'xyz="0 0 0.3" rpy="0 0 0"', 'xyz="0 0 0" rpy="0 0 1.57"'
+                )
+            },
+        ),
+        "base link base is turned by joint stand",
+    ),
+    "a prismatic joint in the chain": (
+        robot({"tool": link("tool")}, {"lift": joint("lift", "lower", "tool", kind="prismatic")}),
+        r"joint lift of the arm is prismatic",
+    ),
     "no geometry": (robot({"upper": link("upper", collision=" ")}), "<collision> of link upper has nothing"),
     "odd geometry": (
         robot({"upper": link("upper", collision="<geometry><cone/></geometry>")}),
@@ -194,7 +221,8 @@ def test_what_cannot_be_used_is_an_error_that_names_the_part(case: str, make: Ca
     import re
 
     text, reason = WRONG[case]
-    for said in refusals(make(text)):
+    changes = {"tool_link": "tool"} if "chain" in case else {}
+    for said in refusals(make(text, **changes)):
         assert re.search(reason, said), said
 
 
@@ -242,7 +270,10 @@ def test_a_urdf_that_is_no_file_is_said_and_nobody_waits(make: Callable[..., Any
 def test_what_the_simulation_will_lack_is_a_warning_that_names_the_part(make: Callable[..., Any]) -> None:
     finger = joint("finger", "lower", "tip", kind="prismatic", more='<mimic joint="elbow"/>')
     for text, reason in (
-        (robot({"upper": link("upper", collision="")}), "link upper can be seen but have no <collision>"),
+        (
+            robot({"camera": link("camera", collision="")}, {"mount": joint("mount", "base", "camera", kind="fixed")}),
+            "link camera can be seen but have no <collision>",
+        ),
         (robot({"lower": link("lower", inertial="")}), "link lower have no <inertial>"),
         (
             robot({"lower": link("lower", visual=mesh("lower.glb"))}),

@@ -13,6 +13,7 @@ from memristor_bdnn.errors import ConfigError
 from memristor_bdnn.motion import arms
 from memristor_bdnn.motion.ik import check as ik_check
 from memristor_bdnn.motion.ik import solvers as ik
+from memristor_bdnn.motion.ik.turns import apart, towards, unwrapped
 from memristor_bdnn.motion.kinematics import chain, invert
 
 ARMS = {name: arms.load(name) for name in arms.BUILT_IN}
@@ -22,7 +23,7 @@ both = pytest.mark.parametrize("name", arms.BUILT_IN)
 
 def random_configurations(name, n, seed):
     low, high = ARMS[name].limits()
-    return np.random.default_rng(seed).uniform(low, high, (n, 7))
+    return np.random.default_rng(seed).uniform(low, high, (n, len(low)))
 
 
 @both
@@ -49,7 +50,7 @@ def test_every_solution_reaches_the_pose_within_the_limits_and_the_known_one_is_
     q, valid = solver.solve(poses, solver.free_of(known))
     assert ARMS[name].within_limits(q[valid]).all()
     np.testing.assert_allclose(solver.chain.fk(q[valid]), np.repeat(poses, valid.sum(axis=1), axis=0), atol=1e-9)
-    distance = np.where(valid, np.abs(q - known[:, None]).max(axis=2), np.inf).min(axis=1)
+    distance = np.where(valid, apart(q, known[:, None]), np.inf).min(axis=1)
     assert distance.max() < 1e-5
 
 
@@ -121,6 +122,73 @@ def test_straight_spherical_joints_of_the_iiwa_are_exact():
     q, valid = solver.solve(poses, solver.free_of(known))
     np.testing.assert_allclose(solver.chain.fk(q[valid]), np.repeat(poses, valid.sum(axis=1), axis=0), atol=1e-9)
     assert valid[20:40].any(axis=1).all()
+
+
+UNIVERSAL = tuple(name for name in arms.BUILT_IN if name.startswith("ur"))
+DH = {  # d1, a2, a3, d4, d5, d6 in metres, as the maker publishes them
+    "ur3e": (0.15185, -0.24355, -0.2132, 0.13105, 0.08535, 0.0921),
+    "ur5e": (0.1625, -0.425, -0.3922, 0.1333, 0.0997, 0.0996),
+    "ur10e": (0.1807, -0.6127, -0.57155, 0.17415, 0.11985, 0.11655),
+}
+
+
+@pytest.mark.parametrize("name", DH)
+def test_a_universal_robot_has_the_published_kinematics(name):
+    d1, a2, a3, d4, d5, d6 = DH[name]
+    rows = [(d1, 0, np.pi / 2), (0, a2, 0), (0, a3, 0), (d4, 0, np.pi / 2), (d5, 0, -np.pi / 2), (d6, 0, 0)]
+    flange = dataclasses.replace(ARMS[name], tool_offset=(0.0, 0.0, 0.0), mount_position=(0.0, 0.0))
+    for q in random_configurations(name, 5, 7):
+        pose = np.diag([-1.0, -1.0, 1.0, 1.0])  # the controller's base frame faces backwards
+        for angle, (d, a, twist) in zip(q, rows, strict=True):
+            c, s, ct, st = np.cos(angle), np.sin(angle), np.cos(twist), np.sin(twist)
+            pose = pose @ [[c, -s * ct, s * st, a * c], [s, c * ct, -c * st, a * s], [0, st, ct, d], [0, 0, 0, 1]]
+        np.testing.assert_allclose(chain(flange).fk(q), pose, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", UNIVERSAL)
+@pytest.mark.parametrize("joint", [2, 4])
+def test_singular_poses_of_universal_robots_have_exact_answers(name, joint):
+    """The arm stretched out; the last axis parallel to the shoulder's, exactly and nearly."""
+    solver, known = SOLVERS[name], random_configurations(name, 60, 4)
+    known[:, joint] = np.repeat([0.0, 1e-12, 1e-9, 1e-6, np.pi / 2 - np.pi / 2, -1e-10], 10)
+    poses = solver.chain.fk(known)
+    q, valid = solver.solve(poses, np.zeros(60))
+    assert valid.any(axis=1).all()
+    np.testing.assert_allclose(solver.chain.fk(q[valid]), np.repeat(poses, valid.sum(axis=1), axis=0), atol=1e-8)
+
+
+def test_the_solver_of_universal_robots_says_which_axes_do_not_fit():
+    with pytest.raises(ConfigError, match="needs 6 joints, the arm has 7"):
+        ik.create(dataclasses.replace(ARMS["panda"], ik="ur"))
+
+
+def test_a_mounted_arm_is_solved_where_it_stands():
+    for name in ("panda", "kuka_iiwa", "ur5e"):
+        moved = dataclasses.replace(
+            ARMS[name], mount_height=0.4, mount_position=(-0.1, 0.2), mount_rotation=(0.3, -0.5, 1.0)
+        )
+        solver, known = ik.create(moved), random_configurations(name, 20, 8)
+        poses = solver.chain.fk(known)
+        assert np.abs(poses - SOLVERS[name].chain.fk(known)).max() > 0.1
+        q, valid = solver.solve(poses, solver.free_of(known))
+        np.testing.assert_allclose(solver.chain.fk(q[valid]), np.repeat(poses, valid.sum(axis=1), axis=0), atol=1e-9)
+        assert (np.where(valid, apart(q, known[:, None]), np.inf).min(axis=1) < 1e-5).all()
+
+
+def test_full_turns_are_chosen_by_the_neighbours_within_the_limits():
+    low, high = np.array([-2 * np.pi, -1.0]), np.array([2 * np.pi, 1.0])
+    around = np.linspace(-1.0, 4.0, 40)
+    path = np.stack([(around + np.pi) % (2 * np.pi) - np.pi, np.zeros(40)], axis=1)
+    run, inside = unwrapped(path, low, high, np.array([-6.0, 0.0]))
+    assert inside.all()
+    np.testing.assert_allclose(run[:, 0], around, atol=1e-12)  # -2 pi - 1 would be outside
+    run, inside = unwrapped(path, low, high + [4.1, 0.0], np.array([5.0, 0.0]))
+    assert inside.all()
+    np.testing.assert_allclose(run[:, 0], around + 2 * np.pi, atol=1e-12)
+    _, inside = unwrapped(np.stack([3 * around, path[:, 1]], axis=1), low, high, np.zeros(2))  # 15 rad of 4 pi
+    assert not inside.all()
+    near = towards(np.array([[-3.0, 0.5]]), np.array([3.2, -0.5]), low, high)
+    np.testing.assert_allclose(near, [[-3.0 + 2 * np.pi, 0.5]])
 
 
 @both

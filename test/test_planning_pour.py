@@ -8,6 +8,7 @@ import pytest
 from memristor_bdnn.errors import PlanningError
 from memristor_bdnn.motion import arms, timing
 from memristor_bdnn.motion.collision import CollisionModel
+from memristor_bdnn.motion.ik import solvers as ik
 from memristor_bdnn.motion.ladder import Ladder
 from memristor_bdnn.motion.upright import tilt_of
 from memristor_bdnn.skills.pouring.context import PourContext, PourParameters
@@ -244,3 +245,32 @@ def test_a_ladder_without_a_path_says_so():
     with pytest.raises(PlanningError) as error:
         Ladder(rungs).without(0, 0)
     assert error.value.reason == "collision"
+
+
+def test_a_ladder_holds_each_posture_once_and_runs_through_full_turns():
+    """A six-joint solver's free range is one value; copies of it would be tried and deleted one by one."""
+    arm = arms.load("ur5e")
+    solver = ik.create(arm)
+    poses = solver.chain.fk(np.array(arm.home) + np.linspace(0, 0.5, 6)[:, None] * [1.0, 0, 0, 0, 0, 1.0])
+    ladder = Ladder.build(solver, poses, np.linspace(0.0, 0.0, 28))
+    assert all(len(rung) <= solver.branches for rung in ladder.rungs)
+    # one joint goes from 3 to 3.5 rad: its solutions jump by a turn in between
+    turning = np.linspace(3.0, 3.5, 6)
+    rungs = [np.array([[(v + np.pi) % (2 * np.pi) - np.pi, 0.0]]) for v in turning]
+    with pytest.raises(PlanningError, match="without a jump"):
+        Ladder(rungs).best(np.array([0.3, 0.3]))
+    assert Ladder(rungs).best(np.array([0.3, 0.3]), None, np.array([True, False])) == [0] * 6
+
+
+@pytest.mark.parametrize("name", ["ur5e", "ur5e_2f85", "ur3e", "ur10e"])
+def test_universal_robots_pour(name):
+    planner = PourPlanner(arms.load(name), PlannerConfig(budget=60.0))
+    plan = planner.plan(CONTEXT, POUR, seed=0)
+    assert planner.arm.within_limits(plan.whole().positions, margin=-1e-9).all()
+    assert np.abs(np.diff(plan.whole().fine(0.01), axis=0)).max() <= 0.011
+    # begun a turn away, the pour is a turn away too
+    start = np.array(planner.arm.home) + np.where(np.array(planner.arm.home) < 0, 2 * np.pi, 0.0)
+    start[2] = planner.arm.home[2]
+    turned = planner.plan(CONTEXT, POUR, start=start, seed=0)
+    assert np.abs(turned.part("pour").start - start).max() < np.pi + 0.5
+    planner.close()

@@ -103,6 +103,7 @@ def inverse_kinematics(arm: Any, seed: int, ikfast: str | None, n: int = 10_000)
     """Errors on random reachable poses, lost solutions, time a pose in batches of 512."""
     from memristor_bdnn.motion.ik import check as ik_check
     from memristor_bdnn.motion.ik import solvers as ik
+    from memristor_bdnn.motion.ik.turns import apart
 
     solver = ik.create(arm)
     low, high = arm.limits()
@@ -111,7 +112,7 @@ def inverse_kinematics(arm: Any, seed: int, ikfast: str | None, n: int = 10_000)
     poses, free = solver.chain.fk(known), solver.free_of(known)
     q, valid = solver.solve(poses, free)
     reached, wanted = solver.chain.fk(q[valid]), np.repeat(poses, valid.sum(axis=1), axis=0)
-    missed = (np.where(valid, np.abs(q - known[:, None]).max(axis=2), np.inf).min(axis=1) > 1e-6).sum()
+    missed = (np.where(valid, apart(q, known[:, None]), np.inf).min(axis=1) > 1e-6).sum()
     lost, found = ik_check.lost_solutions(solver, poses[:300], free[:300], low, high, rng)
     times = []
     for _ in range(20):

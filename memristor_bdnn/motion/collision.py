@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from memristor_bdnn.errors import ConfigError
 from memristor_bdnn.motion.arms.description import ArmDescription
+from memristor_bdnn.motion.arms.pairs import may_touch
 from memristor_bdnn.motion.engine import BoxLike, Engine
 from memristor_bdnn.motion.kinematics import chain, quaternions
 
@@ -293,12 +294,15 @@ class CollisionModel:
         self._set_room()
 
     def _filter_own_pairs(self) -> None:
-        """Let links touch that are joined or always overlap, and skip close relatives that never come near.
+        """Let links touch that are joined, described so or always nearer than the padding; skip those never near.
 
         Only pairs with at most two moving joints between them are judged, from random positions of those two.
         """
         for i in range(self._p.getNumJoints(self._robot)):
             self._engine.allow(i, self._robot, self._p.getJointInfo(self._robot, i)[16])
+        for first, second in may_touch(self.arm):
+            if first in self._link_index and second in self._link_index:
+                self._engine.allow(self._link_index[first], self._robot, self._link_index[second])
         moved_by = self._moved_by()
         relatives = [
             (a, b)
@@ -317,7 +321,7 @@ class CollisionModel:
                 distance = min((point[8] for point in points), default=np.inf)
                 nearest[a, b] = min(nearest[a, b][0], distance), max(nearest[a, b][1], distance)
         for (a, b), (least, most) in nearest.items():
-            if least == np.inf or most < 0.0:  # never near, or always overlapping
+            if least == np.inf or most < self.padding:  # never near, or always nearer than any plan may be
                 self._engine.allow(a, self._robot, b)
 
     def _moved_by(self) -> dict[int, frozenset[int]]:

@@ -40,7 +40,7 @@ class Engine:
     """The world: arm, perhaps a table, and bodies of boxes.
 
     Args:
-        arm: at the world's origin.
+        arm: stands where it is mounted.
         table: height (m) of the top of a table; None for none.
 
     Attributes:
@@ -59,12 +59,13 @@ class Engine:
         self._pairs: dict[tuple[int, int, int, int], None] = {}
         self.client: Any = BulletClient(pybullet.DIRECT)
         self.joints: dict[str, int] = {}
-        self.links: dict[str, int] = {arm.base_link: -1}
+        self.links: dict[str, int] = {}
         try:
             self._build()
         except BaseException:
             self.client.disconnect()
             raise
+        self.links[self.client.getBodyInfo(self.robot)[0].decode()] = -1
         for i in range(self.client.getNumJoints(self.robot)):
             info = self.client.getJointInfo(self.robot, i)
             self.joints[info[1].decode()], self.links[info[12].decode()] = i, i

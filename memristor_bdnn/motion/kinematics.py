@@ -104,8 +104,13 @@ class Chain:
         return result
 
 
+def mounting(arm: ArmDescription) -> FloatArray:
+    """Pose (4, 4) of the arm's base link in the world."""
+    return transform(_turn(*arm.mount_rotation), (*arm.mount_position, arm.mount_height))
+
+
 def chain(arm: ArmDescription) -> Chain:
-    """Read the chain of an arm from its URDF.
+    """Read the chain of an arm, from the world to its tool, from its URDF and where it is mounted.
 
     Raises:
         ConfigError: the URDF is unreadable, or its joints between base and tool are not the description's.
@@ -126,7 +131,7 @@ def chain(arm: ArmDescription) -> Chain:
     moving = tuple(str(j.get("name")) for j in joints if j.get("type") != "fixed")
     if moving != arm.joint_names:
         raise ConfigError(f"arm {arm.name!r}: joints of the URDF are {moving}, description says {arm.joint_names}")
-    origins, axes, fixed = [], [], np.eye(4)
+    origins, axes, fixed = [], [], mounting(arm)
     for joint in joints:
         fixed = fixed @ _origin(joint)
         if joint.get("type") != "fixed":
@@ -147,9 +152,11 @@ def _origin(joint: ET.Element) -> FloatArray:
     element = joint.find("origin")
     if element is None:
         return np.eye(4)
-    roll, pitch, yaw = _numbers(element.get("rpy"), (0.0, 0.0, 0.0))
+    turn = _turn(*_numbers(element.get("rpy"), (0.0, 0.0, 0.0)))
+    return transform(turn, _numbers(element.get("xyz"), (0.0, 0.0, 0.0)))
+
+
+def _turn(roll: float, pitch: float, yaw: float) -> FloatArray:
     turn = rotation((0, 0, 1), yaw) @ rotation((0, 1, 0), pitch) @ rotation((1, 0, 0), roll)
     rounded = np.round(turn)
-    if np.abs(turn - rounded).max() < 1e-9:
-        turn = rounded
-    return transform(turn, _numbers(element.get("xyz"), (0.0, 0.0, 0.0)))
+    return rounded if np.abs(turn - rounded).max() < 1e-9 else turn

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from memristor_bdnn.config import check, option
 from memristor_bdnn.errors import PlanningError
 from memristor_bdnn.motion.collision import CollisionModel
+from memristor_bdnn.motion.ik.turns import wide
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -66,11 +67,21 @@ class JointSpace:
         blame: how often which pair was in the way, for error messages.
     """
 
-    def __init__(self, model: CollisionModel) -> None:
-        """Plan in the joint limits of the model's arm."""
+    def __init__(self, model: CollisionModel, around: FloatArray | None = None) -> None:
+        """Plan in the joint limits of the model's arm.
+
+        Args:
+            model: collision model.
+            around: a configuration (dof,); joints with room for several turns are sampled within half a turn of it.
+        """
         self.model = model
         self.blame: dict[str, int] = {}
         self._low, self._high = model.arm.limits()
+        self._around = around
+        if around is not None:
+            turning = wide(self._low, self._high)
+            self._low = np.where(turning, np.maximum(self._low, around - np.pi), self._low)
+            self._high = np.where(turning, np.minimum(self._high, around + np.pi), self._high)
 
     def sample(self, rng: np.random.Generator) -> FloatArray:
         """Uniform between the joint limits."""

@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from memristor_bdnn.motion.collision import CollisionModel
 from memristor_bdnn.motion.ik.base import IKSolver
+from memristor_bdnn.motion.ik.turns import towards
 from memristor_bdnn.motion.kinematics import Chain
 from memristor_bdnn.motion.rrt import JointSpace, straight
 
@@ -61,7 +62,14 @@ def project(chain: Chain, cup_axis: int, q: FloatArray) -> FloatArray:
 class UprightSpace(JointSpace):
     """Edges are straight lines projected until the cup is upright; samples come from inverse kinematics."""
 
-    def __init__(self, model: CollisionModel, solver: IKSolver, low: npt.ArrayLike, high: npt.ArrayLike) -> None:
+    def __init__(
+        self,
+        model: CollisionModel,
+        solver: IKSolver,
+        low: npt.ArrayLike,
+        high: npt.ArrayLike,
+        around: FloatArray | None = None,
+    ) -> None:
         """Plan with the tool inside a box.
 
         Args:
@@ -69,8 +77,9 @@ class UprightSpace(JointSpace):
             solver: the arm's inverse kinematics.
             low: lowest tool position, (3,) m.
             high: highest tool position, (3,) m.
+            around: see :class:`JointSpace`.
         """
-        super().__init__(model)
+        super().__init__(model, around)
         self._solver, self._box = solver, (np.asarray(low, dtype=float), np.asarray(high, dtype=float))
         self._sign = model.arm.cup_axis
         self._stock: list[FloatArray] = []
@@ -87,7 +96,10 @@ class UprightSpace(JointSpace):
                 ]
             )
             q, valid = self._solver.solve(poses, rng.uniform(*self._solver.free_range, BATCH))
-            self._stock = list(rng.permutation(q[valid])) or [super().sample(rng)]
+            found = q[valid]
+            if self._around is not None:
+                found = towards(found, self._around, *self.model.arm.limits())
+            self._stock = list(rng.permutation(found)) or [super().sample(rng)]
         return self._stock.pop()
 
     def edge(self, start: FloatArray, end: FloatArray, resolution: float) -> FloatArray | None:

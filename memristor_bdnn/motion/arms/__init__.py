@@ -5,16 +5,15 @@ An arm plugin is an :class:`ArmDescription`, or a function without arguments tha
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from memristor_bdnn.config import from_yaml
 from memristor_bdnn.errors import ConfigError
-from memristor_bdnn.motion.arms.description import ArmDescription
+from memristor_bdnn.motion.arms.description import ArmDescription, from_file
 from memristor_bdnn.registry import Registry
 
-BUILT_IN = {name: f"memristor_bdnn.motion.arms.built_in:{name}" for name in ("panda", "kuka_iiwa")}
+_NAMES = ("panda", "kuka_iiwa", "ur3e", "ur3e_2f85", "ur5e", "ur5e_2f85", "ur10e", "ur10e_2f85")
+BUILT_IN = {name: f"memristor_bdnn.motion.arms.built_in:{name}" for name in _NAMES}
 
 
 def _check(name: str, plugin: Any) -> None:
@@ -46,9 +45,7 @@ def load(name: str | Path) -> ArmDescription:
         plugin = REGISTRY.load(str(name))
         arm: ArmDescription = plugin if isinstance(plugin, ArmDescription) else plugin()
         return arm
-    arm = from_yaml(ArmDescription, path)
-    beside = path.resolve().parent / arm.urdf
-    return replace(arm, urdf=str(beside)) if arm.urdf and "://" not in arm.urdf and beside.exists() else arm
+    return from_file(path)
 
 
 def available() -> dict[str, str]:

@@ -18,13 +18,17 @@ from typing import TYPE_CHECKING, Any
 
 from memristor_bdnn.archives import kind_of, read_file
 from memristor_bdnn.errors import ConfigError
-from memristor_bdnn.motion.arms.packages import resolve
+from memristor_bdnn.motion.arms.markup import parse
+from memristor_bdnn.motion.arms.packages import in_package, resolve, where_looked
 
 if TYPE_CHECKING:
     from memristor_bdnn.motion.arms.description import ArmDescription
 
 MESHES = (".obj", ".stl", ".dae")
 """Forms of meshes that PyBullet reads."""
+LIGHT = 1e-3
+"""Mass (kg) of a link whose URDF gives none."""
+_MOMENTS = ("ixx", "ixy", "ixz", "iyy", "iyz", "izz")
 _LARGEST = 2**26
 _MOVING = ("revolute", "continuous", "prismatic")
 _SHAPES = ("box", "cylinder", "sphere", "capsule", "mesh")
@@ -32,8 +36,8 @@ _folder: Path | None = None
 _ready: dict[tuple[Any, ...], str] = {}
 
 
-def read(arm: ArmDescription) -> ET.Element:
-    """The <robot> element of an arm's URDF.
+def read(arm: ArmDescription) -> tuple[ET.Element, bool]:
+    """The <robot> element of an arm's URDF, and whether its text had to be mended to be read.
 
     Raises:
         ConfigError: the file is missing, no regular file, empty, no XML, no URDF, or xacro that was not processed.
@@ -43,7 +47,7 @@ def read(arm: ArmDescription) -> ET.Element:
         content = read_file(path, _LARGEST)
         if not content.strip():
             raise ConfigError(f"{path} is empty")
-        root = ET.fromstring(content)
+        root, mended = parse(content)
     except ET.ParseError as error:
         raise ConfigError(f"arm {arm.name!r}: {path} is not valid XML: {error}") from error
     except ConfigError as error:
@@ -58,7 +62,7 @@ def read(arm: ArmDescription) -> ET.Element:
             )
     if root.tag != "robot":
         raise ConfigError(f"arm {arm.name!r}: {path} is no URDF: it begins with <{root.tag}>, expected <robot>")
-    return root
+    return root, mended
 
 
 def loadable(arm: ArmDescription) -> str:
@@ -71,48 +75,69 @@ def loadable(arm: ArmDescription) -> str:
         ConfigError: naming every link, joint or mesh that is wrong, and the file.
     """
     path = arm.urdf_path()
-    names = (arm.joint_names, arm.gripper_joints, arm.gripper_links, arm.base_link, arm.tool_link)
+    names = (arm.joint_names, arm.gripper_joints, arm.gripper_links, arm.base_link, arm.tool_link, arm.may_touch)
     key = (path, os.stat(path).st_mtime_ns, arm.name, *names, os.environ.get("AMENT_PREFIX_PATH"))
     if key not in _ready or not Path(_ready[key]).is_file():
-        root = read(arm)
+        root, changed = read(arm)
         wrong = [*_joints(root, arm), *_links(root)]
-        found, notes, changed = _meshes(root, Path(path))
-        wrong += found
+        wrong += [] if wrong else _standing(root, arm)
+        found, notes, renamed = _meshes(root, Path(path))
+        wrong, changed = wrong + found, changed or renamed
         if wrong:
             raise ConfigError(f"arm {arm.name!r}: {path}: {'; '.join(wrong)}")
         for note in (*notes, *_notes(root, arm)):
             warnings.warn(f"arm {arm.name!r}: {path}: {note}", stacklevel=2)
+        changed = _weigh(root) or changed
         _ready[key] = _copy(root, path) if changed else path
     return _ready[key]
 
 
+def _weigh(root: ET.Element) -> bool:
+    """Give links without <inertial> (tool0, flange: frames without a body) the mass LIGHT; whether there are any.
+
+    PyBullet would give each of them 1 kg, under which a hand sags.
+    """
+    frames = [link for link in root.findall("link") if link.find("inertial") is None]
+    for link in frames:
+        inertial = ET.SubElement(link, "inertial")
+        ET.SubElement(inertial, "mass", value=f"{LIGHT:g}")
+        moments = {name: f"{LIGHT * 1e-3:g}" if name[1] == name[2] else "0" for name in _MOMENTS}
+        ET.SubElement(inertial, "inertia", moments)
+    return bool(frames)
+
+
 def load(bullet: Any, arm: ArmDescription, flags: int) -> int:
-    """Load an arm into a PyBullet client, its base fixed at the origin; returns the body.
+    """Load an arm into a PyBullet client, its base fixed where it is mounted; returns the body.
 
     Raises:
         ConfigError: as :func:`loadable`; or PyBullet cannot read a mesh all the same.
     """
     path = loadable(arm)
     try:
-        body = int(bullet.loadURDF(path, useFixedBase=True, flags=flags))
+        place = {
+            "basePosition": (*arm.mount_position, arm.mount_height),
+            "baseOrientation": bullet.getQuaternionFromEuler(arm.mount_rotation),
+        }
+        body = int(bullet.loadURDF(path, useFixedBase=True, flags=flags, **place))
     except bullet.error as error:
         meshes = sorted({str(m.get("filename")) for m in ET.parse(path).getroot().iter("mesh")})
         raise ConfigError(
             f"arm {arm.name!r}: PyBullet cannot load {arm.urdf_path()} ({error}); its joints and links are well "
             f"formed, so look at its meshes: {', '.join(meshes) or 'it has none'}"
         ) from error
-    hollow = list(_hollow(bullet, body, path))
+    index = {bullet.getBodyInfo(body)[0].decode(): -1}
+    index.update({bullet.getJointInfo(body, i)[12].decode(): i for i in range(bullet.getNumJoints(body))})
+    links = _named(ET.parse(path).getroot(), "link")
+    hollow = list(_hollow(bullet, body, index, links))
     if hollow:
         bullet.removeBody(body)
         raise ConfigError(f"arm {arm.name!r}: {arm.urdf_path()}: {'; '.join(hollow)}")
     return body
 
 
-def _hollow(bullet: Any, body: int, path: str) -> Iterator[str]:
+def _hollow(bullet: Any, body: int, index: dict[str, int], links: dict[str, ET.Element]) -> Iterator[str]:
     """Links whose collision geometry PyBullet has not read: it says so on the screen and goes on without it."""
-    index = {bullet.getBodyInfo(body)[0].decode(): -1}
-    index.update({bullet.getJointInfo(body, i)[12].decode(): i for i in range(bullet.getNumJoints(body))})
-    for name, link in _named(ET.parse(path).getroot(), "link").items():
+    for name, link in links.items():
         parts = link.findall("collision")
         if name in index and len(bullet.getCollisionShapeData(body, index[name])) < len(parts):
             meshes = [str(m.get("filename")) for part in parts for m in part.iter("mesh")]
@@ -150,6 +175,7 @@ def _joints(root: ET.Element, arm: ArmDescription) -> Iterator[str]:
         ("gripper_links", arm.gripper_links, links),
         ("base_link", (arm.base_link,), links),
         ("tool_link", (arm.tool_link,), links),
+        ("may_touch", tuple(dict.fromkeys(name for pair in arm.may_touch for name in pair)), links),
     ):
         missing = [name for name in wanted if name not in there]
         if missing:
@@ -160,6 +186,54 @@ def _joints(root: ET.Element, arm: ArmDescription) -> Iterator[str]:
             yield f"joint {name} (joint_names) is {joints[name].get('type')}: an arm's joints must turn"
         if name in joints and joints[name].find("mimic") is not None:
             yield f"joint {name} (joint_names) mimics another one: it cannot be moved by itself"
+
+
+def _standing(root: ET.Element, arm: ArmDescription) -> Iterator[str]:
+    """What would let the arm stand, move or end elsewhere in the simulation than in its kinematics."""
+    above = {str(j.find("child").get("link")): j for j in root.findall("joint")}  # type: ignore[union-attr]
+    for joint in _path(above, arm.base_link):
+        name, kind = joint.get("name"), joint.get("type")
+        if kind != "fixed":
+            yield (
+                f"joint {name} ({kind}) moves the base link {arm.base_link}, and nothing plans for it: make it fixed, "
+                "or take what is above it out of the URDF"
+            )
+            continue
+        origin = joint.find("origin")
+        for attribute, what in (("xyz", "raised or moved"), ("rpy", "turned")):
+            text = "" if origin is None else origin.get(attribute, "")
+            if any(abs(float(v)) > 1e-9 for v in text.split()):
+                yield (
+                    f"the base link {arm.base_link} is {what} by joint {name} ({attribute} = {text!r}): name the root "
+                    f"{_root(above, arm.base_link)} as base_link, or leave this to mount_height, mount_position and "
+                    "mount_rotation of the description and make the origin zero"
+                )
+    links, moving = _named(root, "link"), False
+    carried = []
+    for joint in _path(above, arm.tool_link, arm.base_link):
+        if joint.get("type") in ("prismatic", "planar", "floating"):
+            kind = joint.get("type")
+            yield f"joint {joint.get('name')} of the arm is {kind}: an arm's joints must turn; make it fixed"
+        moving = moving or joint.get("type") != "fixed"
+        if moving:
+            carried.append(str(joint.find("child").get("link")))  # type: ignore[union-attr]
+    for name in dict.fromkeys([*carried, *arm.gripper_links]):
+        if links[name].find("visual") is not None and links[name].find("collision") is None:
+            yield f"link {name} can be seen but has no <collision>: give it a shape, or nothing is seen to touch it"
+
+
+def _path(above: dict[str, ET.Element], link: str, top: str | None = None) -> list[ET.Element]:
+    """Joints from a link's ancestor (the root by default) down to it; those reached if it is no ancestor."""
+    found: list[ET.Element] = []
+    while link in above and link != top and above[link] not in found:
+        found.insert(0, above[link])
+        link = str(found[0].find("parent").get("link"))  # type: ignore[union-attr]
+    return found
+
+
+def _root(above: dict[str, ET.Element], link: str) -> str:
+    joints = _path(above, link)
+    return str(joints[0].find("parent").get("link")) if joints else link  # type: ignore[union-attr]
 
 
 def _numbers(joint: ET.Element, name: str) -> Iterator[str]:
@@ -217,7 +291,8 @@ def _meshes(root: ET.Element, path: Path) -> tuple[list[str], list[str], bool]:
                     changed = True
                 elif found is not None:
                     own = "package://" in given and str(found).startswith(str(path.parent))
-                    changed = changed or ("://" in given and not own)
+                    beside = "://" not in given and found == path.parent / given
+                    changed = changed or not (own or beside)
                     mesh.set("filename", str(found))
     return wrong, notes, changed
 
@@ -228,13 +303,11 @@ def _mesh(given: str, path: Path) -> tuple[Path | None, str]:
         return None, "has no filename"
     if Path(given).suffix.lower() not in MESHES:
         return None, f"is of a form that PyBullet cannot read: convert it to {', '.join(MESHES)}"
-    found = resolve(given, path.resolve().parent)
+    found = resolve(given, path.parent) or resolve(given, path.resolve().parent)
     if found is None:
         where = "beside the URDF"
-        if given.startswith("package://"):
-            where = (
-                "in share/ of AMENT_PREFIX_PATH (is the workspace sourced?) or of this environment, nor above the URDF"
-            )
+        if in_package(given):
+            where = where_looked(given) + (", nor above the URDF" if "://" in given else "")
         return None, f"is not there: looked {where}"
     kind = kind_of(os.stat(found).st_mode)
     if kind or os.path.getsize(found) == 0:
@@ -250,7 +323,7 @@ def _notes(root: ET.Element, arm: ArmDescription) -> Iterator[str]:
         yield f"{_several('link', bare)} can be seen but have no <collision>: nothing is seen to touch them"
     light = [n for n, link in links.items() if link.find("collision") is not None and link.find("inertial") is None]
     if light:
-        yield f"{_several('link', light)} have no <inertial>: PyBullet takes them for 1 kg"
+        yield f"{_several('link', light)} have no <inertial>: they count {1e3 * LIGHT:g} g"
     for name, joint in _named(root, "joint").items():
         mimic = joint.find("mimic")
         if mimic is not None and name not in arm.gripper_joints:

@@ -39,9 +39,27 @@ class IKSolver(Protocol):
         """The free parameter of configurations (n, dof), (n,)."""
 
 
+def free_values(solver: IKSolver, n: int, ends: bool = True) -> FloatArray:
+    """n values over the range of the free parameter; one for a solver that has none: copies would help nobody.
+
+    Args:
+        solver: whose parameter.
+        n: how many.
+        ends: False leaves the two ends of the range out.
+    """
+    low, high = solver.free_range
+    if high <= low:
+        return np.array([low])
+    values = np.linspace(low, high, n)
+    return values if ends else values[1:-1]
+
+
 def wrap_into_limits(q: FloatArray, low: FloatArray, high: FloatArray, slack: float = 1e-9) -> BoolArray:
-    """Turn angles (..., dof) by full circles into the limits, in place; returns which configurations fit."""
-    shifted = low - slack
+    """Turn angles (..., dof) by full circles into the limits, in place; returns which configurations fit.
+
+    A joint with room for several turns is put within half a turn of the middle of its range.
+    """
+    shifted = np.maximum(low, (low + high) / 2 - np.pi) - slack
     q -= shifted
     q -= np.floor(q * (1 / (2 * np.pi))) * (2 * np.pi)
     q += shifted

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from memristor_bdnn.motion.ik.base import IKSolver
+from memristor_bdnn.motion.ik.turns import apart
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -57,7 +58,7 @@ def lost_solutions(
     good = (np.abs(error).max(axis=1) < 1e-8) & ((q > low + 1e-3) & (q < high - 1e-3)).all(axis=1)
     known = np.repeat(np.where(valid[..., None], answers, np.inf), starts, axis=0)
     with np.errstate(invalid="ignore"):
-        distance = np.abs(known - q[:, None]).max(axis=2).min(axis=1)
+        distance = np.where(np.isfinite(known).all(axis=2), apart(known, q[:, None]), np.inf).min(axis=1)
     return int((good & (distance > SAME)).sum()), int(good.sum())
 
 

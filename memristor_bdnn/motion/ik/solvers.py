@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
+import numpy.typing as npt
 
 from memristor_bdnn.errors import ConfigError
 from memristor_bdnn.motion.arms.description import ArmDescription
@@ -10,8 +13,12 @@ from memristor_bdnn.motion.ik.base import SELF_TEST_TOLERANCE, IKSolver
 from memristor_bdnn.motion.ik.ikfast import PluginIK
 from memristor_bdnn.motion.ik.panda import PandaIK
 from memristor_bdnn.motion.ik.srs import SphericalIK
-from memristor_bdnn.motion.kinematics import chain
+from memristor_bdnn.motion.ik.turns import apart
+from memristor_bdnn.motion.ik.ur import URIK
+from memristor_bdnn.motion.kinematics import Chain, chain, invert, mounting
 
+FloatArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
 SELF_TEST_POSES = 64
 
 
@@ -22,14 +29,37 @@ def create(arm: ArmDescription) -> IKSolver:
         ConfigError: the arm's geometry is not the solver's, or the module of an IKFast arm is unusable.
     """
     solver: IKSolver
+    mount = mounting(arm)
+    if not np.array_equal(mount, np.eye(4)):
+        standing = replace(arm, mount_height=0.0, mount_position=(0.0, 0.0), mount_rotation=(0.0, 0.0, 0.0))
+        return MountedIK(create(standing), mount, chain(arm))
     if arm.ik == "panda":
         solver = PandaIK(arm, chain(arm))
     elif arm.ik == "srs":
         solver = SphericalIK(arm, chain(arm))
+    elif arm.ik == "ur":
+        solver = URIK(arm, chain(arm))
     else:
         solver = PluginIK(arm, chain(arm))
     self_test(arm, solver)
     return solver
+
+
+class MountedIK:
+    """A solver of an arm at the world's origin for the same arm mounted elsewhere; attributes as of its own."""
+
+    def __init__(self, standing: IKSolver, mount: FloatArray, chain: Chain) -> None:
+        """Mount an arm whose base link is at a pose (4, 4); chain is that of the mounted arm."""
+        self._standing, self._from_world, self.chain = standing, invert(mount), chain
+        self.free_range, self.branches = standing.free_range, standing.branches
+
+    def free_of(self, q: FloatArray) -> FloatArray:
+        """The free parameter of configurations (n, dof), (n,)."""
+        return self._standing.free_of(q)
+
+    def solve(self, poses: FloatArray, free: FloatArray) -> tuple[FloatArray, BoolArray]:
+        """Solutions of tool poses (n, 4, 4) in the world: q (n, branches, dof), valid (n, branches)."""
+        return self._standing.solve(self._from_world @ poses, free)
 
 
 def self_test(arm: ArmDescription, solver: IKSolver) -> float:
@@ -45,7 +75,7 @@ def self_test(arm: ArmDescription, solver: IKSolver) -> float:
     q, valid = solver.solve(poses, solver.free_of(known))
     errors = np.abs(solver.chain.fk(q[valid]) - np.repeat(poses, valid.sum(axis=1), axis=0))
     worst = float(errors.max()) if errors.size else np.inf
-    missed = ~(np.abs(q - known[:, None]).max(axis=-1) < 1e-4).any(axis=1)
+    missed = ~(valid & (apart(q, known[:, None]) < 1e-4)).any(axis=1)
     if worst > SELF_TEST_TOLERANCE or missed.any():
         raise ConfigError(
             f"arm {arm.name!r}: IK solver {arm.ik!r} {arm.ik_module} does not fit {arm.urdf}: worst "

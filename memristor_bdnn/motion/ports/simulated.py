@@ -19,7 +19,7 @@ FloatArray = npt.NDArray[np.float64]
 
 
 class SimulatedArm:
-    """One arm loaded into a PyBullet client, fixed at the world's origin.
+    """One arm loaded into a PyBullet client, its base fixed where it is mounted.
 
     Every simulation step the world calls :meth:`update` with its clock, then steps. Joint motors follow the
     trajectory with at most the torque and speed of the description: their speed is what the coming step needs,
@@ -55,7 +55,7 @@ class SimulatedArm:
         self._bullet = bullet_client
         self._tolerance, self._step = start_tolerance, time_step
         self.body: int = urdf.load(bullet_client, description, bullet_client.URDF_USE_INERTIA_FROM_FILE)
-        links: dict[str, int] = {}
+        links: dict[str, int] = {bullet_client.getBodyInfo(self.body)[0].decode(): -1}
         joints: dict[str, int] = {}
         for index in range(bullet_client.getNumJoints(self.body)):
             info = bullet_client.getJointInfo(self.body, index)

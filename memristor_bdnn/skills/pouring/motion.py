@@ -17,6 +17,8 @@ from memristor_bdnn.motion import timing
 from memristor_bdnn.motion.arms.description import ArmDescription
 from memristor_bdnn.motion.collision import CollisionModel
 from memristor_bdnn.motion.ik import solvers as ik
+from memristor_bdnn.motion.ik.base import free_values
+from memristor_bdnn.motion.ik.turns import towards
 from memristor_bdnn.motion.kinematics import invert
 from memristor_bdnn.motion.ladder import Ladder, climb
 from memristor_bdnn.motion.plan import MotionPlan
@@ -206,7 +208,7 @@ class PourPlanner:
         reach = np.stack(np.meshgrid((0.3, 0.45, 0.6), (0.0,), (0.3, 0.5)), axis=-1).reshape(-1, 3)
         turns = (0.0, np.pi / 2, -np.pi / 2)
         poses = np.array([upright_pose(point, turn, self.arm.cup_axis) for point in reach for turn in turns])
-        free = np.linspace(*self.solver.free_range, 24)
+        free = free_values(self.solver, 24)
         q, valid = self.solver.solve(np.repeat(poses, len(free), axis=0), np.tile(free, len(poses)))
         return np.asarray(q[valid][0]) if valid.any() else None
 
@@ -224,7 +226,7 @@ class PourPlanner:
         The first batch holds the cup at one good height, the others anywhere.
         """
         n = self.config.candidates
-        free = np.linspace(*self.solver.free_range, 14)[1:-1]
+        free = free_values(self.solver, 14, ends=False)
         choices = search.holds
         for batch in range(BATCHES):
             if batch == 1:
@@ -275,14 +277,17 @@ class PourPlanner:
         config = self.config
         to_tool = invert(held)
         coarse = pour_path(search.context, search.parameters, yaw, config.waypoints) @ to_tool
-        free = np.linspace(*self.solver.free_range, config.free_samples)
+        free = free_values(self.solver, config.free_samples)
         slowest = config.slowest_tilt * config.tilt_rate
         step = abs(search.parameters.pitch) / (config.waypoints - 1) / slowest
-        rough = climb(Ladder.build(self.solver, coarse, free), 0.95 * self._velocity * step, self.model)
+        ladder = Ladder.build(self.solver, coarse, free)
+        # without a free parameter an arm has few ways, and the one like the start's is reached easily
+        near = search.start if len(free) == 1 else None
+        rough = climb(ladder, 0.95 * self._velocity * step, self.model, near, search.start)
         n = (config.waypoints - 1) * config.refine + 1
         fine = pour_path(search.context, search.parameters, yaw, n) @ to_tool
         problem = None
-        for degree in DEGREES:
+        for degree in DEGREES if len(free) > 1 else DEGREES[:1]:  # without a free parameter all are the same
             try:
                 path = self._refine(fine, rough, degree)
                 found = self._pour_trajectory(search, path)
@@ -307,6 +312,7 @@ class PourPlanner:
             values, low, high = np.unwrap(values), -np.inf, np.inf
         smooth = np.polynomial.Polynomial.fit(np.arange(m), values, min(degree, m - 1))(position)
         q, valid = self.solver.solve(poses, np.clip(smooth, low, high))
+        q = towards(q, guide[:, None], *self.arm.limits())
         distance = np.where(valid, np.abs(q - guide[:, None]).max(axis=2), np.inf)
         best = distance.argmin(axis=1)
         if not np.isfinite(distance[np.arange(n), best]).all():
@@ -342,7 +348,7 @@ class PourPlanner:
         """From the start to the pour with the cup upright, and back again."""
         config = self.config
         remaining = max(search.deadline - time.perf_counter(), 0.05)
-        space = UprightSpace(self.model, self.solver, *WORKSPACE)
+        space = UprightSpace(self.model, self.solver, *WORKSPACE, around=search.start)
         # the timed motion is checked finely below, so the path need not be
         found = plan(
             space,

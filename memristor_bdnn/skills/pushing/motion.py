@@ -16,6 +16,8 @@ from memristor_bdnn.motion import arms, timing
 from memristor_bdnn.motion.arms.description import ArmDescription
 from memristor_bdnn.motion.collision import CollisionModel
 from memristor_bdnn.motion.ik import solvers as ik
+from memristor_bdnn.motion.ik.base import free_values
+from memristor_bdnn.motion.ik.turns import towards, unwrapped
 from memristor_bdnn.motion.plan import MotionPlan
 from memristor_bdnn.motion.rrt import JointSpace, RRTConfig, plan
 from memristor_bdnn.motion.start import checked_start
@@ -162,7 +164,8 @@ class PushPlanner:
         begin, end = (point[0] for point in ends(c, p))
         length = float(np.linalg.norm(end - begin))
         height = float(tip_height(c)) + TIP
-        free = np.linspace(*self.solver.free_range, config.free_samples)
+        free = free_values(self.solver, config.free_samples)
+        limits = self.arm.limits()
         found: list[tuple[float, FloatArray]] = []
         reached, smooth, least = 0, 0, np.inf
         for facing in (facing_of(c, p), facing_of(c, p) + np.pi):
@@ -171,7 +174,8 @@ class PushPlanner:
             poses[[0, -1], 2, 3] += config.clearance
             q, valid = self.solver.solve(np.repeat(poses, len(free), axis=0), np.tile(free, len(poses)))
             q = q.reshape(len(poses), -1, self.arm.dof)
-            whole = np.flatnonzero(valid.reshape(len(poses), -1).all(axis=0))
+            q, inside = unwrapped(q, *limits, q0)
+            whole = np.flatnonzero((valid.reshape(len(poses), -1) & inside).all(axis=0))
             reached += len(whole)
             over = self._over(q[1:-1, whole], length, p.speed)
             least = min(least, float(over.min(initial=np.inf)))
@@ -213,6 +217,7 @@ class PushPlanner:
     def _nearest(self, poses: FloatArray, free: FloatArray, guide: FloatArray) -> FloatArray:
         """The solution (n, dof) at each pose that is nearest to a guide (n, dof)."""
         q, valid = self.solver.solve(poses, free)
+        q = towards(q, guide[:, None], *self.arm.limits())
         distance = np.where(valid, np.abs(q - guide[:, None]).max(axis=2), np.inf)
         best = distance.argmin(axis=1)
         rows = np.arange(len(poses))
@@ -279,7 +284,7 @@ class PushPlanner:
         left = max(config.budget - (time.perf_counter() - begun), 0.05)
         # the timed motion is checked finely below, so the path need not be
         limits = RRTConfig(timeout=left, iterations=config.iterations, resolution=0.06, fine_resolution=0.06)
-        path = plan(JointSpace(self.model), start, goal, rng, limits)
+        path = plan(JointSpace(self.model, around=start), start, goal, rng, limits)
         for spacing in (0.4, 0.15, 0.05):
             timed = self._along(timing.thin(path, spacing))
             fine = timed.fine(0.02)
