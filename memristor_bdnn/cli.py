@@ -29,6 +29,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "collect": ("collect", "run many simulated trials in parallel and append them to a file"),
     "label": ("label", "give a trial's outcome by hand or from a scale"),
     "device": ("device", "show, fit and validate device models"),
+    "arm": ("arm", "check the description of an arm, and say what to change"),
     "board": ("board", "talk to an ESCIM board: info, read, map, selftest"),
     "escim-emulator": ("escim_emulator", "serve the ESCIM protocol over simulated chips"),
     "energy": ("energy", "energy and latency of a learning task, against a CPU/GPU"),

@@ -339,3 +339,96 @@ def test_a_mesh_that_is_damaged_is_named_with_its_file(make: Callable[..., Any],
     (tmp_path / "robot" / "upper.stl").write_bytes(b"no triangles at all")
     with pytest.raises(ConfigError, match=r"upper\.stl"):
         CollisionModel(arm)
+
+
+def test_a_link_without_inertial_weighs_a_gram_not_a_kilogram(make: Callable[..., Any]) -> None:
+    """tool0, flange and grasp frames of ROS descriptions have none; a kilogram in each lets a hand sag."""
+    import pybullet
+    from pybullet_utils.bullet_client import BulletClient
+
+    frame = {"tool": '<link name="tool"/>'}
+    arm = make(robot(frame, {"flange": joint("flange", "lower", "tool", kind="fixed")}), tool_link="tool")
+    client = BulletClient(pybullet.DIRECT)
+    simulated = SimulatedArm(client, arm)
+    masses = [client.getDynamicsInfo(simulated.body, simulated.links[name])[0] for name in ("lower", "tool")]
+    client.disconnect()
+    assert masses == [1.0, 1e-3]
+
+
+NAMESPACES = {
+    "undeclared prefixes": robot(
+        more='<gazebo reference="upper"><sensor:camera name="c"/></gazebo>'
+        '<transmission drake:rotor_inertia="1" name="t"/>'
+    ),
+    "a default namespace": robot().replace('<robot name="small">', '<robot name="small" xmlns="http://www.ros.org">'),
+    "unused declarations": robot().replace(
+        '<robot name="small">', '<robot name="small" xmlns:xacro="http://www.ros.org/wiki/xacro" xmlns:a="b">'
+    ),
+}
+
+
+@pytest.mark.parametrize("case", NAMESPACES)
+def test_marks_of_other_programs_do_not_matter(case: str, make: Callable[..., Any]) -> None:
+    assert used(make(NAMESPACES[case])) == []
+
+
+@pytest.mark.parametrize("meshes_beside", ["link", "target"])
+def test_meshes_lie_beside_a_symbolic_link_or_beside_its_target(
+    meshes_beside: str, make: Callable[..., Any], tmp_path: Path
+) -> None:
+    for folder in ("source", "install"):
+        (tmp_path / folder).mkdir()
+    target, link_to_it = tmp_path / "source" / "small.urdf", tmp_path / "install" / "small.urdf"
+    target.write_text(robot({"upper": link("upper", collision=mesh("meshes/upper.obj"))}))
+    link_to_it.symlink_to(target)
+    place = (link_to_it if meshes_beside == "link" else target).parent / "meshes"
+    place.mkdir()
+    (place / "upper.obj").write_text(OBJ)
+    assert used(make(urdf=str(link_to_it))) == []
+
+
+DESCRIPTION = (
+    "name: small\nurdf: {urdf}\njoint_names: [shoulder, elbow]\nlower: [-2, -2]\nupper: [2, 2]\nhome: [0, 0]\n"
+    "velocity: [1, 1]\nacceleration: [1, 1]\neffort: [1, 1]\nbase_link: base\ntool_link: lower\n"
+)
+
+
+def test_a_description_is_found_through_links_and_with_either_suffix(tmp_path: Path) -> None:
+    for folder in ("source", "lab"):
+        (tmp_path / folder).mkdir()
+    described = tmp_path / "source" / "small.yaml"
+    described.write_text(DESCRIPTION.format(urdf="small.urdf"))
+    (tmp_path / "lab" / "small.yml").symlink_to(described)
+    (tmp_path / "source" / "small.urdf").write_text(robot())
+    assert used(arms.load(tmp_path / "lab" / "small.yml")) == []
+    (tmp_path / "source" / "small.urdf").rename(tmp_path / "lab" / "small.urdf")
+    assert used(arms.load(tmp_path / "lab" / "small.yml")) == []
+
+
+def test_a_urdf_in_a_python_package_is_found_without_importing_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "robot_of_a_test"
+    (package / "urdf").mkdir(parents=True)
+    (package / "__init__.py").write_text("raise RuntimeError('imported')")
+    (package / "urdf" / "small.urdf").write_text(
+        robot({"upper": link("upper", collision=mesh("package:robot_of_a_test/upper.obj"))})
+    )
+    (package / "upper.obj").write_text(OBJ)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "arm.yaml").write_text(DESCRIPTION.format(urdf="package:robot_of_a_test/urdf/small.urdf"))
+    assert used(arms.load(tmp_path / "arm.yaml")) == []
+    (tmp_path / "arm.yaml").write_text(DESCRIPTION.format(urdf="package:robot_that_is_not_there/small.urdf"))
+    with pytest.raises(ConfigError, match=r"in the Python package 'robot_that_is_not_there'.*installed"):
+        chain(arms.load(tmp_path / "arm.yaml"))
+
+
+def test_fingers_close_each_in_its_own_way(make: Callable[..., Any]) -> None:
+    fingers = {"gripper_joints": ("a", "b"), "max_grasp_width": 0.1}
+    arm = make(robot(), **fingers, finger_open=(0.0, 0.8), finger_closed=(0.8, -0.8))
+    assert arm.finger_positions(0.1) == pytest.approx((0.0, 0.8))
+    assert arm.finger_positions(0.0) == pytest.approx((0.8, -0.8))
+    assert arm.finger_positions(0.05) == pytest.approx((0.4, 0.0))
+    assert make(robot(), **fingers).finger_positions(0.05) == pytest.approx((0.025, 0.025))
+    with pytest.raises(ConfigError, match="finger_open and finger_closed have 1 and 2 values, expected one for each"):
+        make(robot(), **fingers, finger_open=(0.0,), finger_closed=(0.8, 0.8))

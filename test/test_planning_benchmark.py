@@ -1,5 +1,6 @@
 """What `benchmark planning` writes: the figures by name, merged over seeds, with and without published data."""
 
+import importlib.resources
 import json
 
 import numpy as np
@@ -44,3 +45,20 @@ def test_the_command_writes_the_figures_it_promises(tmp_path, monkeypatch, capsy
     assert record["rrt_solved_share"] == record["rrt_recheck_share"] == 1.0
     for key in ("ik_us_per_pose", "rrt_median_ms_open", "rrt_median_ms_hard", "pour_planned_share", "pour_median_s"):
         assert record[key] >= 0.0
+
+
+def test_any_arm_is_measured_by_name_or_by_file_execution_included(tmp_path, monkeypatch):
+    """A file has no name that a world could load; an arm's base is no contact, whatever link it is."""
+    monkeypatch.setenv("MEMRISTOR_BDNN_DATA", str(tmp_path))
+    text = (importlib.resources.files("memristor_bdnn.motion.arms") / "descriptions" / "ur5e.yaml").read_text()
+    urdf = importlib.resources.files("memristor_bdnn.motion.arms") / "descriptions" / "ur5e.urdf"
+    mine = tmp_path / "mine.yml"
+    mine.write_text(text.replace("name: ur5e", "name: mine").replace("urdf: ur5e.urdf", f"urdf: {urdf}"))
+    out = tmp_path / "planning.json"
+    command = ["benchmark", "planning", "--quick", "--rows", "2", "--execute", "1", "--arm", str(mine)]
+    assert main([*command, "--out", str(out)]) == 0
+    record = json.loads(out.read_text())
+    assert record["arm"] == "mine" and record["executed"] == 1
+    assert record["executed_max_joint_error_rad"] < 0.005
+    assert record["executed_with_arm_contact"] == record["executed_with_cup_contact"] == 0
+    assert record["ik_known_configurations_missed"] == record["ik_numerical_solutions_lost"] == 0

@@ -28,7 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the published pool or its folder (default: "
         "the folder MEMRISTOR_BDNN_DATA; without it, random contexts are used)",
     )
-    parser.add_argument("--arm", default="panda", help="arm to plan for (default panda)")
+    parser.add_argument(
+        "--arm", default="panda", metavar="NAME|FILE", help="arm to plan for, by name or YAML file (default panda)"
+    )
     parser.add_argument("--rows", type=int, default=None, help="pours to plan (default 300)")
     parser.add_argument(
         "--execute", type=int, default=None, metavar="N", help="plans to execute in the simulated world (default 40)"
@@ -58,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
         {
             **inverse_kinematics(arm, seed, args.ikfast),
             **motion_planning(arm, seed, 12 if args.quick else 100),
-            **pours(arm, seed, rows, args.data, executions),
+            **pours(arm, seed, rows, args.data, executions, args.arm),
         }
         for seed in seeds
     ]
@@ -213,8 +215,8 @@ def clear(model: Any, path: FloatArray) -> bool:
 def published_rows(data: str | None, rows: int, rng: np.random.Generator) -> tuple[FloatArray, FloatArray, str]:
     """Contexts (n, 6) and parameters (n, 5) of valid pours: from the published pool, or random without it."""
     from memristor_bdnn.errors import ConfigError
-    from memristor_bdnn.skills.pouring.context import decode
-    from memristor_bdnn.skills.pouring.geometry import is_valid
+    from memristor_bdnn.skills.pouring.context import PourContext, decode
+    from memristor_bdnn.skills.pouring.geometry import arm_clearance, is_valid
     from memristor_bdnn.state import check_array, load_npz
 
     default = os.environ.get("MEMRISTOR_BDNN_DATA", "")
@@ -240,12 +242,14 @@ def published_rows(data: str | None, rows: int, rng: np.random.Generator) -> tup
         drawn += n
         c, p = decode(features)
         keep = np.asarray(is_valid(c, p))
+        if pool is None:  # nobody labelled these: only what a session with an arm would try
+            keep &= [is_valid(a, b, arm_clearance(PourContext.from_array(a)))[0] for a, b in zip(c, p, strict=True)]
         contexts, parameters = np.concatenate([contexts, c[keep]]), np.concatenate([parameters, p[keep]])
     return contexts[:rows], parameters[:rows], "random" if pool is None else "published pool"
 
 
-def pours(arm: Any, seed: int, rows: int, data: str | None, execute: int) -> dict[str, Any]:
-    """Whole plans for valid pours, and some of them executed in the simulated world."""
+def pours(arm: Any, seed: int, rows: int, data: str | None, execute: int, source_of_arm: str) -> dict[str, Any]:
+    """Whole plans for valid pours, and some of them executed in the simulated world, which loads the arm itself."""
     from memristor_bdnn.errors import PlanningError
     from memristor_bdnn.motion import timing
     from memristor_bdnn.skills.pouring.context import PourContext, PourParameters
@@ -285,17 +289,17 @@ def pours(arm: Any, seed: int, rows: int, data: str | None, execute: int) -> dic
         ),
         "pour_weld_share": float(np.mean([p.attached for *_, p in plans])),
     }
-    return {**result, **executed(arm, plans[:execute])}
+    return {**result, **executed(source_of_arm, plans[:execute])}
 
 
-def executed(arm: Any, plans: list[tuple[int, Any, Any]]) -> dict[str, Any]:
+def executed(arm: str, plans: list[tuple[int, Any, Any]]) -> dict[str, Any]:
     """Joint errors and unwanted contacts of plans executed in the simulated world, with beads."""
     from memristor_bdnn.skills.pouring.world import PouringWorld, WorldConfig
 
     if not plans:
         return {"executed": 0}
     errors, arm_touches, cup_touches = [], 0, 0
-    with PouringWorld(WorldConfig(arm=arm.name, whole_motion=True)) as world:
+    with PouringWorld(WorldConfig(arm=arm, whole_motion=True)) as world:
         for i, context, plan in plans:
             world.reset(i, context)
             seen: set[str] = set()
@@ -304,10 +308,10 @@ def executed(arm: Any, plans: list[tuple[int, Any, Any]]) -> dict[str, Any]:
                 scene, bullet = world._scene, world._bullet
                 if scene is None or world.arm is None:
                     return
-                for other in (scene.bowl, scene.table):
-                    seen.update(
-                        "arm" for c in bullet.getContactPoints(world.arm.body, other) if c[8] < 0.0 and c[3] >= 0
-                    )  # the base stands on the table
+                stands = world.arm.joints[0]  # links up to the first joint's child stand on the table, by the base
+                for other, least in ((scene.bowl, -1), (scene.table, stands + 1)):
+                    touching = bullet.getContactPoints(world.arm.body, other)
+                    seen.update("arm" for c in touching if c[8] < 0.0 and c[3] >= least)
                     seen.update("cup" for c in bullet.getContactPoints(scene.cup, other) if c[8] < 0.0)
 
             errors.append(float(world.pour_with_arm(plan, progress=look).details["tracking_error_rad"]))

@@ -71,6 +71,7 @@ class Skill(abc.ABC):
         physical_options: option dataclass of a physical set-up (which objects stand in the lab); nodes declare its
             fields.
         arguments: those of its fields that launch files offer.
+        trials_name: what several trials are called, as part of the names of figures.
         fraction_name: key of :meth:`fraction` in summaries.
         fraction_label: what it is, for axes and tables.
         film_name: file that :meth:`film` is asked to write in a results folder.
@@ -89,6 +90,7 @@ class Skill(abc.ABC):
     motion_defaults: ClassVar[Mapping[str, Any]] = {}
     physical_options: ClassVar[type[Any]] = NoOptions
     arguments: ClassVar[tuple[str, ...]] = ()
+    trials_name: ClassVar[str] = "trials"
     fraction_name: ClassVar[str] = "fraction_done"
     fraction_label: ClassVar[str] = "fraction of the task done"
     film_name: ClassVar[str] = "trial.gif"

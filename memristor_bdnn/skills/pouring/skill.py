@@ -71,6 +71,7 @@ class PouringSkill(Skill):
     motion_defaults = NODE_DEFAULTS
     physical_options = PhysicalPouring
     arguments = ("bowl", "cup")
+    trials_name = "pours"
     fraction_name, fraction_label = "fraction_poured", "fraction poured into the bowl"
     film_name = "pour.gif"
 
