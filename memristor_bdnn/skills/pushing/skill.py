@@ -41,6 +41,7 @@ class PushingSkill(Skill):
     """
 
     name: ClassVar[str] = "pushing"
+    trials_name: ClassVar[str] = "pushes"
     context_space = CONTEXT
     parameter_space = PARAMETERS
     measure_space = MEASURES
