@@ -196,3 +196,17 @@ def test_a_mounted_arm_is_where_its_kinematics_say():
     for rotation in ((0.0, 0.0, 0.7), (np.pi / 2, 0.0, 0.3), (np.pi, 0.0, 0.0)):
         moved = dataclasses.replace(UR, mount_height=0.8, mount_position=(-0.1, 0.3), mount_rotation=rotation)
         assert check(moved).kinematics_max_error_m < 1e-6
+
+
+def test_fingers_that_meet_before_the_hand_is_closed_are_said(tmp_path):
+    thick = elsewhere(
+        tmp_path,
+        "ur5e_2f85.urdf",
+        '<collision><origin xyz="0 0.009 0.0295"/><geometry><box size="0.022 0.018 0.065"/>',
+        '<collision><origin xyz="0 0.009 0.0295"/><geometry><box size="0.022 0.148 0.065"/>',
+    )
+    report = check(dataclasses.replace(HAND, urdf=thick))
+    reason = (
+        r"at home, the hand \d+ mm open, \w+_finger and \w+_finger are -.*add \[\w+_finger, \w+_finger\] to may_touch"
+    )
+    assert any(re.search(reason, text) for text in report.problems), report.problems

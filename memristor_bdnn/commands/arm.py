@@ -23,7 +23,7 @@ REMEDIES = {
     "no_ik": "they are out of reach: move the base (mount_position, mount_height), or take a longer arm",
     "joint_limits": "joint limits or speeds stand in the way: check lower, upper, velocity; or move the base",
     "collision": "what the text names is in the way: move the base, check tool_offset and shapes, or use may_touch",
-    "start_mismatch": "home does not do as a start: choose another",
+    "start_mismatch": "home is no start: choose another, or name in gripper_links all that may touch what is held",
     "timeout": "the way from home is hard to find: choose a home nearer to where the work is",
 }
 

@@ -165,15 +165,7 @@ def _home(arm: ArmDescription, rng: np.random.Generator, report: Report) -> None
             f"home whose tool x axis points {'up' if arm.cup_axis > 0 else 'down'}; it points along "
             f"{np.round(pose[:3, 0], 2).tolist()}"
         )
-    model = CollisionModel(arm, padding=PADDING)
-    try:
-        for contact in model.contacts(home):
-            report.problems.append(
-                f"at home {contact.first} and {contact.second} are {1000 * contact.distance:.1f} mm apart (needed "
-                f"{1000 * PADDING:g} mm): choose another home, or, if they cannot touch, add them to may_touch"
-            )
-    finally:
-        model.close()
+    report.problems += _contacts_at_home(arm)
     with _simulated(arm) as simulated:
         bullet = simulated._bullet
         bullet.setGravity(0.0, 0.0, -9.81)
@@ -188,6 +180,27 @@ def _home(arm: ArmDescription, rng: np.random.Generator, report: Report) -> None
             f"its effort, {arm.effort[int(sag.argmax())]:g} N m, is too small for the masses of the URDF, or one of "
             "them is wrong"
         )
+
+
+def _contacts_at_home(arm: ArmDescription) -> list[str]:
+    """What touches at home, at whatever width of the hand."""
+    texts: dict[tuple[str, str], str] = {}
+    model = CollisionModel(arm, padding=PADDING)
+    try:
+        for width in (arm.max_grasp_width, arm.max_grasp_width / 2, 0.0):
+            model.open_fingers(width)
+            for contact in model.contacts(np.array(arm.home)):
+                pair = tuple(sorted((contact.first, contact.second)))
+                hand = f", the hand {1000 * width:.0f} mm open," if arm.gripper_joints else ""
+                text = (
+                    f"at home{hand} {contact.first} and {contact.second} are {1000 * contact.distance:.1f} mm apart "
+                    f"(needed {1000 * PADDING:g} mm): choose another home, or, if they may touch, add "
+                    f"[{contact.first}, {contact.second}] to may_touch"
+                )
+                texts.setdefault((pair[0], pair[1]), text)
+    finally:
+        model.close()
+    return list(texts.values())
 
 
 def _shapes(arm: ArmDescription, rng: np.random.Generator, report: Report) -> None:
@@ -211,13 +224,10 @@ def _shapes(arm: ArmDescription, rng: np.random.Generator, report: Report) -> No
         shapeless = [name for name, _ in simulated.links.items() if name not in dict(shaped)]
     report.always_touch = [pair for pair, n in counts.items() if n == SAMPLES]
     report.never_touch = [pair for pair, n in counts.items() if n == 0]
-    bodies = [
-        name for name in shapeless if name in arm.gripper_links or _mass_of(arm, name)
-    ]  # frames such as tool0 have neither shape nor mass
+    bodies = [name for name in shapeless if _mass_of(arm, name)]  # frames such as tool0 have neither shape nor mass
     if bodies:
         report.problems.append(
-            f"{', '.join(bodies)}: mass, or a part of the hand, but no <collision>: give it a shape, or nothing is "
-            "seen to touch it"
+            f"{', '.join(bodies)}: has a mass and no <collision>: give it a shape, or nothing is seen to touch it"
         )
     model = CollisionModel(arm, padding=PADDING)
     try:
@@ -240,6 +250,7 @@ def _shapes(arm: ArmDescription, rng: np.random.Generator, report: Report) -> No
 
 
 def _mass_of(arm: ArmDescription, link: str) -> bool:
+    """Whether a link has so large a mass that there must be a body."""
     element = next((e for e in urdf.read(arm)[0].findall("link") if e.get("name") == link), None)
     mass = None if element is None else element.find("inertial/mass")
     return mass is not None and float(mass.get("value", "0")) > 0.05
