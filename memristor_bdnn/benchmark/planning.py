@@ -248,8 +248,8 @@ def published_rows(data: str | None, rows: int, rng: np.random.Generator) -> tup
     return contexts[:rows], parameters[:rows], "random" if pool is None else "published pool"
 
 
-def pours(arm: Any, seed: int, rows: int, data: str | None, execute: int, source_of_arm: str) -> dict[str, Any]:
-    """Whole plans for valid pours, and some of them executed in the simulated world, which loads the arm itself."""
+def pours(arm: Any, seed: int, rows: int, data: str | None, execute: int, file: str = "") -> dict[str, Any]:
+    """Whole plans for valid pours, and some of them executed, with the arm loaded again by name or from its file."""
     from memristor_bdnn.errors import PlanningError
     from memristor_bdnn.motion import timing
     from memristor_bdnn.skills.pouring.context import PourContext, PourParameters
@@ -289,17 +289,20 @@ def pours(arm: Any, seed: int, rows: int, data: str | None, execute: int, source
         ),
         "pour_weld_share": float(np.mean([p.attached for *_, p in plans])),
     }
-    return {**result, **executed(source_of_arm, plans[:execute])}
+    return {**result, **executed(arm, plans[:execute], file)}
 
 
-def executed(arm: str, plans: list[tuple[int, Any, Any]]) -> dict[str, Any]:
-    """Joint errors and unwanted contacts of plans executed in the simulated world, with beads."""
+def executed(arm: Any, plans: list[tuple[int, Any, Any]], file: str = "") -> dict[str, Any]:
+    """Joint errors and unwanted contacts of plans executed in the simulated world, with beads.
+
+    The world loads the arm itself: from a YAML file, or by its name.
+    """
     from memristor_bdnn.skills.pouring.world import PouringWorld, WorldConfig
 
     if not plans:
         return {"executed": 0}
     errors, arm_touches, cup_touches = [], 0, 0
-    with PouringWorld(WorldConfig(arm=arm, whole_motion=True)) as world:
+    with PouringWorld(WorldConfig(arm=file or arm.name, whole_motion=True)) as world:
         for i, context, plan in plans:
             world.reset(i, context)
             seen: set[str] = set()
