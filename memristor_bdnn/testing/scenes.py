@@ -14,7 +14,7 @@ from memristor_bdnn.motion.kinematics import rotation, transform
 
 FloatArray = npt.NDArray[np.float64]
 
-# Where tools are put, m; the arm's base is the origin.
+# Where tools are put, m.
 LOW, HIGH = (0.25, -0.55, 0.12), (0.7, 0.55, 0.65)
 
 
@@ -51,11 +51,12 @@ def hard_scene(model: CollisionModel) -> None:
 def random_scene(model: CollisionModel, rng: np.random.Generator, boxes: int = 5) -> None:
     """Boxes of random size, place and turn standing on the table in front of the arm."""
     model.clear_obstacles()
+    base_x, base_y = model.arm.mount_position
     for i in range(boxes):
         half = rng.uniform((0.03, 0.03, 0.05), (0.1, 0.1, 0.2))
         while True:
             x, y = rng.uniform((-0.1, -0.6), (0.75, 0.6))
-            if np.hypot(x, y) > 0.35:  # not on top of the base
+            if np.hypot(x - base_x, y - base_y) > 0.35:  # not on top of the base
                 break
         turn = rng.uniform(0, np.pi)
         model.add_obstacle(
