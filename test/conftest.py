@@ -20,9 +20,15 @@ import pytest
 for _threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_threads, "1")
 
+# Signals mean to the processes that tests start what they usually do, also where the tests run in the background.
+for _number, _usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, _usual)
+
 ROOT = Path(__file__).parent.parent
 SLOW_FIRST = (
     "hardware_safety",
+    "escim_jobs",
     "demo",
     "resume",
     "faults",

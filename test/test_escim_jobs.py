@@ -68,6 +68,12 @@ class Slow:
         return wait_until(lambda: not self.board.jobs.running, 20.0) and self.board.jobs.progress < CELLS
 
 
+def deploying(slow):
+    """A process that writes all cells."""
+    program = DEPLOY.format(**slow.address)
+    return subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
 def again(slow, chips, jobs):
     """Deploy until so many jobs were begun: the first one, and others for the cells that it left."""
     with pytest.raises(Cancelled), chips.watched(cancelled=lambda: slow.seen.count(Command.MAP_ARRAY) >= jobs):
@@ -84,9 +90,7 @@ def slow(request):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_to_the_process_ends_the_writing(slow, number):
-    process = subprocess.Popen(
-        [sys.executable, "-c", DEPLOY.format(**slow.address)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    process = deploying(slow)
     assert process.stdout.readline() == "ready\n"
     slow.runs(50)
     process.send_signal(number)
@@ -98,9 +102,7 @@ def test_a_signal_to_the_process_ends_the_writing(slow, number):
 
 
 def test_impatient_presses_of_ctrl_c_do_not_keep_the_abort_from_the_board(slow):
-    process = subprocess.Popen(
-        [sys.executable, "-c", DEPLOY.format(**slow.address)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    process = deploying(slow)
     process.stdout.readline()
     slow.runs(50)
     for _ in range(5):
