@@ -220,3 +220,11 @@ def test_a_contender_without_samples_is_not_asked_for_one(tmp_path, capsys):
     words = ["--dataset", "shipped", "--learner", "gp", "--strategy", "thompson", "--seeds", "1"]
     assert cli.main(["benchmark", "dbal", *words]) == 1
     assert "posterior samples" in capsys.readouterr().err
+
+
+def test_one_run_has_no_standard_error():
+    from memristor_bdnn.benchmark.strategies.report import _gain, _standard_error
+
+    assert _standard_error(np.array([0.5])) is None
+    assert _standard_error(np.array([0.4, 0.6])) == pytest.approx(0.1)
+    assert (_gain(0.5, None), _gain(0.5, 0.1), _gain(None, None)) == ("+0.5", "+0.5 +- 0.1", "")

@@ -63,8 +63,16 @@ def _of_strategy(runs: list[dict[str, Any]], passive: dict[int, dict[str, Any]],
     return made
 
 
-def _standard_error(values: Any) -> float:
-    return float(np.std(values, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0
+def _standard_error(values: Any) -> float | None:
+    """Of a mean over runs; one run has none."""
+    return float(np.std(values, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else None
+
+
+def _gain(difference: float | None, error: float | None) -> str:
+    """A difference over pairs with its standard error, where there are any."""
+    if difference is None:
+        return ""
+    return f"{difference:+.3g}" + ("" if error is None else f" +- {error:.2g}")
 
 
 def print_tables(figures: dict[str, Any]) -> None:
@@ -78,7 +86,7 @@ def print_tables(figures: dict[str, Any]) -> None:
         rows.append([name, *("" if cell is None else cell for cell in cells)])
         if f"failures_against_{AGAINST}" in of:
             pairs = [(of.get(f"{c}_against_{AGAINST}"), of.get(f"{c}_against_{AGAINST}_se")) for c in columns]
-            differences.append([name, *("" if d is None else f"{d:+.3g} +- {se:.2g}" for d, se in pairs)])
+            differences.append([name, *(_gain(d, se) for d, se in pairs)])
     heads = [
         "strategy",
         f"failures of {asked}",
