@@ -157,6 +157,23 @@ def parse_yaml(text: str, what: str) -> Any:
         raise ConfigError(f"{what} is nested too deeply") from None
 
 
+def yaml_mapping(text: str, what: str) -> dict[str, Any]:
+    """Options given as the text of one YAML mapping, none for empty text. Raises ConfigError as :func:`parse_yaml`."""
+    value = parse_yaml(text, what) if text.strip() else {}
+    if not isinstance(value, dict):
+        raise ConfigError(f"{what} = {shown(text)}: expected a mapping such as '{{adc: true}}'")
+    return {str(key): item for key, item in value.items()}
+
+
+def merged(values: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of both, the second winning; groups of options likewise, one by one."""
+    result = dict(values)
+    for name, value in more.items():
+        old = result.get(name)
+        result[name] = merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return result
+
+
 def regular_bytes(path: str | Path, what: str, most: int = LARGEST_FILE) -> bytes:
     """The content of a file; a pipe or a device could block for ever or never end.
 

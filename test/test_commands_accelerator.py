@@ -8,6 +8,7 @@ import pytest
 
 from memristor_bdnn import cli, skills
 from memristor_bdnn.commands import demo, shared, up
+from memristor_bdnn.config import yaml_mapping
 from memristor_bdnn.errors import ConfigError
 from memristor_bdnn.nodes import graph
 
@@ -91,7 +92,7 @@ def test_demo_and_up_hand_them_to_the_accelerator_node():
     same = up.graph_values(parsed(up, "accelerator:=escim", "accelerator_options:={retries: 3}", "port:=7007", *words))
     for given, more in ((values, {}), (same, {"retries": 3})):
         assert (given["host"], given["port"]) == ("10.0.0.9", "7007")
-        assert shared.option_text(given["accelerator_options"]) == {
+        assert yaml_mapping(given["accelerator_options"], "accelerator_options") == {
             "reset_by": "cfg_reg",
             "limits": {"max_wl_v": 3.5},
             **more,

@@ -42,6 +42,8 @@ def test_a_live_parameter_counts_from_the_next_request_and_the_others_say_when(n
         assert name.replace("__", ".") in refused.reason
     refused = node.set(results="/tmp/elsewhere")
     assert not refused.successful and "read-only" in refused.reason and "results" in refused.reason
+    refused = node.set(learner_options="{features: 'os.path:join'}")  # may name code, as results names a place
+    assert not refused.successful and "read-only" in refused.reason and "learner_options" in refused.reason
     names = ["samples", "learner", "msgld.max_epochs", "results", "allow_outside_results", "autostart"]
     request = DescribeParameters.Request(names=names)
     about = node.call(DescribeParameters, "describe_parameters", request).descriptors

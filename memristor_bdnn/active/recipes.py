@@ -8,6 +8,7 @@ from typing import Any
 
 from memristor_bdnn import learners
 from memristor_bdnn.accelerator.protocol import Accelerator
+from memristor_bdnn.config import merged
 from memristor_bdnn.errors import ConfigError
 from memristor_bdnn.learners.protocol import Learner
 from memristor_bdnn.skills.protocol import Recipe, Skill
@@ -43,7 +44,7 @@ def options(skill: Skill, learner: str, name: str = "", changes: Mapping[str, An
         ConfigError: see :func:`recipe`; or ``n_inputs`` is changed to another width than the skill's.
     """
     changes = dict(changes or {})
-    merged = _merged(recipe(skill, learner, name).options, changes)
+    made = merged(recipe(skill, learner, name).options, changes)
     fields = {f.name for f in dataclasses.fields(learners.learner_class(learner).config_type)}
     width = len(skill.feature_names)
     if "n_inputs" in fields:
@@ -52,8 +53,8 @@ def options(skill: Skill, learner: str, name: str = "", changes: Mapping[str, An
                 f"n_inputs = {changes['n_inputs']}: skill {skill.name} has {width} inputs "
                 f"({', '.join(skill.feature_names)}); leave n_inputs out"
             )
-        merged["n_inputs"] = width
-    return merged
+        made["n_inputs"] = width
+    return made
 
 
 def make(
@@ -87,12 +88,3 @@ def check_width(skill: Skill, learner: Any) -> None:
             f"learner {learner.name} tells {classes} classes apart (option n_classes), skill {skill.name} has two, "
             "success and failure; leave n_classes out"
         )
-
-
-def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Options with some changed; groups of options are changed one by one."""
-    result = dict(base)
-    for key, value in changes.items():
-        old = result.get(key)
-        result[key] = _merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
-    return result

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from memristor_bdnn.active.trials import LocalTrials
-from memristor_bdnn.config import build, from_yaml, parse_yaml, read_yaml, shown
+from memristor_bdnn.config import build, from_yaml, merged, parse_yaml, read_yaml, shown, yaml_mapping
 from memristor_bdnn.errors import ConfigError
 from memristor_bdnn.skills import DEFAULT, Skill
 
@@ -59,7 +59,7 @@ def learner_options(args: argparse.Namespace, section: Mapping[str, Any] | None 
     from memristor_bdnn import learners
 
     kind = learners.learner_class(args.learner).config_type
-    return _merged(dict(section or {}), option_words(kind, args.learner_option, "--learner-option"))
+    return merged(dict(section or {}), option_words(kind, args.learner_option, "--learner-option"))
 
 
 def add_accelerator_options(parser: argparse.ArgumentParser) -> None:
@@ -87,23 +87,15 @@ def accelerator_options(args: argparse.Namespace, section: Mapping[str, Any] | N
 
     kind = accelerator.load(args.accelerator).config_type
     values = dict(section or {})
-    more = option_text(args.accelerator_options)
+    more = yaml_mapping(args.accelerator_options, "--accelerator-options")
     short = {name: value for name in ("host", "port") if (value := getattr(args, name, None)) is not None}
     for name, value in short.items():
         if name not in {field.name for field in dataclasses.fields(kind)}:
             raise ConfigError(f"--{name} {value}: accelerator {args.accelerator} has no such option; leave it out")
     for part in (more, option_words(kind, args.accelerator_option), short):
-        values = _merged(values, part)
+        values = merged(values, part)
     build(kind, values)
     return values
-
-
-def option_text(text: str, flag: str = "--accelerator-options") -> dict[str, Any]:
-    """Options given as the text of one YAML mapping. Raises ConfigError when it is none."""
-    value = parse_yaml(text, flag) if text.strip() else {}
-    if not isinstance(value, dict):
-        raise ConfigError(f"{flag} {shown(text)}: expected a mapping such as '{{adc: true}}'")
-    return {str(key): item for key, item in value.items()}
 
 
 def option_yaml(options: Mapping[str, Any]) -> str:
@@ -135,15 +127,6 @@ def option_words(kind: Any, words: Sequence[str], flag: str = "--accelerator-opt
         text_is_meant = hint is str or str in typing.get_args(hint)
         at[last] = text if text_is_meant else parse_yaml(text, f"{flag} {word}")
     return values
-
-
-def _merged(values: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
-    """Both, the second winning; mappings in them likewise."""
-    result = dict(values)
-    for name, value in more.items():
-        old = result.get(name)
-        result[name] = _merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
-    return result
 
 
 def refuse_dry_run(options: Mapping[str, Any], verb: str) -> None:

@@ -12,6 +12,7 @@ import signal
 import time
 
 from memristor_bdnn.commands import shared
+from memristor_bdnn.config import yaml_mapping
 from memristor_bdnn.nodes import graph
 from memristor_bdnn.nodes.supervisor import NodeDied, Supervisor
 
@@ -60,7 +61,9 @@ def graph_values(args: argparse.Namespace) -> dict[str, str]:
     if not (args.accelerator_option or args.accelerator_options):
         return values
     args.accelerator = values.get("accelerator", "simulated")
-    options = shared.accelerator_options(args, shared.option_text(values.get("accelerator_options", "")))
+    options = shared.accelerator_options(
+        args, yaml_mapping(values.get("accelerator_options", ""), "accelerator_options")
+    )
     shared.refuse_dry_run(options, "up")
     values.update({name: str(options.pop(name)) for name in ("host", "port") if name in options})
     return {**values, "accelerator_options": shared.option_yaml(options)}

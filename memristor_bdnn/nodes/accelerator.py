@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from rclpy.action.server import ServerGoalHandle
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_msgs.msg import String
@@ -22,7 +21,7 @@ from memristor_bdnn.acquisitions.scores import straddle
 from memristor_bdnn.action import Learn
 from memristor_bdnn.active import checkpoints
 from memristor_bdnn.active.checkpoints import Mark
-from memristor_bdnn.config import Loader, check, option
+from memristor_bdnn.config import check, option, yaml_mapping
 from memristor_bdnn.errors import Cancelled, ConfigError, MemristorError
 from memristor_bdnn.learners.protocol import FloatArray, LearnProgress
 from memristor_bdnn.msg import LearnerStatus
@@ -59,7 +58,9 @@ class AcceleratorNodeConfig:
         "", "more options of the accelerator as a YAML mapping, such as '{adc: true}' or '{reset_by: cfg_reg}'"
     )
     learner_options: str = option(
-        "", "more options of the learner as a YAML mapping, such as '{max_epochs: 40, ex_situ: {epochs: 500}}'"
+        "",
+        "more options of the learner as a YAML mapping, such as '{max_epochs: 40, ex_situ: {epochs: 500}}'",
+        changes="start",
     )
     seed: int = option(0, "seed of the simulated devices and of the learner", low=0)
     samples: int = option(
@@ -120,7 +121,7 @@ class AcceleratorNode(SkillNode):
 
         config = self.config
         skill = self._skill = skills.load(config.skill)
-        more = parse_options(config.learner_options, "learner_options")
+        more = yaml_mapping(config.learner_options, "learner_options")
         starting = recipes.options(skill, config.learner, config.recipe, more)
         self.declare_section(learners.learner_class(config.learner).config_type, config.learner, starting)
         options = accelerator.load(config.accelerator).config_type
@@ -129,7 +130,7 @@ class AcceleratorNode(SkillNode):
             config.accelerator,
             preset=config.preset,
             seed=config.seed,
-            **{**self.read_section("accelerator options"), **parse_options(config.options)},
+            **{**self.read_section("accelerator options"), **yaml_mapping(config.options, "options")},
         )
         changes = {**starting, **self.read_section(config.learner)}
         self._learner = learners.create(config.learner, self._accelerator, changes, seed=config.seed)
@@ -194,8 +195,8 @@ class AcceleratorNode(SkillNode):
         name = changes.get("accelerator", self.get_parameter("accelerator").value)
         if name not in accelerator.names():  # refused on configure, with the choices
             return f"options: set the accelerator first, {name!r} is unknown" if "options" in changes else ""
-        new = parse_options(changes.get("options", self.get_parameter("options").value))
-        at_start = parse_options(self.given_at_start("options"))
+        new = yaml_mapping(changes.get("options", self.get_parameter("options").value), "options")
+        at_start = yaml_mapping(self.given_at_start("options"), "options")
         fields = {f.name: f for f in dataclasses.fields(accelerator.load(name).config_type)}
         for key in (k for k in new if k in fields and new[k] != at_start.get(k)):
             meta = fields[key].metadata
@@ -387,17 +388,6 @@ class AcceleratorNode(SkillNode):
         )
         message.header.stamp = self.get_clock().now().to_msg()
         return message
-
-
-def parse_options(text: str, name: str = "options") -> dict[str, Any]:
-    """A YAML mapping given as the parameter ``name``. Raises ConfigError when it is none."""
-    try:
-        value = yaml.load(text, Loader=Loader) if text.strip() else {}
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date that there is not, a list in a list in a ...
-        raise ConfigError(f"{name} = {text[:200]!r} is not YAML: {error}") from error
-    if not isinstance(value, dict):
-        raise ConfigError(f"{name} = {text[:200]!r}: expected a mapping such as '{{adc: true}}'")
-    return {str(key): item for key, item in value.items()}
 
 
 def _no_labels(width: int) -> tuple[FloatArray, FloatArray]:

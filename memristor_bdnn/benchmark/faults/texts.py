@@ -20,6 +20,7 @@ from memristor_bdnn import cli, config, learners
 from memristor_bdnn.active.loop import LoopConfig
 from memristor_bdnn.benchmark.faults import mutate
 from memristor_bdnn.benchmark.faults.verdict import Verdict
+from memristor_bdnn.config import yaml_mapping
 from memristor_bdnn.device import presets
 from memristor_bdnn.errors import MemristorError
 from memristor_bdnn.learners.base import LearnerConfig
@@ -148,9 +149,7 @@ class Texts:
 
 
 def _options(path: Path) -> Any:
-    from memristor_bdnn.nodes import accelerator
-
-    return accelerator.parse_options(path.read_text(errors="surrogateescape"))
+    return yaml_mapping(path.read_text(errors="surrogateescape"), "options")
 
 
 def _tree(value: Any) -> Any:

@@ -14,9 +14,9 @@ from memristor_bdnn.config import option
 from memristor_bdnn.errors import CapacityError, ConfigError, UnsupportedError
 from memristor_bdnn.learners.base import COUNTED, Arrays, BaseLearner, LearnerConfig, Watch, softened
 from memristor_bdnn.learners.mcmc import diagnostics
-from memristor_bdnn.learners.mcmc.models import Logistic, Model, Network, chosen, log_likelihood, sigmoid, softmax
+from memristor_bdnn.learners.mcmc.models import Logistic, Model, Network, chosen, log_likelihood, sigmoid
 from memristor_bdnn.learners.protocol import LearnReport
-from memristor_bdnn.network.bayesian import decided
+from memristor_bdnn.network.bayesian import decided, softmax
 from memristor_bdnn.network.window import proposal_sd_ua
 from memristor_bdnn.state import check_array
 

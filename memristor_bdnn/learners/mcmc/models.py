@@ -30,13 +30,6 @@ def log_sigmoid_sum(z: Array) -> Array:
     return total
 
 
-def softmax(z: Array) -> Array:
-    """exp(z) over its sum, along the last axis."""
-    shifted = np.exp(z - z.max(axis=-1, keepdims=True))
-    result: Array = shifted / shifted.sum(axis=-1, keepdims=True)
-    return result
-
-
 def log_likelihood(z: Array, targets: Array) -> float:
     """Of targets under logits: Bernoulli for both (n,), categorical for both (n, k)."""
     if z.ndim == 1:
