@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from conftest import run_command
 from test_learning_active import Toy, ToyTrials
 
 from memristor_bdnn import accelerator, learners, skills
@@ -149,3 +150,13 @@ def test_the_recipe_for_asked_labels_learns_more_of_rare_successes():
     learner.learn(pool.x[known], (pool.score[known] + 1) / 2)
     share = float((learner.predict(pool.x[rows[200:3000]]).mean > 0.5).mean())
     assert share < 0.25  # 14 of the 52 labels are successes
+
+
+def test_the_learner_behind_the_node_takes_notice_too(tmp_path):
+    pytest.importorskip("rclpy")
+    words = ["demo", "--out", str(tmp_path / "s"), "--recipe", "pouring_asked", "--initial", "4", "--queries", "2"]
+    words += ["--evaluations", "0", "--candidates", "100", "--no-animation", "--learner-option", "ex_situ.epochs=20"]
+    done = run_command(*words)
+    assert done.returncode == 0, done.stdout + done.stderr
+    kept = unpack(tmp_path / "s" / "learner.npz", read_file(tmp_path / "s" / "learner.npz"))["reference"]
+    assert kept.shape == (2 * 64, 11) and len(np.unique(kept, axis=0)) == 2 * 64  # 64 candidates of either query

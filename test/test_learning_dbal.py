@@ -197,6 +197,31 @@ def test_an_audit_takes_part_in_nothing(tmp_path):
     assert sum(made["audit"]["calibration"]["count"]) == 30
 
 
+def test_rare_successes_are_drawn_by_seed_and_only_in_the_pool(tmp_path, capsys):
+    path = write(tmp_path / "d.npz")
+    whole = Setting(path, "random", 8, 8, "none", None)
+    rare = dataclasses.replace(whole, successes=0.2)
+    seen, other, before = rare.trials("gp", 0), rare.trials("gp", 1), whole.trials("gp", 0)
+    assert (seen.score_pool > 0).mean() == pytest.approx(0.2, abs=0.01)
+    assert (seen.score_pool <= 0).sum() == (before.score_pool <= 0).sum()  # no failure is left out
+    assert seen.score_pool.tolist() != other.score_pool.tolist() or seen.x_pool.tolist() != other.x_pool.tolist()
+    np.testing.assert_array_equal(seen.x_test, before.x_test)
+    assert rare.key("deep_ensemble") != whole.key("deep_ensemble")
+    command = ["benchmark", "dbal", "--dataset", path, "--seeds", "2", "--workers", "1", "--initial", "8"]
+    command += ["--queries", "2", "--learner", "deep_ensemble", "--out", str(tmp_path / "o.json")]
+    assert cli.main([*command, "--successes", "0.2"]) == 0
+    assert json.loads((tmp_path / "o.json").read_text())["pool_successes"] == 0.2
+    for share, text in (
+        ("0.9", "up to 0."),
+        ("0.05", "rows of the pool, 64 are needed"),
+        ("0.0001", "0 of the pool's"),
+        ("1", "between 0 and 1"),
+        ("nan", "nan"),
+    ):
+        assert cli.main([*command, "--successes", share]) == 1
+        assert text in capsys.readouterr().err
+
+
 def test_a_file_for_an_audit_holds_other_rows(tmp_path, capsys):
     t = trials(seed=3)
     path, fresh = write(tmp_path / "d.npz"), tmp_path / "fresh.npz"

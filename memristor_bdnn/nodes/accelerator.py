@@ -219,24 +219,32 @@ class AcceleratorNode(SkillNode):
 
     def _predict(self, request: Any, response: Any) -> Any:
         most = MAX_CELLS_SENT if request.want_samples else MAX_CELLS
-        prediction, response.prediction = self._run_prediction(request.candidates, request.samples, most)
+        prediction, response.prediction = self._run_prediction(
+            request.candidates, request.samples, most, request.considered
+        )
         if request.want_samples:
             response.sample_data = floats(prediction.samples)
         return response
 
-    def _run_prediction(self, candidates: Any, samples: int, most: int = MAX_CELLS) -> tuple[Any, Any]:
+    def _run_prediction(
+        self, candidates: Any, samples: int, most: int = MAX_CELLS, considered: int = 0
+    ) -> tuple[Any, Any]:
         samples = samples or self.config.samples
         if samples > MAX_SAMPLES:
             raise ConfigError(f"samples = {samples}: allowed [1, {MAX_SAMPLES}], or 0 for the node's own")
         x = features_from_message(candidates, self._skill.feature_names, MAX_ROWS)
         if len(x) == 0:
             raise ConfigError("candidates: 0 rows, expected at least one")
+        if considered > len(x):
+            raise ConfigError(f"considered = {considered}: allowed [0, {len(x)}], the number of candidates")
         if len(x) * samples > most:
             raise ConfigError(
                 f"candidates: {len(x)} rows with {samples} samples each are {len(x) * samples} values, at most {most}"
             )
         began = time.perf_counter()
         with self.holding(self._lock, "it is learning"):
+            if considered and hasattr(self._learner, "consider"):
+                self._learner.consider(x[:considered])
             prediction, version = self._learner.predict(x, samples), self._version
         message = PredictionMessage(
             learner=self.config.learner,

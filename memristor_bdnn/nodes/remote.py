@@ -47,6 +47,7 @@ class RemoteLearner:
         self.status: Any = None
         self._version: int | None = None
         self._instance: str | None = None
+        self._considered: FloatArray = np.zeros((0, len(self._features)))
 
     def fit(
         self, x: FloatArray, y: FloatArray, progress: ProgressCallback | None = None, cancelled: Any = None
@@ -83,10 +84,18 @@ class RemoteLearner:
         s = result.status
         return LearnReport(s.epoch, s.loss, s.train_accuracy, int(s.set_pulses + s.reset_pulses), tuple(history))
 
+    def consider(self, x: FloatArray) -> None:
+        """Have the node's learner take notice of candidates (n, d); they travel with the prediction they begin."""
+        self._considered = np.array(x)
+
     def predict(self, x: FloatArray, samples: int = 20) -> Prediction:
         """Predict candidates from reads of the accelerator."""
+        shown, self._considered = self._considered, self._considered[:0]
         request = Predict.Request(
-            candidates=convert.table(self._features, x), samples=samples, want_samples=self._want_samples
+            candidates=convert.table(self._features, x),
+            samples=samples,
+            want_samples=self._want_samples,
+            considered=len(shown) if np.array_equal(shown, x[: len(shown)]) else 0,
         )
         response = self._call(Predict, "predict", request, PREDICT_S)
         self._expect(response.prediction.model_version)

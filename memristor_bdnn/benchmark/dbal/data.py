@@ -64,6 +64,24 @@ class Trials:
             score_audit=self.score_pool[kept],
         )
 
+    def with_successes(self, share: float, seed: int) -> Trials:
+        """With successes left out of the pool, by seed, until they are so rare; test and audit rows stay as they are.
+
+        Raises:
+            ConfigError: the pool has fewer successes than that, or would be left with none.
+        """
+        good = np.flatnonzero(self.score_pool > 0)
+        kept = round((len(self.score_pool) - len(good)) * share / (1.0 - share))
+        if not 1 <= kept <= len(good):
+            raise ConfigError(
+                f"--successes {share:g}: {kept} of the pool's {len(good)} successes would be left; allowed is a share "
+                f"that leaves one and above, up to {len(good) / len(self.score_pool):.3f}, what the pool has"
+            )
+        out = np.random.default_rng([seed, 7]).permutation(good)[kept:]
+        return dataclasses.replace(
+            self, x_pool=np.delete(self.x_pool, out, axis=0), score_pool=np.delete(self.score_pool, out)
+        )
+
     def held_out(self, seed: int) -> Trials:
         """A third of the pool, drawn by seed, in place of the test rows: to choose options without looking at those."""
         test = np.zeros(len(self.x_pool), dtype=bool)

@@ -34,6 +34,7 @@ class Setting:
     """What all runs of one benchmark share; sizes and prior mean something for pouring only.
 
     ``audit``: rows of the pool that are withheld for an audit, or a file of other rows; 0 for none.
+    ``successes``: share of successes to which the pool is thinned; 0 leaves it as it is.
     """
 
     dataset: str
@@ -47,6 +48,7 @@ class Setting:
     skill: str = PUBLISHED
     accelerator: str = "simulated"
     audit: int | str = 0
+    successes: float = 0.0
 
     def trials(self, method: str, seed: int) -> Trials:
         """The dataset as a contender sees it in the run of a seed, with the rows of an audit.
@@ -61,6 +63,8 @@ class Setting:
             trials = with_audit(trials, skills.load(self.skill).pool(Path(self.audit)), self.audit)
         elif self.audit:
             trials = trials.audited(self.audit, seed)
+        if self.successes:
+            trials = trials.with_successes(self.successes, seed)
         if self.skill != PUBLISHED:
             return trials
         corrected = self.sizes == "corrected" and method in dbal_methods.LIP_CONTENDERS

@@ -82,6 +82,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="measure at the end on rows that took part in nothing: a number of pool rows, withheld by seed, or a "
         "pool's file",
     )
+    parser.add_argument(
+        "--successes",
+        type=float,
+        metavar="SHARE",
+        help="make successes rare: leave them out of the pool, drawn by seed, until they are this share of it; "
+        "test rows stay as they are",
+    )
     parser.add_argument("--work", metavar="FOLDER", help="finished runs, for resuming (default: beside --out)")
     parser.add_argument("--workers", type=int, default=0, help="processes (default: one per core)")
     parser.add_argument("--figures", metavar="FOLDER", help="write figures as PNG files")
@@ -129,7 +136,13 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _trials(args: argparse.Namespace, setting: Any) -> Any:
-    """The dataset with rows enough for the protocol and what is withheld; an audit's rows are looked at too."""
+    """The dataset with rows enough for the protocol and what is withheld; an audit's rows are looked at too.
+
+    Raises:
+        ConfigError: too few rows, or successes.
+    """
+    from memristor_bdnn.errors import ConfigError
+
     if args.diagnose:
         return setting.load(1)
     needed = max(64, args.initial + args.queries)
@@ -137,6 +150,9 @@ def _trials(args: argparse.Namespace, setting: Any) -> Any:
     trials = setting.load(needed + (setting.audit if isinstance(setting.audit, int) else 0))
     if isinstance(setting.audit, str):
         setting.trials("", 0)
+    left = len(setting.trials("", 0).x_pool) if setting.successes else needed
+    if left < needed:
+        raise ConfigError(f"--successes {setting.successes:g} leaves {left} rows of the pool, {needed} are needed")
     return trials
 
 
@@ -162,8 +178,12 @@ def _check_published(args: argparse.Namespace) -> None:
         raise ConfigError(f"--accelerator {args.accelerator}: --study is of {SIMULATED} chips; leave one of them out")
     if args.study and args.audit is not None:
         raise ConfigError(f"--audit {args.audit}: --study has no audit; leave one of them out")
-    if args.diagnose and (args.study or args.audit is not None):
-        raise ConfigError("--diagnose only looks at the data set: leave out --study and --audit")
+    if args.diagnose and (args.study or args.audit is not None or args.successes is not None):
+        raise ConfigError("--diagnose only looks at the data set: leave out --study, --audit and --successes")
+    if args.successes is not None and args.study:
+        raise ConfigError(f"--successes {args.successes:g}: --study is of the whole pool; leave one of them out")
+    if args.successes is not None and not 0.0 < args.successes < 1.0:
+        raise ConfigError(f"--successes {args.successes:g}: allowed between 0 and 1")
     if args.skill == PUBLISHED:
         return
     asked = {
@@ -206,6 +226,7 @@ def _setting(args: argparse.Namespace) -> Any:
         skill=args.skill,
         accelerator=args.accelerator,
         audit=_audit(args.audit),
+        successes=args.successes or 0.0,
     )
 
 

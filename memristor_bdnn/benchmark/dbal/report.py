@@ -64,6 +64,7 @@ def summary(runs: list[dict[str, Any]], setting: Setting) -> dict[str, Any]:
         "prior": setting.prior,
         **sizes,
         "validate": setting.validate,
+        **({"pool_successes": setting.successes} if setting.successes else {}),
         "initial": setting.initial,
         "queries": setting.queries,
         **_audit(runs, setting),

@@ -132,6 +132,7 @@ def predict(rng: np.random.Generator, known: Known) -> Request:
     rows, text, bad = features(rng, known)
     samples = int(rng.choice(COUNTS))
     message = Predict.Request(candidates=rows, samples=samples, want_samples=bool(rng.integers(2)))
+    message.considered = int(rng.choice([0, 0, 1, 64, 2**32 - 1]))
     verdict = True if bad or samples > 1_000_000 else (None if samples > 20 else False)
     return Request("accelerator", Predict, "predict", message, f"{text}, samples {samples}", verdict)
 
