@@ -40,22 +40,25 @@ def write(path, **changes):
     return str(path)
 
 
-@pytest.mark.parametrize("name", ["msgld", "deep_ensemble", "gp"])
-def test_labels_that_were_not_asked_and_test_rows_change_nothing(name):
+@pytest.mark.parametrize(
+    ("name", "strategy"),
+    [("msgld", "straddle"), ("deep_ensemble", "straddle"), ("gp", "straddle"), ("deep_ensemble", "sturdy")],
+)
+def test_labels_that_were_not_asked_and_test_rows_change_nothing(name, strategy):
     if name == "gp":
         pytest.importorskip("sklearn")
     data = trials()
-    honest = run(dbal_methods.make(name, 0), data, "straddle", 0, PROTOCOL)
+    honest = run(dbal_methods.make(name, 0), data, strategy, 0, PROTOCOL, np.tanh)
     asked = honest["asked"]
     rng = np.random.default_rng(5)
     spoiled = rng.uniform(-1, 1, data.score_pool.shape)
     spoiled[asked] = data.score_pool[asked]
     other = Trials(data.x_pool, spoiled, rng.uniform(-0.8, 0.8, data.x_test.shape), -data.score_test)
-    cheat = run(dbal_methods.make(name, 0), other, "straddle", 0, PROTOCOL)
+    cheat = run(dbal_methods.make(name, 0), other, strategy, 0, PROTOCOL, np.tanh)
     assert cheat["asked"] == asked
     # the same learner in the end: the same answers to the same questions
     same_test = Trials(data.x_pool, spoiled, data.x_test, data.score_test)
-    again = run(dbal_methods.make(name, 0), same_test, "straddle", 0, PROTOCOL)
+    again = run(dbal_methods.make(name, 0), same_test, strategy, 0, PROTOCOL, np.tanh)
     for labels, point in honest["points"].items():
         for key in ("accuracy", "nll", "calibration"):
             assert again["points"][labels][key] == point[key]

@@ -103,6 +103,7 @@ def test_select_queries_ranks_and_refuses_unknown_strategies(graph: RunningGraph
     assert list(best.scores) == sorted(best.scores, reverse=True)
     drawn = ask(k=12, strategy="thompson")
     assert drawn.success and sorted(drawn.indices) == list(range(12)) and len(drawn.scores) == 12
+    assert ask(k=3, strategy="sturdy").success  # looks at the labels that the node holds
     unknown = ask(k=3, strategy="guess")
     assert not unknown.success and "straddle" in unknown.message
     assert "[1, 12]" in ask(k=99, strategy="random").message

@@ -73,12 +73,12 @@ def test_active_learning_from_a_pool_asks_near_the_boundary() -> None:
     x = rng.uniform(-1, 1, (400, 11))
     pool = Pool(x, np.where(x[:, 4] < 0, 1.0, -1.0), np.zeros(0, ROW))
     learner = KnowingLearner()
-    asked = ev.learn_from_pool(learner, pool, labels=30, initial=10, rng=rng, per_round=4)
+    asked = ev.learn_from_pool(SKILL, learner, pool, labels=30, initial=10, rng=rng, per_round=4)
     assert len(asked) == len(set(asked)) == 30 and learner.fitted == 10
     assert [len(t) for t in learner.taught] == [10, 14, 18, 22, 26, 30]
     assert np.abs(x[asked[10:], 4]).max() < 0.15
     with pytest.raises(ConfigError, match="a pool of 400 rows allows"):
-        ev.learn_from_pool(learner, pool, labels=500)
+        ev.learn_from_pool(SKILL, learner, pool, labels=500)
 
 
 def test_the_designed_pour_keeps_its_shape_and_rises_where_needed() -> None:

@@ -1,5 +1,6 @@
 """Strategies that succeed while they learn, what learning costs, the sturdy choice, and their benchmark."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from test_learning_active import CONFIG, Counting, Toy, ToyTrials, prediction, trial
 
 from memristor_bdnn import acquisitions, cli, skills
+from memristor_bdnn.acquisitions import surroundings
 from memristor_bdnn.active import choice
 from memristor_bdnn.active.evaluate import learned_policy
 from memristor_bdnn.active.loop import ActiveLoop, LoopConfig
@@ -103,30 +105,66 @@ def test_the_loop_asks_with_them_and_tells_what_it_lost(tmp_path, strategy):
     assert again.read_bytes() == (tmp_path / "t.jsonl").read_bytes()
 
 
+def test_sturdy_asks_what_is_unknown_near_what_went_well():
+    sturdy = acquisitions.load("sturdy")
+    p = prediction([[0.6, 0.6, 0.6, 0.6], [0.8, 0.8, 0.8, 1.0]])
+    known, scores = (
+        np.array([[0.0, 0.0], [0.1, 0.1], [-0.1, 0.1], [2.0, 2.0], [2.1, 2.0]]),
+        np.array([1, 1, 1, -1, -1.0]),
+    )
+    tried = surroundings.Tried(np.array([[0.0, 0.0], [2.0, 2.0], [9.0, 9.0], [0.0, 0.0]]), known, scores)
+    good, bad, far, open_ = acquisitions.score(sturdy, p, rng(), lambda: tried)
+    assert open_ > good > far and good > bad
+    expected = p.mean + p.std + 0.5 * tried.nearby() - 0.3 * tried.novelty()
+    np.testing.assert_allclose(acquisitions.score(sturdy, p, None, lambda: tried), expected)
+    chosen, _ = acquisitions.propose(sturdy, p, 2, rng(), lambda: tried)
+    assert chosen.tolist() == [3, 0]
+    with pytest.raises(ConfigError, match="labelled trials"):
+        acquisitions.propose(sturdy, p, 2, rng())
+    never = acquisitions.score(acquisitions.load("ucb"), p, rng(), lambda: 1 / 0)  # others are spared the distances
+    assert never.shape == (4,)
+
+
+def test_the_loop_shows_sturdy_what_was_tried(tmp_path, monkeypatch):
+    seen, around = [], choice.around
+
+    def spying(skill, asked, known):
+        seen.append((len(asked), len(known[0])))
+        return around(skill, asked, known)
+
+    monkeypatch.setattr(choice, "around", spying)
+    config = dataclasses.replace(CONFIG, strategy="sturdy")
+    with TrialStore(tmp_path / "t.jsonl") as store:
+        ActiveLoop(Toy(), Counting(), store, config, rng(1), trials=ToyTrials()).run()
+        asked = [t for t in store.trials if t.phase == "query"]
+    assert [m for _, m in seen] == [config.initial_trials + k for k in range(len(asked))]
+    assert {n for n, _ in seen} == {config.candidates} and {t.strategy for t in asked} == {"sturdy"}
+
+
 # -- the sturdy choice -----------------------------------------------------------------------------
 
 
 def test_novelty_is_the_distance_to_the_nearest_trials_in_their_own_units():
     tried = np.array([[0.0, 0.0], [2.0, 0.0], [0.0, 20.0], [2.0, 20.0]])  # SD 1 and 10
-    found = choice.novelty(np.array([[0.0, 0.0], [50.0, 0.0]]), tried)
+    found = surroundings.novelty(np.array([[0.0, 0.0], [50.0, 0.0]]), tried)
     near = np.sort([0.0, np.sqrt(2.0), np.sqrt(2.0), 2.0])[:3].mean()
     assert found[0] == pytest.approx(near) and found[1] > 30
-    assert choice.novelty(np.zeros((3, 2)), np.zeros((0, 2))).tolist() == [0.0, 0.0, 0.0]
-    assert choice.novelty(np.zeros((0, 2)), tried).shape == (0,)
-    one = choice.novelty(np.array([[1.0, 1.0]]), np.array([[1.0, 1.0]]))
+    assert surroundings.novelty(np.zeros((3, 2)), np.zeros((0, 2))).tolist() == [0.0, 0.0, 0.0]
+    assert surroundings.novelty(np.zeros((0, 2)), tried).shape == (0,)
+    one = surroundings.novelty(np.array([[1.0, 1.0]]), np.array([[1.0, 1.0]]))
     assert one[0] == pytest.approx(0.0, abs=1e-3)
-    rows = rng().random((choice._BLOCK + 5, 2))
-    single = np.array([choice.novelty(row[None], tried)[0] for row in rows[-7:]])
-    np.testing.assert_allclose(choice.novelty(rows, tried)[-7:], single)
+    rows = rng().random((surroundings._BLOCK + 5, 2))
+    single = np.array([surroundings.novelty(row[None], tried)[0] for row in rows[-7:]])
+    np.testing.assert_allclose(surroundings.novelty(rows, tried)[-7:], single)
 
 
 def test_what_was_tried_nearby_is_the_mean_score_of_alike_trials():
     tried, outcomes = np.array([[0.0, 0.0], [2.0, 0.0], [0.0, 20.0], [2.0, 20.0]]), np.array([1.0, -1.0, 0.5, -0.5])
-    found = choice.nearby(np.array([[0.0, 0.0], [0.0, 20.0], [1.0, 10.0], [99.0, 0.0]]), tried, outcomes)
-    weight = np.exp(-np.array([0.0, 2.0, 2.0, 4.0]) / (2 * choice.WIDTH**2))
-    assert found[0] == pytest.approx(weight @ outcomes / (weight.sum() + choice.FAR))
+    found = surroundings.nearby(np.array([[0.0, 0.0], [0.0, 20.0], [1.0, 10.0], [99.0, 0.0]]), tried, outcomes)
+    weight = np.exp(-np.array([0.0, 2.0, 2.0, 4.0]) / (2 * surroundings.WIDTH**2))
+    assert found[0] == pytest.approx(weight @ outcomes / (weight.sum() + surroundings.FAR))
     assert found[0] > found[1] > found[2] == pytest.approx(0.0, abs=1e-9) and found[3] == pytest.approx(0.0, abs=1e-9)
-    assert choice.nearby(np.zeros((2, 2)), np.zeros((0, 2)), np.zeros(0)).tolist() == [0.0, 0.0]
+    assert surroundings.nearby(np.zeros((2, 2)), np.zeros((0, 2)), np.zeros(0)).tolist() == [0.0, 0.0]
 
 
 class Sure:

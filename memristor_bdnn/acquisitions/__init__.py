@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from memristor_bdnn.acquisitions.protocol import Acquisition, acquisition, propose
+from memristor_bdnn.acquisitions.protocol import Acquisition, acquisition, propose, score
 from memristor_bdnn.errors import ConfigError
 from memristor_bdnn.registry import Registry
 
 BUILT_IN = {
     name: f"memristor_bdnn.acquisitions.scores:{name}"
     for name in ("straddle", "random", "entropy", "bald", "variance", "margin")
-} | {name: f"memristor_bdnn.acquisitions.policies:{name}" for name in ("ucb", "thompson", "turning")}
+} | {name: f"memristor_bdnn.acquisitions.policies:{name}" for name in ("ucb", "thompson", "turning", "sturdy")}
 
 
 def _check(name: str, function: Any) -> None:
@@ -38,4 +38,4 @@ def load(name: str) -> Acquisition:
     return cast(Acquisition, REGISTRY.load(name))
 
 
-__all__ = ["REGISTRY", "Acquisition", "acquisition", "available", "load", "names", "propose"]
+__all__ = ["REGISTRY", "Acquisition", "acquisition", "available", "load", "names", "propose", "score"]

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from memristor_bdnn.acquisitions.protocol import acquisition
 from memristor_bdnn.acquisitions.scores import straddle
+from memristor_bdnn.acquisitions.surroundings import Tried
 from memristor_bdnn.errors import ConfigError
 from memristor_bdnn.learners.protocol import Prediction
 
@@ -21,6 +22,8 @@ FloatArray = npt.NDArray[np.floating[Any]]
 
 KAPPA = 1.0
 """Standard deviations that doubt is worth in :func:`ucb`."""
+TRUST, CURIOUS = 0.5, 0.3
+"""Probability of success that a mean score of 1 nearby is worth, and that one SD of distance costs, in :func:`sturdy`."""
 OPEN = 1.96
 """A candidate nearer to the decision boundary than so many standard deviations is undecided, as in straddle."""
 
@@ -66,6 +69,22 @@ def turning(prediction: Prediction, rng: np.random.Generator | None = None) -> F
         return np.zeros(0)
     undecided = float((np.abs(2.0 * prediction.mean - 1.0) < OPEN * 2.0 * prediction.std).mean())
     return undecided * straddle(prediction) + (1.0 - undecided) * ucb(prediction)
+
+
+@acquisition(needs_samples=False, needs_labels=True)
+def sturdy(prediction: Prediction, rng: np.random.Generator | None = None, tried: Tried | None = None) -> FloatArray:
+    """p + sigma_p + 0.5 s - 0.3 d: what it would do, where doubt is a reason to find out.
+
+    s is the mean score of the labels near a candidate, d how far it is from all of them; as the sturdy choice when the
+    skill is put to work (:mod:`memristor_bdnn.active.choice`), but distance counts half as much, and the standard
+    deviation of p for it.
+
+    Raises:
+        ConfigError: no labels were given.
+    """
+    if tried is None:
+        raise ConfigError("the sturdy strategy scores by labelled trials too: give them")
+    return prediction.mean + prediction.std + TRUST * tried.nearby() - CURIOUS * tried.novelty()
 
 
 def _generator(rng: np.random.Generator | None) -> np.random.Generator:

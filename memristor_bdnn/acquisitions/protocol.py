@@ -11,6 +11,8 @@ from typing import Any, Protocol, cast
 import numpy as np
 import numpy.typing as npt
 
+from memristor_bdnn.acquisitions.surroundings import Tried
+from memristor_bdnn.errors import ConfigError
 from memristor_bdnn.learners.protocol import Prediction
 
 FloatArray = npt.NDArray[np.floating[Any]]
@@ -28,6 +30,8 @@ class Acquisition(Protocol):
     """
 
     needs_samples: bool
+    needs_labels: bool
+    """Whether it is called as ``(prediction, rng, tried)``: it scores by what was tried too; may be missing in a plugin."""
     batch: Batch | None
     """Chooses k candidates at once, where that is not simply the k highest scores; may be missing in a plugin."""
 
@@ -47,25 +51,54 @@ class Acquisition(Protocol):
 
 
 def acquisition(
-    *, needs_samples: bool, batch: Batch | None = None
+    *, needs_samples: bool, needs_labels: bool = False, batch: Batch | None = None
 ) -> Callable[[Callable[..., FloatArray]], Acquisition]:
     """Mark a function as an acquisition.
 
     Args:
         needs_samples: no default, since a wrong one would show only in a remote session.
+        needs_labels: it takes a third argument, the candidates and labelled trials where trials go alike.
         batch: how several candidates are chosen at once; left out, those with the highest scores.
     """
 
     def mark(function: Callable[..., FloatArray]) -> Acquisition:
         marked = cast(Acquisition, function)
-        marked.needs_samples, marked.batch = needs_samples, batch
+        marked.needs_samples, marked.needs_labels, marked.batch = needs_samples, needs_labels, batch
         return marked
 
     return mark
 
 
+def score(
+    function: Acquisition,
+    prediction: Prediction,
+    rng: np.random.Generator | None = None,
+    tried: Callable[[], Tried] | None = None,
+) -> FloatArray:
+    """Scores (n,) of candidates, whether the function looks at what was tried or not.
+
+    Args:
+        function: the acquisition.
+        prediction: of n candidates.
+        rng: for functions that draw.
+        tried: gives candidates and labels where trials go alike; called only for a function that needs them.
+
+    Raises:
+        ConfigError: it draws, and no generator was given; it needs labels, and none were given.
+    """
+    if not getattr(function, "needs_labels", False):
+        return np.asarray(function(prediction, rng))
+    if tried is None:
+        raise ConfigError(f"{getattr(function, '__name__', function)} scores by labelled trials too: give them")
+    return np.asarray(cast(Any, function)(prediction, rng, tried()))
+
+
 def propose(
-    function: Acquisition, prediction: Prediction, k: int, rng: np.random.Generator | None = None
+    function: Acquisition,
+    prediction: Prediction,
+    k: int,
+    rng: np.random.Generator | None = None,
+    tried: Callable[[], Tried] | None = None,
 ) -> tuple[IndexArray, FloatArray]:
     """Which k candidates to try, in this order, and their scores.
 
@@ -76,18 +109,19 @@ def propose(
         prediction: of n candidates.
         k: how many; n where there are fewer.
         rng: for functions that draw.
+        tried: as for :func:`score`.
 
     Returns:
         Indices and scores, (k,) each.
 
     Raises:
-        ConfigError: it draws, and no generator was given.
+        ConfigError: it draws, and no generator was given; it needs labels, and none were given.
     """
     k = min(k, len(prediction.mean))
     batch = getattr(function, "batch", None)
     if batch is not None:
         chosen, scores = batch(prediction, k, rng)
         return chosen, scores
-    scores = np.asarray(function(prediction, rng))
+    scores = score(function, prediction, rng, tried)
     best = np.argsort(-scores, kind="stable")[:k]
     return best, scores[best]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -75,7 +76,7 @@ def designed_policy(skill: Skill) -> Policy:
 
 
 def learned_policy(
-    skill: Skill, learner: Learner, samples: int = 20, final: str = "confident", tried: choice.Tried | None = None
+    skill: Skill, learner: Learner, samples: int = 20, final: str = "confident", tried: choice.Labels | None = None
 ) -> Policy:
     """What a learner would do.
 
@@ -150,6 +151,7 @@ def evaluate(
 
 
 def learn_from_pool(
+    skill: Skill,
     learner: Learner,
     pool: Pool,
     labels: int,
@@ -164,6 +166,7 @@ def learn_from_pool(
     """Learn from labelled trials as the active-learning loop would, with a pool's outcomes for the asked ones.
 
     Args:
+        skill: knows in which coordinates trials are alike.
         learner: fitted on the first labels, then taught in situ round by round.
         pool: labelled trials.
         labels: in all.
@@ -196,7 +199,9 @@ def learn_from_pool(
     while len(known) < labels:
         asked = rest[:candidates]
         prediction = learner.predict(pool.x[asked], samples)
-        best, _ = acquisitions.propose(score, prediction, min(per_round, labels - len(known)), rng)
+        labelled = pool.x[known], pool.score[known]
+        around = functools.partial(choice.around, skill, pool.x[asked], labelled)
+        best, _ = acquisitions.propose(score, prediction, min(per_round, labels - len(known)), rng, around)
         chosen = [asked[i] for i in best]
         known += chosen
         rest = [r for r in rest if r not in set(chosen)]

@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from memristor_bdnn import acquisitions
+from memristor_bdnn.acquisitions.surroundings import Tried
 from memristor_bdnn.active import checkpoints, choice
 from memristor_bdnn.active.checkpoints import Mark
 from memristor_bdnn.active.losses import Losses
@@ -146,7 +147,8 @@ class ActiveLoop:
         if hasattr(self.learner, "consider"):
             self.learner.consider(x[:CONSIDERED])
         prediction = self.learner.predict(x, cfg.samples)
-        asked = acquisitions.propose(acquisitions.load(cfg.strategy), prediction, cfg.attempts, rng)
+        strategy = acquisitions.load(cfg.strategy)
+        asked = acquisitions.propose(strategy, prediction, cfg.attempts, rng, lambda: self._tried(x))
         return self._try("query", cfg.strategy, context, candidates, prediction, asked, rng)
 
     def _evaluate(self) -> bool:
@@ -173,11 +175,18 @@ class ActiveLoop:
             return self._without_candidates()
         x = encoded(self.skill, context, candidates)
         prediction = self.learner.predict(x, cfg.samples)
-        # A learner with a prior knows more than what was tried here.
-        known, _, outcomes = self.store.labels(0 if cfg.prior_fitted else self._at)
-        scores = choice.scores(cfg.final, self.skill, prediction, x, (known, outcomes))
+        scores = choice.scores(cfg.final, self.skill, prediction, x, self._known())
         best = np.argsort(-scores, kind="stable")[: cfg.attempts]
         return self._try("evaluation", cfg.final, context, candidates, prediction, (best, scores[best]), rng)
+
+    def _known(self) -> choice.Labels:
+        """Network inputs and scores of the labels; none where a prior knows more than what was tried here."""
+        x, _, scores = self.store.labels(0 if self.config.prior_fitted else self._at)
+        return x, scores
+
+    def _tried(self, x: FloatArray) -> Tried:
+        """Candidates (n, d) and labels where trials go alike."""
+        return choice.around(self.skill, x, self._known())
 
     def _candidates(self, phase: str, context: FloatArray, n: int, rng: np.random.Generator) -> FloatArray:
         """Candidates of a context, (m, p): n, or what is left of a finite pool, of which the phase began with n.

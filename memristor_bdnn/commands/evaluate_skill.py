@@ -225,7 +225,7 @@ def _learn(
         rng = np.random.default_rng(args.seed)
         of = fresh(name)
         rows = ev.learn_from_pool(
-            of.learner, pool, args.labels, args.initial, chosen_by, rng, args.per_round, progress=show
+            skill, of.learner, pool, args.labels, args.initial, chosen_by, rng, args.per_round, progress=show
         )
         of.tried, of.failures = (pool.x[rows], pool.score[rows]), int((pool.score[rows[args.initial :]] <= 0).sum())
     return int(args.labels)

@@ -21,6 +21,7 @@ from memristor_bdnn.acquisitions.scores import straddle
 from memristor_bdnn.action import Learn
 from memristor_bdnn.active import checkpoints
 from memristor_bdnn.active.checkpoints import Mark
+from memristor_bdnn.active.choice import around
 from memristor_bdnn.config import check, option, yaml_mapping
 from memristor_bdnn.errors import Cancelled, ConfigError, MemristorError
 from memristor_bdnn.learners.protocol import FloatArray, LearnProgress
@@ -265,9 +266,17 @@ class AcceleratorNode(SkillNode):
         if not 1 <= request.k <= rows:
             raise ConfigError(f"k = {request.k}: allowed [1, {rows}], the number of candidates")
         prediction, _ = self._run_prediction(request.candidates, 0)
-        best, scores = acquisitions.propose(acquisition, prediction, request.k, rng)
+        best, scores = acquisitions.propose(
+            acquisition, prediction, request.k, rng, lambda: self._tried(request.candidates)
+        )
         response.indices, response.scores = best.astype(np.uint32).tolist(), floats(scores)
         return response
+
+    def _tried(self, candidates: Any) -> Any:
+        """Candidates and the labels that the node was given, where trials go alike."""
+        with self._labels_lock:
+            known = self._x, 2.0 * self._y - 1.0
+        return around(self._skill, features_from_message(candidates, self._skill.feature_names, MAX_ROWS), known)
 
     def _add(self, request: Any, response: Any) -> Any:
         x = features_from_message(request.x, self._skill.feature_names, MAX_LABELS)

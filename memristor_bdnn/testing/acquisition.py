@@ -14,9 +14,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
+import pytest
 
 from memristor_bdnn import acquisitions
 from memristor_bdnn.acquisitions import Acquisition
+from memristor_bdnn.acquisitions.surroundings import Tried
 from memristor_bdnn.errors import ConfigError
 from memristor_bdnn.learners.protocol import Prediction
 
@@ -55,9 +57,15 @@ class AcquisitionConformance:
             p[:, 0], p[:, 1] = 0.0, 1.0
         return Prediction(p.mean(axis=0), p.std(axis=0), p)
 
-    def scores(self, prediction: Prediction, seed: int = 3) -> Array:
-        """Scores with a fresh generator."""
-        return np.asarray(self.make()(prediction, np.random.default_rng(seed)))
+    def tried(self, n: int) -> Tried:
+        """Where the n candidates are among 12 labelled trials."""
+        rng = np.random.default_rng(5)
+        return Tried(rng.uniform(-1, 1, (n, 3)), rng.uniform(-1, 1, (12, 3)), rng.uniform(-1, 1, 12))
+
+    def scores(self, prediction: Prediction, seed: int | None = 3) -> Array:
+        """Scores with a fresh generator, or without any."""
+        rng = None if seed is None else np.random.default_rng(seed)
+        return acquisitions.score(self.make(), prediction, rng, lambda: self.tried(len(prediction.mean)))
 
     def test_is_listed_and_says_what_it_needs(self) -> None:
         """The registry finds it by name; ``needs_samples`` is True or False."""
@@ -69,7 +77,7 @@ class AcquisitionConformance:
         """Of k that are proposed none is twice, and of more than there are all are; each has a finite score."""
         for k, n in ((1, 40), (7, 40), (40, 40), (50, 40)):
             rng = np.random.default_rng(1)
-            chosen, scores = acquisitions.propose(self.make(), self.prediction(n), k, rng)
+            chosen, scores = acquisitions.propose(self.make(), self.prediction(n), k, rng, lambda: self.tried(40))
             assert len(set(np.asarray(chosen).tolist())) == len(chosen) == len(scores) == min(k, n)
             assert np.isfinite(scores).all() and set(np.asarray(chosen).tolist()) <= set(range(n))
 
@@ -98,10 +106,21 @@ class AcquisitionConformance:
     def test_without_a_generator_it_works_or_says_so(self) -> None:
         """A function that draws refuses None with a ConfigError."""
         try:
-            scores = np.asarray(self.make()(self.prediction(), None))
+            scores = self.scores(self.prediction(), None)
         except ConfigError:
             return
         np.testing.assert_array_equal(scores, self.scores(self.prediction()))
+
+    def test_labels_are_needed_or_never_looked_at(self) -> None:
+        """A function that scores by labels too refuses to score without any; few of them are enough."""
+        if not getattr(self.make(), "needs_labels", False):
+            return
+        with pytest.raises(ConfigError):
+            acquisitions.score(self.make(), self.prediction(), np.random.default_rng(0))
+        for m in (0, 1, 2):
+            few = Tried(np.zeros((40, 3)), np.ones((m, 3)), np.ones(m))
+            scores = acquisitions.score(self.make(), self.prediction(), np.random.default_rng(0), lambda few=few: few)
+            assert scores.shape == (40,) and np.isfinite(scores).all()
 
     def test_the_prediction_stays_as_it_is(self) -> None:
         """No array of the prediction is written to."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -10,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from memristor_bdnn import acquisitions
+from memristor_bdnn.acquisitions.surroundings import Tried
 from memristor_bdnn.benchmark.dbal.data import Oracle, Trials
 from memristor_bdnn.learners.protocol import Prediction
 
@@ -48,11 +51,26 @@ class Protocol64:
     first_rows: bool = False
 
 
-def run(method: Method, data: Trials, strategy_name: str, seed: int, protocol: Protocol64) -> dict[str, Any]:
+def run(
+    method: Method,
+    data: Trials,
+    strategy_name: str,
+    seed: int,
+    protocol: Protocol64,
+    likeness: Callable[[FloatArray], FloatArray] | None = None,
+) -> dict[str, Any]:
     """Figures at every measured number of labels, with the rows that were asked.
 
     The choice of rows depends on pool inputs and on labels already asked, never on other labels or on
     test rows: the method sees test inputs only to predict them, and audit rows only after the last label.
+
+    Args:
+        method: the contender.
+        data: pool, test and audit rows.
+        strategy_name: which row next.
+        seed: of the draws.
+        protocol: numbers of labels.
+        likeness: where trials go alike, for strategies that look at what was tried.
 
     Returns:
         ``points`` by number of labels ("0" where a prior speaks without any), ``asked``, ``aulc`` (area under the
@@ -93,7 +111,8 @@ def run(method: Method, data: Trials, strategy_name: str, seed: int, protocol: P
         if strategy_name == "random":
             row = int(rng.choice(np.flatnonzero(free)))
         else:
-            value = score_of(method.ask(data.x_pool), rng)
+            around = functools.partial(_tried, likeness, data.x_pool, asked, scores) if likeness else None
+            value = acquisitions.score(score_of, method.ask(data.x_pool), rng, around)
             row = int(np.argmax(np.where(free, value, -np.inf)))
         free[row] = False
         asked.append(row)
@@ -108,6 +127,12 @@ def run(method: Method, data: Trials, strategy_name: str, seed: int, protocol: P
     if data.x_audit is not None and data.score_audit is not None:
         made["audit"] = figures(method.predict(data.x_audit).mean, data.score_audit)
     return made
+
+
+def _tried(likeness: Callable[[FloatArray], FloatArray], x: FloatArray, asked: list[int], scores: list[float]) -> Tried:
+    """Pool rows and those that were asked where trials go alike."""
+    like = likeness(x)
+    return Tried(like, like[asked], np.array(scores))
 
 
 def figures(p: FloatArray, score: FloatArray, bins: int = 10) -> dict[str, Any]:
