@@ -23,7 +23,7 @@ FloatArray = npt.NDArray[np.floating[Any]]
 KAPPA = 1.0
 """Standard deviations that doubt is worth in :func:`ucb`."""
 TRUST, CURIOUS = 0.5, 0.3
-"""Probability of success that a mean score of 1 nearby is worth in :func:`sturdy`, and that one SD of distance costs."""
+"""Probability of success that a mean score of 1 nearby is worth, and an SD of distance costs, in :func:`sturdy`."""
 OPEN = 1.96
 """A candidate nearer to the decision boundary than so many standard deviations is undecided, as in straddle."""
 

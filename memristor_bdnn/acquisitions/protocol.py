@@ -31,7 +31,7 @@ class Acquisition(Protocol):
 
     needs_samples: bool
     needs_labels: bool
-    """Whether it is called as ``(prediction, rng, tried)``, to score by labelled trials too; may be missing in a plugin."""
+    """Whether it is called as ``(prediction, rng, tried)``, to score by labels too; may be missing in a plugin."""
     batch: Batch | None
     """Chooses k candidates at once, where that is not simply the k highest scores; may be missing in a plugin."""
 

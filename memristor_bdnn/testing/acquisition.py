@@ -10,6 +10,7 @@ In a plugin's own test file::
 
 from __future__ import annotations
 
+import functools
 from typing import Any, ClassVar
 
 import numpy as np
@@ -118,8 +119,8 @@ class AcquisitionConformance:
         with pytest.raises(ConfigError):
             acquisitions.score(self.make(), self.prediction(), np.random.default_rng(0))
         for m in (0, 1, 2):
-            few = Tried(np.zeros((40, 3)), np.ones((m, 3)), np.ones(m))
-            scores = acquisitions.score(self.make(), self.prediction(), np.random.default_rng(0), lambda few=few: few)
+            few = functools.partial(Tried, np.zeros((40, 3)), np.ones((m, 3)), np.ones(m))
+            scores = acquisitions.score(self.make(), self.prediction(), np.random.default_rng(0), few)
             assert scores.shape == (40,) and np.isfinite(scores).all()
 
     def test_the_prediction_stays_as_it_is(self) -> None:

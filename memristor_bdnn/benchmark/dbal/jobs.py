@@ -137,12 +137,8 @@ def execute(setting: Setting, job: Job) -> dict[str, Any]:
     trials = setting.trials(name, seed)
     method = setting.make(name, seed)
     protocol = Protocol64(setting.initial, setting.queries, max(1, setting.queries // 4), setting.init == "first")
-    return {
-        "method": name,
-        "strategy": strategy,
-        "seed": seed,
-        **run(method, trials, strategy, seed, protocol, skills.load(setting.skill).likeness),
-    }
+    made = run(method, trials, strategy, seed, protocol, skills.load(setting.skill).likeness)
+    return {"method": name, "strategy": strategy, "seed": seed, **made}
 
 
 def run_all(setting: Setting, jobs: list[Job], work: Path | None, workers: int) -> list[dict[str, Any]]:

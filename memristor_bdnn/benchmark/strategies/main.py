@@ -12,7 +12,7 @@ from pathlib import Path
 
 from memristor_bdnn.skills import DEFAULT
 
-STRATEGIES = ("random", "straddle", "ucb", "thompson", "turning")
+STRATEGIES = ("random", "straddle", "ucb", "thompson", "turning", "sturdy")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
