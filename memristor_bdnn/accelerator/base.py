@@ -19,6 +19,7 @@ import numpy.typing as npt
 from memristor_bdnn.accelerator.protocol import FloatArray, WriteVerifyReport
 from memristor_bdnn.crossbar.ledger import Ledger
 from memristor_bdnn.crossbar.placement import Placement
+from memristor_bdnn.device.parameters import Retention
 from memristor_bdnn.device.presets import DevicePreset
 from memristor_bdnn.errors import AcceleratorError, ConfigError, DeviceWarning, MemristorError, UnsupportedError
 from memristor_bdnn.state import check_array, pack_json, pack_rng, restore_rng, unpack_json
@@ -28,6 +29,9 @@ Arrays = dict[str, npt.NDArray[Any]]
 
 _CACHED_RANGES = 4096
 """Ranges of cells whose access counts are remembered."""
+_SINCE = ("disturb_ua_per_decade", "disturb_sd_ua_per_decade", "onset_reads")
+_BEFORE = {"retention": {name: getattr(Retention(), name) for name in _SINCE}}
+"""Fields of a preset with the only value that there was before they were fields: states saved then mean it."""
 
 
 @dataclass(frozen=True)
@@ -333,7 +337,7 @@ class BaseAccelerator(abc.ABC):
         if identity.get("accelerator", self.name) != self.name:
             raise ConfigError(f"the state was saved by accelerator {identity['accelerator']!r}, this is {self.name!r}")
         preset, n_cells = identity["preset"], identity["n_cells"]
-        if preset != self.preset.to_dict():
+        if _completed(preset) != self.preset.to_dict():
             name = preset.get("name") if isinstance(preset, dict) else preset
             raise ConfigError(
                 f"the state was saved with preset {name!r} and does not fit this accelerator's {self.preset.name!r};"
@@ -342,6 +346,14 @@ class BaseAccelerator(abc.ABC):
         if not isinstance(n_cells, int) or isinstance(n_cells, bool) or not 0 <= n_cells <= self.capacity:
             raise ConfigError(f"damaged state: n_cells = {n_cells!r}, allowed 0..{self.capacity}")
         return n_cells
+
+
+def _completed(preset: Any) -> Any:
+    """A saved preset with the fields that it is too old to have."""
+    if not isinstance(preset, dict):
+        return preset
+    topics = {name: {**old, **preset[name]} for name, old in _BEFORE.items() if isinstance(preset.get(name), dict)}
+    return {**preset, **topics}
 
 
 def _correlation(read: npt.NDArray[Any], target: npt.NDArray[Any]) -> float:

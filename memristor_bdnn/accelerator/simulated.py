@@ -16,6 +16,7 @@ from memristor_bdnn.crossbar import programming
 from memristor_bdnn.crossbar.adc import quantise
 from memristor_bdnn.crossbar.cells import CellArray
 from memristor_bdnn.device.presets import DevicePreset
+from memristor_bdnn.errors import ConfigError
 
 _CACHED_RANGES = 4096
 """Ranges of cells whose sums of currents are remembered."""
@@ -42,7 +43,7 @@ class SimulatedAccelerator(BaseAccelerator):
 
     config_type = SimulatedConfig
     name = "simulated"
-    judged = tuple(f"cells.{name}" for name in CellArray.SAVED)
+    judged = tuple(f"cells.{name}" for name in (*CellArray.SAVED, *CellArray.SAVED_IF_DISTURBED))
     _rng: np.random.Generator
 
     def __init__(self, preset: DevicePreset, seed: int = 0, config: SimulatedConfig | None = None) -> None:
@@ -53,12 +54,29 @@ class SimulatedAccelerator(BaseAccelerator):
         self.cells = CellArray(preset, self.capacity, np.random.default_rng(fabrication), self.config.read_noise_factor)
         self._sums_ua: dict[tuple[int, int], float] = {}
 
-    def wait(self, seconds: float) -> None:
-        """Let time pass on the shelf: the allocated cells drift as the preset's retention says."""
+    def wait(self, seconds: float, reads: int = 0) -> None:
+        """Let time pass: the allocated cells drift, and are disturbed by reads, as the preset's retention says.
+
+        Args:
+            seconds: how long.
+            reads: of every allocated cell meanwhile; they are counted, and nobody looks at them.
+
+        Raises:
+            ConfigError: negative or non-finite time, or reads that are no whole number or negative.
+        """
+        if not isinstance(reads, int | np.integer) or reads < 0:
+            raise ConfigError(f"wait(reads={reads!r}): expected a whole number, not negative")
         self.cells.wait(slice(0, self.n_cells), seconds)
         self._sums_ua.clear()
+        if reads:
+            start, stop = self._range(None)
+            current = float(self.cells.state_ua[start:stop].sum(dtype=np.float64))
+            self.ledger.count_reads(stop - start, current, self._accesses(start, stop), int(reads))
+            self.cells.disturb(slice(start, stop), int(reads))
 
     def _read(self, start: int, stop: int, samples: int) -> FloatArray:
+        if self.cells.disturbed:
+            self._sums_ua.clear()
         return self._converted(self.cells.read(start, stop, samples, self._rng))
 
     def _current_sum_ua(self, start: int, stop: int, reads: FloatArray) -> float:

@@ -26,12 +26,14 @@ _RANGES = {
     "rate_ua": (-1000.0, 1000.0),
     "age_s": (0.0, 1e15),
     "gate_ua": (-1000.0, 1000.0),
+    "disturb_ua": (-1000.0, 1000.0),
+    "read_count": (0.0, 2.0**60),
 }
 """What a saved state may hold: no cell carries a milliampere at the read voltage."""
 
 
 class CellArray:
-    """Simulated cells with their own window, faults, drift rate and wear.
+    """Simulated cells with their own window, faults, drift rate, disturb by reads and wear.
 
     Arrays have shape (cells,). States change only through :meth:`move`, because the noise scale of the last range
     read is kept until then.
@@ -39,6 +41,8 @@ class CellArray:
 
     SAVED = ("state_ua", "low_ua", "high_ua", "stuck", "factor", "rate_ua", "age_s", "gate_ua")
     """Arrays of a saved state."""
+    SAVED_IF_DISTURBED = ("disturb_ua", "read_count")
+    """Those that are there too where the preset has cells disturbed by reads."""
 
     def __init__(self, preset: DevicePreset, n: int, rng: np.random.Generator, noise_factor: float = 1.0) -> None:
         """Fabricate ``n`` cells: windows, faults, blind-write factors and drift rates come from ``rng``.
@@ -65,7 +69,7 @@ class CellArray:
         self._windows = Windows.of(self.low_ua, self.high_ua)
         self.factor = np.maximum(_normal(rng, n, 1.0, preset.blind_write.device_spread), np.float32(0.05))
         retention = preset.retention
-        self.drifts = retention.rate_ua_per_decade != 0 or retention.rate_sd_ua_per_decade != 0
+        self.drifts, self.disturbed = retention.drifts, retention.disturbs
         self.rate_ua = _normal(rng, n, retention.rate_ua_per_decade, retention.rate_sd_ua_per_decade)
         self.age_s = np.zeros(n)
         self.gate_ua = np.full(n, np.nan, dtype=np.float32)
@@ -77,6 +81,15 @@ class CellArray:
         self._noise_of: tuple[int, int] | None = None
         self.break_cells(np.flatnonzero(self.stuck == STUCK_LOW), STUCK_LOW, rng)
         self.break_cells(np.flatnonzero(self.stuck == STUCK_HIGH), STUCK_HIGH, rng)
+        if self.disturbed:  # drawn last and only then: other presets give the cells they always gave
+            self.disturb_ua = _normal(rng, n, retention.disturb_ua_per_decade, retention.disturb_sd_ua_per_decade)
+            self.read_count: npt.NDArray[np.int64] = np.zeros(n, dtype=np.int64)
+            """Reads of every cell since its last pulse."""
+
+    @property
+    def saved(self) -> tuple[str, ...]:
+        """Names of the arrays of a saved state of these cells."""
+        return (*self.SAVED, *self.SAVED_IF_DISTURBED) if self.disturbed else self.SAVED
 
     def move(self, cells: IntArray | slice, state_ua: npt.NDArray[Any]) -> None:
         """Put cells into new states (already clipped)."""
@@ -99,12 +112,16 @@ class CellArray:
         """Independent noisy reads of cells start..stop-1 in uA, shape (samples, stop - start), float32."""
         if self._noise_of != (start, stop):
             self._noise, self._noise_of = self.noise_ua(slice(start, stop)), (start, stop)
-        return laplace_reads(self.state_ua[start:stop], self._noise, samples, self.preset.read_noise.floor_ua, rng)
+        reads = laplace_reads(self.state_ua[start:stop], self._noise, samples, self.preset.read_noise.floor_ua, rng)
+        self.disturb(slice(start, stop), samples)
+        return reads
 
     def read_cells(self, cells: IntArray, samples: int, rng: np.random.Generator) -> Float32:
         """As :meth:`read` for cells given by number, shape (samples, len(cells))."""
         noise = self.noise_ua(cells)
-        return laplace_reads(self.state_ua[cells], noise, samples, self.preset.read_noise.floor_ua, rng)
+        reads = laplace_reads(self.state_ua[cells], noise, samples, self.preset.read_noise.floor_ua, rng)
+        self.disturb(cells, samples)
+        return reads
 
     def pulse(self, cells: IntArray, up: bool, rng: np.random.Generator) -> None:
         """One SET (``up``) or RESET pulse on each cell; see :func:`single_pulses`.
@@ -150,8 +167,8 @@ class CellArray:
         broken = self._broken[self._broken < n]
         moved[broken] = state[broken]
         self.move(slice(0, n), moved)
-        if self.drifts:
-            self.age_s[np.flatnonzero(direction)] = 0.0
+        if self.drifts or self.disturbed:
+            self._begin_anew(np.flatnonzero(direction))
         return set_pulses, 0.5 * (total + signed), pulses - set_pulses, 0.5 * (total - signed)
 
     def small_pulse(self, cells: IntArray, up: npt.NDArray[np.bool_], rng: np.random.Generator) -> None:
@@ -205,6 +222,23 @@ class CellArray:
         floor = self.preset.read_noise.floor_ua
         self.move(cells, np.maximum(self.state_ua[cells] - drift, np.minimum(floor, self.state_ua[cells])))
 
+    def disturb(self, cells: IntArray | slice, reads: int) -> None:
+        """What ``reads`` reads of each cell (none twice) leave behind: healthy cells move as the preset's disturb says.
+
+        Not below zero, and not above the cell's own window unless it was there. Nothing where disturb is off.
+        """
+        if not self.disturbed:
+            return
+        onset = self.preset.retention.onset_reads
+        before = np.log10(1 + self.read_count[cells] / onset)
+        self.read_count[cells] += reads
+        decades = np.log10(1 + self.read_count[cells] / onset) - before
+        state = self.state_ua[cells]
+        rise = np.where(self.stuck[cells] == HEALTHY, self.disturb_ua[cells] * decades, 0.0)
+        floor = self.preset.read_noise.floor_ua
+        low, high = np.minimum(floor, state), np.maximum(self.high_ua[cells], state)
+        self.move(cells, np.clip(state + rise, low, high))
+
     def wear_out(self, cells: IntArray, wear: IntArray, rng: np.random.Generator) -> None:
         """Break pulsed cells whose pulse count ``wear`` is beyond the endurance, with the preset's chance."""
         c = self.preset.wear
@@ -218,7 +252,7 @@ class CellArray:
 
     def state_dict(self) -> dict[str, npt.NDArray[Any]]:
         """Copies of all arrays that make up the state."""
-        return {name: getattr(self, name).copy() for name in self.SAVED}
+        return {name: getattr(self, name).copy() for name in self.saved}
 
     def load_state_dict(self, state: dict[str, npt.NDArray[Any]]) -> None:
         """Restore :meth:`state_dict`.
@@ -227,10 +261,10 @@ class CellArray:
             ConfigError: an array is missing or unknown, is not of these cells' shape and type, or holds what no cell
                 can; nothing was changed.
         """
-        unknown = sorted(state.keys() - set(self.SAVED))
+        unknown = sorted(state.keys() - set(self.saved))
         if unknown:
             raise ConfigError(f"cell state: {', '.join(unknown)} unknown")
-        for name in self.SAVED:
+        for name in self.saved:
             own = getattr(self, name)
             if name not in state or state[name].shape != own.shape or state[name].dtype != own.dtype:
                 found = f"{state[name].dtype} {state[name].shape}" if name in state else "nothing"
@@ -240,7 +274,7 @@ class CellArray:
         upside_down = np.flatnonzero(state["low_ua"] > state["high_ua"])
         if upside_down.size:
             raise ConfigError(f"cell state 'low_ua'[{upside_down[0]}] lies above 'high_ua', expected below")
-        for name in self.SAVED:
+        for name in self.saved:
             setattr(self, name, state[name].copy())
         self._broken = np.flatnonzero(self.stuck != HEALTHY)
         self._windows = Windows.of(self.low_ua, self.high_ua)
@@ -252,7 +286,13 @@ class CellArray:
         if stuck.any():
             moved = np.where(stuck == HEALTHY, moved, state)
         self.move(cells, moved)
+        self._begin_anew(cells)
+
+    def _begin_anew(self, cells: IntArray) -> None:
+        """Age and reads of pulsed cells start again."""
         self.age_s[cells] = 0.0
+        if self.disturbed:
+            self.read_count[cells] = 0
 
 
 def _normal(rng: np.random.Generator, n: int, mean: float, sd: float) -> Float32:

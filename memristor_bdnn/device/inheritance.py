@@ -73,6 +73,8 @@ def carried(base: DevicePreset, window: tuple[float, float]) -> dict[str, Any]:
         "retention": {
             "rate_ua_per_decade": size(drift.rate_ua_per_decade),
             "rate_sd_ua_per_decade": size(drift.rate_sd_ua_per_decade),
+            "disturb_ua_per_decade": size(drift.disturb_ua_per_decade),
+            "disturb_sd_ua_per_decade": size(drift.disturb_sd_ua_per_decade),
         },
         "periphery": {"adc_full_scale_ua": size(base.periphery.adc_full_scale_ua)},
     }

@@ -184,7 +184,13 @@ class Faults:
 
 @dataclass(frozen=True)
 class Retention:
-    """Drift: a cell of age t has moved by rate log10(1 + t / t0), rate ~ Normal(mean, SD) by device."""
+    """What becomes of a state that nobody programs: drift with its age, disturb by the reads since its last pulse.
+
+    A cell of age t has moved down by rate log10(1 + t / t0), rate ~ Normal(mean, SD) by device. A cell that was read n
+    times has moved up by disturb log10(1 + n / n0), disturb ~ Normal(mean, SD) by device: reads have the polarity of
+    SET. That reads at 0.2 V move TaOx/HfOx cells was measured over 10^6 reads (Yao et al., Nature 577, 641 (2020),
+    Extended Data Fig. 7); form, direction and numbers are assumptions, and both effects are off by default.
+    """
 
     rate_ua_per_decade: float = option(
         0.0, "mean rate, common to all", low=-1000, high=1000, unit="uA/decade", source="assumption"
@@ -193,9 +199,26 @@ class Retention:
         0.0, "SD of the rate between devices", low=0, high=1000, unit="uA/decade", source="assumption"
     )
     onset_s: float = option(1.0, "t0", low=1e-9, high=1e9, unit="s", source="assumption")
+    disturb_ua_per_decade: float = option(
+        0.0, "mean disturb by reads, common to all", low=-1000, high=1000, unit="uA/decade", source="assumption"
+    )
+    disturb_sd_ua_per_decade: float = option(
+        0.0, "SD of the disturb between devices", low=0, high=1000, unit="uA/decade", source="assumption"
+    )
+    onset_reads: float = option(1000.0, "n0", low=1e-3, high=1e15, source="assumption")
 
     def __post_init__(self) -> None:
         check(self)
+
+    @property
+    def drifts(self) -> bool:
+        """Whether states change with time."""
+        return self.rate_ua_per_decade != 0 or self.rate_sd_ua_per_decade != 0
+
+    @property
+    def disturbs(self) -> bool:
+        """Whether reads change states."""
+        return self.disturb_ua_per_decade != 0 or self.disturb_sd_ua_per_decade != 0
 
 
 @dataclass(frozen=True)

@@ -106,7 +106,7 @@ def _from_preset(preset: presets.DevicePreset) -> EapuDevice:
     blind = preset.blind_write
     blind_sd = float(preset.blind_sd_ua(min(max(middle, blind.target_ua[0]), blind.target_ua[1])))
     slope, threshold = _gate_curve(blind.target_ua, blind.gate_v)
-    if preset.retention.rate_ua_per_decade or preset.retention.rate_sd_ua_per_decade:
+    if preset.retention.drifts or preset.retention.disturbs:
         warnings.warn(f"device preset {preset.name}: retention is not simulated under a torch optimiser", stacklevel=4)
     return EapuDevice(
         writing_sd_us=writing / volt,
