@@ -21,6 +21,7 @@ from memristor_bdnn.errors import ConfigError
 
 FloatArray = npt.NDArray[np.floating[Any]]
 INITIAL_LABELS = 64
+SHIPPED = "shipped"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,10 +30,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     parser.add_argument("--queries", type=int, default=64, help="queries after the 64 initial labels")
     parser.add_argument("--candidates", type=int, default=10_000, help="candidates scored per query")
-    parser.add_argument("--data", metavar="NPZ", help="labelled trials (x_pool, score_pool); default: synthetic ones")
+    parser.add_argument(
+        "--data",
+        metavar="NPZ",
+        help="labelled trials (x_pool, score_pool), or `shipped`: the default skill's; default: synthetic ones",
+    )
     parser.add_argument("--preset", default="tsinghua_taox_hfox", help="device preset or YAML file")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", metavar="JSON", help="write figures and assumptions as JSON")
+    parser.add_argument("--figure", metavar="PNG", help="picture of where energy and time go, with every number used")
     parser.add_argument("--quick", action="store_true", help="4 queries, 1,000 candidates")
     parser.add_argument(
         "--torch-device",
@@ -54,9 +60,10 @@ def run(args: argparse.Namespace) -> int:
     from memristor_bdnn.config import build
     from memristor_bdnn.crossbar import pricing
     from memristor_bdnn.device import presets
-    from memristor_bdnn.report.record import check_out, print_table, record, write_record
+    from memristor_bdnn.report.record import check_out, check_picture, print_table, record, write_record
 
     check_out(args.out)
+    check_picture(args.figure, "--figure")
     if args.quick:
         args.queries, args.candidates = min(args.queries, 4), min(args.candidates, 1000)
     if args.queries < 1 or args.candidates < 1:
@@ -87,6 +94,9 @@ def run(args: argparse.Namespace) -> int:
         ["count", "queries", "deployment by write-verify"],
         [[f, ledgers["queries"][f], ledgers["deployment"][f]] for f in fields],
     )
+    phases = [(task.training, task.deployment), (task.work, task.ledger)]
+    whole = pricing.breakdowns(phases, preset, n_cells, assumptions, measured)
+    _print_parts(whole)
     listed = pricing.assumption_rows(preset, assumptions)
     print_table("every number used", ["number", "value", "unit", "source"], listed)
     if break_even is None:
@@ -99,13 +109,35 @@ def run(args: argparse.Namespace) -> int:
         "ledger": ledgers,
         "ledger_by_query": task.by_query,
         "work": dataclasses.asdict(task.work),
+        "work_of_training": dataclasses.asdict(task.training),
+        "whole_task": {of.platform: dataclasses.asdict(of) for of in whole},
         "published_speed_gain_percent": pricing.PUBLISHED_SPEED_GAIN_PERCENT,
         "published_energy_ratio": pricing.PUBLISHED_ENERGY_RATIO,
-        "labels": "file" if args.data else "synthetic",
+        "labels": {None: "synthetic", SHIPPED: SHIPPED}.get(args.data, "file"),
         "assumptions": [dict(zip(("number", "value", "unit", "source"), row, strict=True)) for row in listed],
     }
+    if args.figure:
+        from pathlib import Path
+
+        from memristor_bdnn.report.energy_figures import draw
+
+        title = f"a whole learning task: {INITIAL_LABELS} labels ex situ, deployment, {args.queries} queries of"
+        print(f"wrote {draw(whole, listed, f'{title} {len(x) - INITIAL_LABELS:,} candidates', Path(args.figure))}")
     write_record(args.out, record(figures, [args.seed]))
     return 0
+
+
+def _print_parts(whole: list[Any]) -> None:
+    """Where energy and time of the whole task go, a row a part and a column a platform; chips with their host only."""
+    from memristor_bdnn.report.record import print_table
+
+    shown = [of for of in whole if not of.platform.startswith("chips,")]
+    for title, unit, parts in (("energy", "J", "energy_j"), ("time", "s", "time_s")):
+        names = list(dict.fromkeys(name for of in shown for name in getattr(of, parts)))
+        rows: list[list[Any]] = [[name, *(getattr(of, parts).get(name, "-") for of in shown)] for name in names]
+        rows.append(["sum", *(sum(getattr(of, parts).values()) for of in shown)])
+        heads = [of.platform.replace("chips + host, ", "chips + host,\n") for of in shown]
+        print_table(f"{title} ({unit}) of the whole task: ex situ training, deployment, queries", ["", *heads], rows)
 
 
 def _measured(args: argparse.Namespace, preset: DevicePreset) -> tuple[float, float] | None:
@@ -143,10 +175,14 @@ def _print_costs(title: str, comparisons: list[Any]) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """A measured learning task: its work, and the ledgers of the queries, of each query and of the deployment."""
+    """A measured learning task: the work of the queries with their ledger, of each query and of all.
+
+    ``training`` is the work of ex situ training on the first labels, ``deployment`` the ledger of writing it.
+    """
 
     work: Work
     ledger: Ledger
+    training: Work
     deployment: Ledger
     by_query: list[dict[str, float | int]]
 
@@ -168,7 +204,12 @@ def measure_task(preset: DevicePreset, x: FloatArray, y: FloatArray, queries: in
     learner = learners.create("msgld", chips, None, seed)
     rng = np.random.default_rng(seed)
     chosen = np.arange(INITIAL_LABELS)
-    learner.fit(x[chosen], y[chosen])
+    started, weights = time.process_time(), chips.n_cells / getattr(learner.config, "devices_per_weight", 3)
+    fitted = learner.fit(x[chosen], y[chosen])
+    # What simulating write-verify takes is no work of a digital platform.
+    host_s = time.process_time() - started - chips.seconds
+    seen = 3.0 * fitted.epochs * learner.config.ex_situ.reads * len(chosen)
+    training = Work(fitted.epochs, 0, seen * weights, host_s, 0.0)
     # Ex situ training is the same on every platform: what is compared starts with the first query.
     deployment, chips.inner.ledger = chips.ledger, Ledger(preset, chips.n_cells)
     chips.seconds, started = 0.0, time.process_time()
@@ -185,9 +226,8 @@ def measure_task(preset: DevicePreset, x: FloatArray, y: FloatArray, queries: in
         by_query.append(chips.ledger.since(before))
         print(f"query {query + 1}/{queries}: {report.epochs} epochs, accuracy {report.accuracy:.3f}", flush=True)
     total = time.process_time() - started
-    devices_per_weight = getattr(learner.config, "devices_per_weight", 3)
-    work = Work(steps, queries, evaluations * chips.n_cells / devices_per_weight, total - chips.seconds, chips.seconds)
-    return Task(work, chips.ledger, deployment, by_query)
+    work = Work(steps, queries, evaluations * weights, total - chips.seconds, chips.seconds)
+    return Task(work, chips.ledger, training, deployment, by_query)
 
 
 class TimedAccelerator:
@@ -215,7 +255,12 @@ class TimedAccelerator:
 
 
 def _labelled(path: str | None, n: int, seed: int) -> tuple[FloatArray, FloatArray]:
-    """n labelled rows: published trials, or points of a random smooth function on 11 inputs."""
+    """n labelled rows: trials of a file or those that ship, or points of a random smooth function on 11 inputs."""
+    if path == SHIPPED:
+        from memristor_bdnn import skills
+
+        pool = skills.load(skills.DEFAULT).pool()
+        return pool.x[:n], pool.y[:n]
     if path is not None:
         from memristor_bdnn.state import check_array, load_npz
 

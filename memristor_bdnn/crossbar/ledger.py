@@ -53,6 +53,19 @@ class LedgerSnapshot:
     wear: npt.NDArray[np.int64]
 
 
+@dataclass(frozen=True)
+class CostParts:
+    """Where energy and time go, by name; the sums are ``system_energy_j`` and ``latency_s`` of a summary.
+
+    Attributes:
+        energy_j: joules of reads and of pulses in the cells, and of everything around them.
+        time_s: seconds, operations in sequence.
+    """
+
+    energy_j: dict[str, float]
+    time_s: dict[str, float]
+
+
 class Ledger:
     """Running counts over the allocated cells of one accelerator, and sums of the currents they happened at.
 
@@ -155,11 +168,8 @@ class Ledger:
         """
         p = self._preset if preset is None else preset
         periphery, pulses = p.periphery, self.set_pulses + self.reset_pulses
-        device = 1e-6 * (
-            self.read_current_ua * p.read_voltage_v * periphery.read_time_s
-            + self.set_current_ua * p.set_pulse.voltage_v**2 / p.read_voltage_v * p.set_pulse.width_s
-            + self.reset_current_ua * p.reset_pulse.voltage_v**2 / p.read_voltage_v * p.reset_pulse.width_s
-        )
+        read_uj, set_uj, reset_uj = self._cells_uj(p)
+        device = 1e-6 * (read_uj + set_uj + reset_uj)
         latency = (
             self.accesses * access_factor * periphery.read_time_s
             + self.set_pulses * p.set_pulse.width_s
@@ -185,6 +195,35 @@ class Ledger:
             latency_s=latency,
             max_wear=self.max_wear,
             mean_wear=self.mean_wear,
+        )
+
+    def parts(self, preset: DevicePreset | None = None, access_factor: float = 1.0) -> CostParts:
+        """Where the energy and the time of :meth:`priced` go; the same arguments."""
+        p = self._preset if preset is None else preset
+        periphery, pulses = p.periphery, self.set_pulses + self.reset_pulses
+        read_uj, set_uj, reset_uj = self._cells_uj(p)
+        time_s = {
+            "reads": self.accesses * access_factor * periphery.read_time_s,
+            "pulses": self.set_pulses * p.set_pulse.width_s + self.reset_pulses * p.reset_pulse.width_s,
+            "pulse set-up": pulses * periphery.pulse_overhead_s,
+            "rests": self.rest_s,
+        }
+        energy_j = {
+            "reads": 1e-6 * read_uj,
+            "pulses": 1e-6 * (set_uj + reset_uj),
+            "converters": self.adc_conversions * periphery.adc_energy_j,
+            "amplifiers": self.adc_conversions * periphery.amplifier_power_w * periphery.read_time_s,
+            "line drivers": pulses * periphery.driver_energy_j,
+            "controller": sum(time_s.values()) * periphery.controller_power_w,
+        }
+        return CostParts(energy_j, time_s)
+
+    def _cells_uj(self, p: DevicePreset) -> tuple[float, float, float]:
+        """Energy of reads, SET and RESET pulses in the cells, microjoule."""
+        return (
+            self.read_current_ua * p.read_voltage_v * p.periphery.read_time_s,
+            self.set_current_ua * p.set_pulse.voltage_v**2 / p.read_voltage_v * p.set_pulse.width_s,
+            self.reset_current_ua * p.reset_pulse.voltage_v**2 / p.read_voltage_v * p.reset_pulse.width_s,
         )
 
     def summary(self) -> dict[str, float | int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from memristor_bdnn.config import check, option
@@ -59,6 +60,11 @@ class Work:
     host_s: float
     devices_s: float
 
+    def __add__(self, other: Work) -> Work:
+        """One task after another."""
+        mine, theirs = dataclasses.asdict(self), dataclasses.asdict(other)
+        return Work(**{name: mine[name] + theirs[name] for name in mine})
+
 
 @dataclass(frozen=True)
 class Cost:
@@ -105,8 +111,12 @@ def price_devices(ledger: Ledger, preset: DevicePreset, n_cells: int, scenario: 
     Accesses are scaled by what reading the whole network takes; single-cell verify reads are scaled alike.
     """
     other = with_periphery(preset, scenario)
-    factor = Placement.of(other).accesses(0, n_cells) / Placement.of(preset).accesses(0, n_cells)
-    return ledger.priced(other, factor)
+    return ledger.priced(other, _access_factor(other, preset, n_cells))
+
+
+def _access_factor(other: DevicePreset, preset: DevicePreset, n_cells: int) -> float:
+    """How often channels switch to read the whole network with another periphery, over how often they did."""
+    return Placement.of(other).accesses(0, n_cells) / Placement.of(preset).accesses(0, n_cells)
 
 
 def digital_costs(
@@ -148,6 +158,62 @@ def memristor_costs(
         host = Cost(f"chips + host, {scenario.name}", whole_s, chips.system_energy_j + host_j, "ledger + host CPU")
         costs += [alone, host]
     return costs
+
+
+@dataclass(frozen=True)
+class Breakdown:
+    """Where the joules and seconds of a task go on one platform, by part; see :class:`CostParts`."""
+
+    platform: str
+    energy_j: dict[str, float]
+    time_s: dict[str, float]
+
+    @property
+    def total_j(self) -> float:
+        """Energy of all parts."""
+        return sum(self.energy_j.values())
+
+    @property
+    def total_s(self) -> float:
+        """Time of all parts, in sequence."""
+        return sum(self.time_s.values())
+
+
+def breakdowns(
+    phases: Sequence[tuple[Work, Ledger]],
+    preset: DevicePreset,
+    n_cells: int,
+    assumptions: PlatformAssumptions,
+    measured: tuple[float, float] | None = None,
+    scenarios: tuple[Scenario, ...] = SCENARIOS,
+) -> list[Breakdown]:
+    """CPU and GPU, then the chips with every periphery, alone and with the host that does the arithmetic.
+
+    Args:
+        phases: work and ledger of each part of the task, such as deployment and queries.
+        preset: the devices.
+        n_cells: of the network, on cells 0..n_cells-1.
+        assumptions: watts.
+        measured: seconds of a step and of a prediction on the GPU; assumed where None.
+        scenarios: peripheries.
+    """
+    work = sum((work for work, _ in phases[1:]), phases[0][0])
+    cpu, gpu = digital_costs(work, assumptions, measured)
+    drawn = {"host arithmetic": work.host_s, "random weights, updates": work.devices_s}
+    watts = assumptions.host_power_w
+    found = [
+        Breakdown(cpu.platform, {name: seconds * watts for name, seconds in drawn.items()}, drawn),
+        Breakdown(gpu.platform, {"GPU": gpu.energy_j}, {"GPU": gpu.time_s}),
+    ]
+    for scenario in scenarios:
+        other = with_periphery(preset, scenario)
+        parts = [ledger.parts(other, _access_factor(other, preset, n_cells)) for _, ledger in phases]
+        energy = {name: sum(part.energy_j[name] for part in parts) for name in parts[0].energy_j}
+        time = {name: sum(part.time_s[name] for part in parts) for name in parts[0].time_s}
+        host_j, host_s = {"host arithmetic": work.host_s * watts}, {"host arithmetic": work.host_s}
+        found.append(Breakdown(f"chips, {scenario.name}", energy, time))
+        found.append(Breakdown(f"chips + host, {scenario.name}", {**energy, **host_j}, {**time, **host_s}))
+    return found
 
 
 @dataclass(frozen=True)
