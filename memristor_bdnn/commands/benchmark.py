@@ -10,6 +10,7 @@ from typing import Any
 BENCHMARKS: dict[str, tuple[str, str]] = {
     "dbal": ("dbal.main", "active against passive learning on labelled trials of a skill"),
     "strategies": ("strategies.main", "failures while learning and the final skill, a row a strategy"),
+    "stability": ("stability.main", "a learned skill over hours of noise, drift and read disturb, with remedies"),
     "decode": ("decode", "classify trials with a network read out of published chip states"),
     "classify": ("classify.main", "digits, iris, wine, breast cancer: learners on devices beside software"),
     "device": ("device", "rates of reads and pulses against plain loops"),

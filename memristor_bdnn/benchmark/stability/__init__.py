@@ -1,0 +1,1 @@
+"""What hours of noise, drift and read disturb do to a learned skill, and what helps."""
