@@ -14,6 +14,7 @@ from PIL import Image
 from memristor_bdnn import skills
 from memristor_bdnn.accelerator.simulated import SimulatedAccelerator
 from memristor_bdnn.benchmark.dbal.data import split
+from memristor_bdnn.benchmark.stability import figures, report
 from memristor_bdnn.benchmark.stability.conditions import Condition, conditions
 from memristor_bdnn.benchmark.stability.run import REMEDIES, Setting, Subject, execute
 from memristor_bdnn.benchmark.stability.scenes import Scenes
@@ -114,12 +115,23 @@ def test_only_learning_again_gives_pulses_and_its_cost_is_the_ledgers(rows: Any)
     assert found["relearning"]["system_energy_j"] > found["relearning"]["device_energy_j"]
 
 
-def test_runs_of_a_seed_repeat_and_start_alike_under_every_condition() -> None:
-    plain, again, drifting = (execute(SMALL, "msgld_reads", c, 3) for c in
-                              (Condition("noise"), Condition("noise"), Condition("drift", 5.0)))  # fmt: skip
-    assert plain == again
-    assert plain["points"][0]["nothing"] == drifting["points"][0]["nothing"]
-    assert drifting["points"][1]["nothing"]["answers_kept"] < plain["points"][1]["nothing"]["answers_kept"]
+def test_runs_of_a_seed_repeat_start_alike_and_are_summed_up(tmp_path: Path, capsys: Any) -> None:
+    setting = dataclasses.replace(SMALL, pairs=1, candidates=5, executed=True)
+    kinds = [Condition("noise"), *(Condition(kind, 5.0) for kind in ("shift", "drift"))]
+    plain, shifted, drifted = (execute(setting, "msgld_reads", condition, 3) for condition in kinds)
+    assert plain == execute(setting, "msgld_reads", kinds[0], 3)
+    assert shifted["points"][0]["nothing"] == drifted["points"][0]["nothing"]
+    nlls = [point["nothing"]["nll"] for point in plain["points"]]
+    assert 0 < abs(nlls[0] - nlls[1]) < 0.02, "noise alone is drawn anew at every hour"
+    assert drifted["points"][1]["nothing"]["answers_kept"] < plain["points"][1]["nothing"]["answers_kept"]
+    found = report.summary([plain, shifted, drifted], setting)
+    of = found["results"]["msgld_reads"]["drift 5 %"]
+    assert of["nothing"]["accuracy"]["median"] == [p["nothing"]["accuracy"] for p in drifted["points"]]
+    assert of["both"]["fraction"]["median"] == [None, drifted["points"][1]["both"]["fraction"]]
+    report.print_tables(found)
+    assert "the choices do" in capsys.readouterr().out
+    (path,) = figures.draw_all(found, tmp_path / "picture.png")
+    assert Image.open(path).size[0] > 1000
 
 
 def test_finished_runs_are_those_of_the_same_setting_and_device() -> None:

@@ -15,6 +15,11 @@ from memristor_bdnn.report.record import save_figure
 _COLOUR = {"nothing": COLOURS[1], "offset": COLOURS[4], "relearning": COLOURS[0], "both": COLOURS[2]}
 _LABEL = {"nothing": "nothing done", "offset": "mean offset taken off", "relearning": "re-learned in place",
           "both": "offset, then re-learned"}  # fmt: skip
+_LEARNER = {
+    "msgld_reads": "mSGLD, live reads alone",
+    "msgld": "mSGLD, live reads and the samples kept in memory",
+    "eapu": "EaPU",
+}
 _MARK = dict(zip(REMEDIES, "osD^", strict=True))
 _FIGURE = {
     "accuracy": "accuracy on test rows",
@@ -50,9 +55,13 @@ def draw(figures: dict[str, Any], learner: str, path: Path) -> Path:
         _over_strengths(axis, found, kind, name)
     for axis in axes[1][len(panels) :]:
         axis.set_axis_off()
+    accuracies = [axis for axis, (_, name) in zip(axes[1], panels, strict=False) if name == "accuracy"]
+    for axis in accuracies:  # kinds are compared by eye
+        axis.set_ylim(min(a.get_ylim()[0] for a in accuracies), max(a.get_ylim()[1] for a in accuracies))
     handles, labels = axes[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=11)
-    figure.suptitle(f"{learner}, {figures['skill']}, {figures['labels']} labels", fontsize=13)
+    said = _LEARNER.get(learner, learner)
+    figure.suptitle(f"{said}; {figures['skill']}, {figures['labels']} labels; medians and quartiles", fontsize=13)
     return save_figure(figure, path, dpi=120)
 
 

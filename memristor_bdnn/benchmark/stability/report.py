@@ -27,7 +27,8 @@ def _over_seeds(runs: list[dict[str, Any]]) -> dict[str, Any]:
     made: dict[str, Any] = {}
     for remedy in REMEDIES:
         points = [[run["points"][k][remedy] for run in runs] for k in range(len(runs[0]["points"]))]
-        made[remedy] = {figure: _spread(points, figure) for figure in points[0][0]}
+        names = dict.fromkeys(name for of in points for name in of[0])  # some figures are not taken at every hour
+        made[remedy] = {name: _spread(points, name) for name in names}
     return made
 
 

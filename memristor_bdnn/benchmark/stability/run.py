@@ -20,7 +20,7 @@ from memristor_bdnn.active import recipes
 from memristor_bdnn.benchmark.dbal.data import split
 from memristor_bdnn.benchmark.dbal.run import figures
 from memristor_bdnn.benchmark.runs import code_digest
-from memristor_bdnn.benchmark.stability.conditions import Condition
+from memristor_bdnn.benchmark.stability.conditions import NOISE, Condition
 from memristor_bdnn.benchmark.stability.scenes import Scenes
 from memristor_bdnn.device import presets
 
@@ -85,6 +85,9 @@ class Setting:
 def execute(setting: Setting, learner_name: str, condition: Condition, seed: int) -> dict[str, Any]:
     """Learn, then let the hours pass; remedies are tried at every hour on a copy of the state, one by one.
 
+    Under drift and disturb every look sees the same draws of the read noise (common random numbers), so that hours and
+    remedies differ by what the cells did; where noise is all there is, every hour draws its own.
+
     Returns:
         ``learner``, ``condition``, ``seed``; ``points``: a list over hours of mappings from remedy to figures on the
         test rows (accuracy, AUC, NLL, ECE, ...), ``answers_kept`` and ``choices_kept`` (shares that are as after
@@ -102,6 +105,8 @@ def execute(setting: Setting, learner_name: str, condition: Condition, seed: int
         for before, hour in zip((0.0, *setting.hours), setting.hours, strict=False):
             elapsed = hour - before
             chips.wait(3600.0 * elapsed, reads=round(setting.reads_per_hour * elapsed))
+            if condition.kind == NOISE:
+                chips.read()  # the next draws: see below
             last, first = hour == setting.hours[-1], hour == setting.hours[0]
             worth = {name: setting.executed and (last or (first and name == "nothing")) for name in REMEDIES}
             points.append({name: subject.looked_at(name, worth[name]) for name in REMEDIES})
