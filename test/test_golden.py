@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import json
 import os
@@ -26,13 +27,16 @@ def kind_of_machine() -> dict[str, Any]:
     """What decides how sums are rounded: versions, processor, and the linear algebra that numpy calls."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    said = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    model = [said.get(name, "") for name in ("model name", "cpu family", "model", "stepping")]
     built: Any = np.show_config(mode="dicts")
     blas = built["Build Dependencies"]["blas"]
     return {
         **{name: importlib.metadata.version(name) for name in ("numpy", "torch", "pybullet")},
         "machine": platform.machine(),
-        "processor": models[0] if models else platform.processor(),
+        # A virtual machine may call processors of several generations by one name; libraries look at the flags.
+        "processor": " ".join(model).strip() or platform.processor(),
+        "flags": hashlib.sha256(" ".join(sorted(said.get("flags", "").split())).encode()).hexdigest()[:12],
         "simd": built["SIMD Extensions"].get("found", []),
         "blas": f"{blas['name']} {blas['version']}",
     }
