@@ -35,9 +35,30 @@ class CMakeBuild(build_py):
 
     def run(self) -> None:
         """Configure, build and stage; then hand the staged files to the wheel."""
-        build, stage = ROOT / "build" / "cmake", ROOT / "build" / "stage"
+        stage = ROOT / "build" / "stage"
         shutil.rmtree(stage, ignore_errors=True)
         source = self._copy_sources(ROOT / "build" / "source")
+        # No wheel has tf2_msgs; where it cannot be generated the nodes do without it and say so.
+        try:
+            self._install(source / "cmake" / "tf2_msgs", ROOT / "build" / "tf2_msgs", stage)
+        except subprocess.CalledProcessError as error:
+            print(f"tf2_msgs cannot be generated, /tf will not be published: {error}", file=sys.stderr)
+        self._install(source, ROOT / "build" / "cmake", stage)
+        (site,) = {
+            p.parent.parent
+            for p in stage.glob("**/memristor_bdnn/__init__.py")
+            if p.parent.parent.name.endswith("-packages")
+        }
+        packages = sorted(p.parent for p in site.glob("*/__init__.py"))
+        self.files = [file for package in packages for file in self._copy_package(package)]
+        others = [p for p in stage.rglob("*") if p.is_file() and site not in p.parents]
+        by_folder: dict[str, list[str]] = {}
+        for path in others:
+            by_folder.setdefault(str(path.parent.relative_to(stage)), []).append(str(path.relative_to(ROOT)))
+        self.distribution.data_files = sorted(by_folder.items())
+
+    def _install(self, source: Path, build: Path, stage: Path) -> None:
+        """Configure and build a CMake project, and install it into the stage."""
         cache = build / "CMakeCache.txt"
         if cache.exists() and f"CMAKE_PREFIX_PATH:UNINITIALIZED={ros_prefix()}" not in cache.read_text():
             shutil.rmtree(build)
@@ -73,15 +94,6 @@ class CMakeBuild(build_py):
             env=environment,
             stdout=subprocess.DEVNULL,
         )
-        (site,) = {
-            p.parent for p in stage.glob("**/memristor_bdnn/__init__.py") if p.parent.parent.name.endswith("-packages")
-        }
-        self.files = self._copy_package(site)
-        others = [p for p in stage.rglob("*") if p.is_file() and site.parent not in p.parents]
-        by_folder: dict[str, list[str]] = {}
-        for path in others:
-            by_folder.setdefault(str(path.parent.relative_to(stage)), []).append(str(path.relative_to(ROOT)))
-        self.distribution.data_files = sorted(by_folder.items())
 
     def _copy_sources(self, source: Path) -> Path:
         """Copy the CMake project below build/.
@@ -98,10 +110,10 @@ class CMakeBuild(build_py):
                 shutil.copy2(ROOT / name, source / name)
         return source
 
-    def _copy_package(self, site: Path) -> list[str]:
-        target = Path(self.build_lib) / "memristor_bdnn"
+    def _copy_package(self, package: Path) -> list[str]:
+        target = Path(self.build_lib) / package.name
         shutil.rmtree(target, ignore_errors=True)
-        shutil.copytree(site, target, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(package, target, ignore=shutil.ignore_patterns("__pycache__"))
         return [str(p) for p in target.rglob("*") if p.is_file()]
 
     def get_outputs(self, include_bytecode: bool = True) -> list[str]:

@@ -44,7 +44,9 @@ def build(folder: Path) -> dict[str, str]:
     (folder / "action" / "FollowJointTrajectory.action").write_text(ACTION)
     (folder / "package.xml").write_text(PACKAGE)
     (folder / "CMakeLists.txt").write_text(
-        prologue.replace("project(memristor_bdnn)", "project(control_msgs)")
+        prologue.replace("project(memristor_bdnn)", "project(control_msgs)").replace(
+            "${CMAKE_CURRENT_LIST_DIR}/cmake", str(ROOT / "cmake")
+        )
         + "rosidl_generate_interfaces(${PROJECT_NAME} action/FollowJointTrajectory.action\n"
         + "  DEPENDENCIES builtin_interfaces trajectory_msgs)\nament_package()\n"
     )
