@@ -206,6 +206,6 @@ def test_silence_says_who_publishes_what(bench: Bench) -> None:
     from std_msgs.msg import Float64
 
     states = listen(bench)
-    assert "nobody publishes joint_states" in str(fresh(states))
+    assert "nobody publishes /joint_states" in str(fresh(states))
     bench.client().node.create_publisher(Float64, "joint_states", 10)
     until(lambda: "publishes std_msgs/msg/Float64" in str(fresh(states)), 20.0)

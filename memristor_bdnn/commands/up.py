@@ -13,7 +13,7 @@ import time
 
 from memristor_bdnn.commands import shared
 from memristor_bdnn.config import yaml_mapping
-from memristor_bdnn.nodes import graph
+from memristor_bdnn.nodes import graph, rehearsal
 from memristor_bdnn.nodes.supervisor import NodeDied, Supervisor
 
 
@@ -29,7 +29,10 @@ def run(args: argparse.Namespace) -> int:
     if args.show_args:
         print(graph.show_arguments())
         return 0
-    supervisor = Supervisor(graph.resolve(graph_values(args)), log=_say)
+    commands = graph.resolve(graph_values(args))
+    if any(command.name == rehearsal.CONTROLLER for command in commands):
+        _say(f"[supervisor] {rehearsal.NOTE}")
+    supervisor = Supervisor(commands, log=_say)
     stop = False
 
     def on_signal(*_: object) -> None:

@@ -133,12 +133,10 @@ def chain(arm: ArmDescription) -> Chain:
         raise ConfigError(f"arm {arm.name!r}: joints of the URDF are {moving}, description says {arm.joint_names}")
     origins, axes, fixed = [], [], mounting(arm)
     for joint in joints:
-        fixed = fixed @ _origin(joint)
+        fixed = fixed @ joint_origin(joint)
         if joint.get("type") != "fixed":
-            element = joint.find("axis")
-            axis = _numbers(element.get("xyz") if element is not None else None, (1.0, 0.0, 0.0))
             origins.append(fixed)
-            axes.append(axis / np.linalg.norm(axis))
+            axes.append(joint_axis(joint))
             fixed = np.eye(4)
     return Chain(np.array(origins), np.array(axes), fixed @ transform(position=arm.tool_offset))
 
@@ -147,8 +145,15 @@ def _numbers(text: str | None, default: tuple[float, float, float]) -> FloatArra
     return np.array(default if text is None else [float(v) for v in text.split()])
 
 
-def _origin(joint: ET.Element) -> FloatArray:
-    """The joint's <origin>; angles that mean a multiple of 90 degrees are made exact."""
+def joint_axis(joint: ET.Element) -> FloatArray:
+    """Unit axis (3,) of a <joint> in its own frame."""
+    element = joint.find("axis")
+    axis = _numbers(element.get("xyz") if element is not None else None, (1.0, 0.0, 0.0))
+    return np.asarray(axis / np.linalg.norm(axis))
+
+
+def joint_origin(joint: ET.Element) -> FloatArray:
+    """Pose (4, 4) of a <joint> in its parent link; angles that mean a multiple of 90 degrees are made exact."""
     element = joint.find("origin")
     if element is None:
         return np.eye(4)

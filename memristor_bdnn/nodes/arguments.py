@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from memristor_bdnn.errors import ConfigError
+from memristor_bdnn.nodes.installed import OURS
 from memristor_bdnn.nodes.typed import parameter_text
 
 ParameterValue = bool | int | float | str
@@ -29,7 +30,8 @@ class Argument:
         files: suffixes of file names that are allowed beside the choices.
         skill: the only skill that knows the argument; empty for all.
         option_of: the option that the chosen accelerator must have.
-        only: ``simulated`` or ``physical``: whose arm the argument is for; empty for both.
+        only: ``simulated``, ``physical`` or ``mock``: whose arm the argument is for; empty for all.
+        follow: ``role.parameter`` names that always receive the value that won, typed or not.
         agree: whether the nodes must have the same value, for a graph that is none otherwise.
         empty: what empty text stands for, where that is not itself.
     """
@@ -40,6 +42,7 @@ class Argument:
     kind: type = str
     choices: tuple[str, ...] | Callable[[], Sequence[str]] | None = None
     targets: tuple[str, ...] = ()
+    follow: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
     skill: str = ""
     option_of: str = ""
@@ -94,7 +97,8 @@ class Argument:
 class NodeSpec:
     """One node of the graph: its role, its name, its executable, fixed parameters.
 
-    ``when`` is the one condition a graph knows: ``argument=value`` or ``argument!=value``.
+    ``when`` is the one condition a graph knows: ``argument=value`` or ``argument!=value``. A node of another package is
+    given ``shows``, a file of our share folder, and its end does not end the graph.
     """
 
     role: str
@@ -102,6 +106,9 @@ class NodeSpec:
     executable: str
     parameters: Mapping[str, ParameterValue] = field(default_factory=dict)
     when: str = ""
+    package: str = OURS
+    shows: str = ""
+    remappings: Mapping[str, str] = field(default_factory=dict)
 
     def wanted(self, values: Mapping[str, str]) -> bool:
         """Whether the node runs with these argument texts."""
@@ -113,7 +120,10 @@ class NodeSpec:
 
 @dataclass(frozen=True)
 class NodeCommand:
-    """A node ready to start, every argument applied."""
+    """A node ready to start, every argument applied.
+
+    ``options`` stand before the arguments of ROS; the end of a node that is not ``vital`` ends nothing else.
+    """
 
     name: str
     executable: str
@@ -123,14 +133,20 @@ class NodeCommand:
     log_level: str
     respawn: bool
     environment: Mapping[str, str] = field(default_factory=dict)
+    package: str = OURS
+    options: tuple[str, ...] = ()
+    remappings: Mapping[str, str] = field(default_factory=dict)
+    vital: bool = True
 
     def words(self) -> list[str]:
         """Arguments after the executable except name and namespace; the same with `ros2 launch` and without."""
-        result = ["--ros-args", "--log-level", self.log_level]
+        result = [*self.options, "--ros-args", "--log-level", self.log_level]
         if self.params_file:
             result += ["--params-file", self.params_file]
         for key, value in self.parameters.items():
             result += ["-p", f"{key}:={parameter_text(value)}"]
+        for name, other in self.remappings.items():
+            result += ["-r", f"{name}:={other}"]
         return result
 
     def ros_arguments(self) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,6 +21,7 @@ from memristor_bdnn.errors import ArmError, ConfigError
 from memristor_bdnn.motion.arms.description import ArmDescription
 from memristor_bdnn.motion.ports.base import (
     FOLLOW_JOINT_TRAJECTORY,
+    Judgement,
     PortConfig,
     TrajectoryMonitor,
     Verdict,
@@ -70,7 +71,13 @@ class ControllerPort:
     """
 
     def __init__(
-        self, node: Node, arm: ArmDescription, config: PortConfig, controller: str, output: str = "auto"
+        self,
+        node: Node,
+        arm: ArmDescription,
+        config: PortConfig,
+        controller: str,
+        output: str = "auto",
+        shown: Sequence[str] = (),
     ) -> None:
         """
         Args:
@@ -80,6 +87,7 @@ class ControllerPort:
             controller: name of the controller; its action is ``<controller>/follow_joint_trajectory``,
                 its topic ``<controller>/joint_trajectory``.
             output: action, topic, or auto (the action if it can be used and answers, else the topic).
+            shown: other joints whose positions somebody displays: :meth:`JointStates.shown`.
         """
         if output not in OUTPUTS:
             raise ConfigError(f"arm_output = {output!r}: choose one of {', '.join(OUTPUTS)}")
@@ -92,7 +100,7 @@ class ControllerPort:
         self._unsettled: list[SentGoal] = []
         self._action: Any = self._make_client(ReentrantCallbackGroup()) if output != "topic" else None
         self._topic = node.create_publisher(TrajectoryMessage, f"{controller}/joint_trajectory", COMMAND_QOS)
-        self.states = JointStates(node, arm.joint_names, config.joint_prefix)
+        self.states = JointStates(node, arm.joint_names, config.joint_prefix, shown)
 
     def _make_client(self, group: Any) -> Any:
         try:
@@ -251,16 +259,25 @@ class ControllerPort:
         answer: Callable[[], None],
     ) -> None:
         """Watch joint_states until the monitor has a verdict."""
-        begin, seen = time.monotonic(), 0.0
-        monitor = TrajectoryMonitor(sent, self.states.names, begin, config)
+        assert self._motion is not None
+        begin = seen = self._motion.begin
+        # A controller begins some time between the sending of a goal and its answer.
+        monitor = TrajectoryMonitor(sent, self.states.names, begin, config, slack=time.monotonic() - begin)
         while True:
             may_go_on()
             answer()
+            # The time first: what keeps this process from listening is not the driver's silence.
+            now = time.monotonic()
+            self.states.catch_up()
             if fault := self.states.fault_since(begin):
                 raise ArmError("invalid_joints", fault)
-            measured, q = self.states.latest()
-            judgement = monitor.tick(time.monotonic()) if measured <= seen else monitor.sample(measured, q)
-            seen = measured
+            judgement = Judgement(Verdict.RUNNING)
+            for measured, q in self.states.track(after=seen):
+                seen, judgement = measured, monitor.sample(measured, q)
+                if judgement.verdict is not Verdict.RUNNING:
+                    break
+            else:
+                judgement = monitor.tick(now)
             if judgement.verdict is Verdict.SUCCEEDED:
                 return
             judgement.raise_if_failed()

@@ -10,8 +10,10 @@ from typing import Any
 
 from memristor_bdnn import skills
 from memristor_bdnn.errors import ConfigError
+from memristor_bdnn.nodes import rehearsal
 from memristor_bdnn.nodes.arguments import Argument, NodeCommand, NodeSpec, ParameterValue
 from memristor_bdnn.nodes.environment import discovery_of
+from memristor_bdnn.nodes.installed import OURS, executable_path, shared_file
 from memristor_bdnn.nodes.params_file import ParamsFile
 from memristor_bdnn.skills import Skill
 
@@ -35,10 +37,11 @@ class Decision:
             defaults: of a launch file.
             within: namespace in which the graph's own lies.
         """
-        self.typed, self.defaults, self._nodes_of = typed, defaults, nodes_of
+        self.typed, self.defaults = typed, defaults = rehearsal.decided(typed, defaults)
+        self._nodes_of = nodes_of
         self.arguments = {a.name: a for a in arguments}
         self.texts = {name: typed.get(name, defaults.get(name, a.default)) for name, a in self.arguments.items()}
-        for name in ("namespace", "discovery", "log_level", "record"):  # no params file speaks of them
+        for name in ("namespace", "discovery", "log_level", "record", "rviz", rehearsal.SWITCH):  # in no params file
             self.arguments[name].parse(self.texts[name])
         path = self.texts["params_file"]
         if path and not os.path.exists(path):
@@ -75,6 +78,10 @@ class Decision:
                 self._type(argument)
             else:
                 self._leave(argument)
+        for argument in self.arguments.values():
+            for target in argument.follow:
+                role, _, parameter = target.partition(".")
+                self.parameters[role][parameter] = argument.parse(self.texts[argument.name])
         started = [node for node in self.nodes if node.wanted(self.texts)]
         for argument in self.arguments.values():
             if argument.name in self.typed and self.texts[argument.name] != argument.default:
@@ -82,20 +89,31 @@ class Decision:
         if self.file.sections:
             self._check_file(started, warn)
         path = self.texts["params_file"]
-        environment = discovery_of(self.texts["discovery"], os.environ)
-        return [
-            NodeCommand(
-                name=node.name,
-                executable=node.executable,
-                namespace=self.texts["namespace"],
-                params_file=str(Path(path).resolve()) if path else "",
-                parameters=self.parameters[node.role],
-                log_level=self.texts["log_level"],
-                respawn=self.texts["use_respawn"] == "true",
-                environment=environment,
-            )
-            for node in started
-        ]
+        file = str(Path(path).resolve()) if path else ""
+        return [self._command(node, file) for node in started]
+
+    def _command(self, node: NodeSpec, file: str) -> NodeCommand:
+        ours = node.package == OURS
+        if not ours:  # refused before anything starts
+            try:
+                executable_path(node.executable, node.package)
+            except ConfigError as error:
+                raise ConfigError(f"{node.when.replace('=', ':=')}: {error}, or leave it out") from error
+        everywhere = rehearsal.REMAPPINGS if self.texts[rehearsal.SWITCH] == "true" else {}
+        return NodeCommand(
+            name=node.name,
+            executable=node.executable,
+            namespace=self.texts["namespace"],
+            params_file=file if ours else "",
+            parameters=self.parameters[node.role],
+            log_level=self.texts["log_level"],
+            respawn=ours and self.texts["use_respawn"] == "true",
+            environment=discovery_of(self.texts["discovery"], os.environ),
+            package=node.package,
+            options=("-d", str(shared_file(node.shows))) if node.shows else (),
+            remappings={**everywhere, **node.remappings},
+            vital=ours,
+        )
 
     def _type(self, argument: Argument) -> None:
         """Pass on what was typed, whatever the file says."""
@@ -138,7 +156,11 @@ class Decision:
         except ImportError as error:
             return warn(f"params_file {self.file.path} is not checked: {error}")
         prefixes = {name.partition(".")[0] for section in self.file.sections for name in section.values}
-        known = {self._full(n): parameters_of(n.executable, self.skill, self.texts, prefixes) for n in started}
+        known = {
+            self._full(n): parameters_of(n.executable, self.skill, self.texts, prefixes)
+            for n in started
+            if n.package == OURS
+        }
         for node in started:
             if node.role == "world":  # decides which world runs; the simulated one has no such parameter
                 known[self._full(node)].setdefault("arm_output", str)
@@ -167,6 +189,8 @@ def _check_fits(argument: Argument, text: str, merged: Mapping[str, str]) -> Non
         raise ConfigError(f"{argument.name}:={text} is for a physical arm: it needs arm_output:=action, topic or auto")
     if argument.only == "simulated" and not simulated:
         raise ConfigError(f"{argument.name}:={text} is for a simulated arm, but arm_output:={merged['arm_output']}")
+    if argument.only == "mock" and merged[rehearsal.SWITCH] != "true":
+        raise ConfigError(f"{argument.name}:={text} is for a rehearsal: it needs {rehearsal.SWITCH}:=true")
     if argument.option_of:
         from memristor_bdnn import accelerator
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 import tempfile
 from collections.abc import Mapping, MutableMapping
 from pathlib import Path
@@ -58,6 +59,23 @@ def discovery_of(argument: str, environment: Mapping[str, str]) -> dict[str, str
     if argument == "subnet" and environment.get("ROS_LOCALHOST_ONLY") == "1":
         raise ConfigError("discovery:=subnet, but ROS_LOCALHOST_ONLY=1: unset it, or leave the argument out")
     return {DISCOVERY: argument.upper()}
+
+
+def without_ours(environment: Mapping[str, str], path: str) -> dict[str, str]:
+    """The environment for a program of another installation: the message wheels' libraries are not its own.
+
+    Args:
+        environment: ours.
+        path: of the program; one of our own prefix gets ours as it is.
+    """
+    result, prefix = dict(environment), f"{sys.prefix}{os.sep}"
+    if not path.startswith(prefix):
+        result.pop("_ROS_WHEELS_BOOTSTRAP_COMPLETE", None)
+        libraries = result.pop("LD_LIBRARY_PATH", "").split(os.pathsep)
+        kept = [folder for folder in libraries if folder and not folder.startswith(prefix)]
+        if kept:
+            result["LD_LIBRARY_PATH"] = os.pathsep.join(kept)
+    return result
 
 
 def prepare_logs(environment: MutableMapping[str, str]) -> None:

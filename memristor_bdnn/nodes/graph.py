@@ -17,6 +17,7 @@ from typing import Any
 from memristor_bdnn import skills
 from memristor_bdnn.device import presets
 from memristor_bdnn.errors import ConfigError
+from memristor_bdnn.nodes import rehearsal
 from memristor_bdnn.nodes.arguments import Argument, NodeCommand, NodeSpec
 from memristor_bdnn.nodes.decide import Decision
 from memristor_bdnn.nodes.typed import parameter_text as parameter_text
@@ -43,11 +44,26 @@ def nodes_of(skill: Skill) -> tuple[NodeSpec, ...]:
         NodeSpec("accelerator", "accelerator", "accelerator_node"),
         NodeSpec("coordinator", "coordinator", "coordinator_node"),
         NodeSpec("recorder", "recorder", "recorder_node", when="record=true"),
+        NodeSpec("mock", rehearsal.CONTROLLER, "mock_controller_node", when=f"{rehearsal.SWITCH}=true"),
+        NodeSpec(
+            "rviz",
+            "rviz",
+            "rviz2",
+            when="rviz=true",
+            package="rviz2",
+            shows="config/memristor_bdnn.rviz",
+            # The file names the topics of the default skill.
+            remappings={
+                f"{usual}/markers": f"{name}/markers"
+                for usual, name in zip(skills.load(skills.DEFAULT).node_names, skill.node_names, strict=True)
+                if usual != name
+            },
+        ),
     )
 
 
 _SKILLED = ("world", "planner", "accelerator", "coordinator")
-_ALL = (*_SKILLED, "recorder")
+_ALL = (*_SKILLED, "recorder", "mock")
 
 
 def _for(roles: Sequence[str], parameter: str) -> tuple[str, ...]:
@@ -63,7 +79,7 @@ ARGUMENTS = (
         "who may find the nodes; empty: as the environment says, otherwise this machine alone",
         choices=("localhost", "subnet"),
     ),
-    Argument("use_sim_time", "false", "follow /clock", bool, targets=_for(_ALL, "use_sim_time")),
+    Argument("use_sim_time", "false", "follow /clock", bool, targets=_for((*_ALL, "rviz"), "use_sim_time")),
     Argument("autostart", "true", "configure and activate the nodes", bool, targets=_for(_ALL, "autostart")),
     Argument("use_respawn", "false", "start a node again when it dies", bool, targets=("coordinator.recover",)),
     Argument("log_level", "info", "log level of the nodes", choices=("debug", "info", "warn", "error", "fatal")),
@@ -118,6 +134,7 @@ ARGUMENTS = (
         "arm description: a name or a YAML file",
         choices=_names("motion.arms"),
         targets=_for(("world", "planner", "coordinator"), "arm"),
+        follow=("mock.arm",),
         files=(".yaml", ".yml"),
         agree=True,
     ),
@@ -149,7 +166,39 @@ ARGUMENTS = (
         "",
         "prefix of a physical arm's joint names",
         targets=("world.port.joint_prefix", "coordinator.joint_prefix"),
+        follow=("mock.joint_prefix",),
         agree=True,
+    ),
+    Argument(
+        rehearsal.SWITCH,
+        "false",
+        f"rehearse: start a mock controller of the arm ({rehearsal.CONTROLLER}) and move that, never an arm",
+        bool,
+        only="physical",
+    ),
+    Argument(
+        "mock_fault",
+        "none",
+        "what the mock controller does wrong in every motion",
+        choices=rehearsal.FAULTS,
+        targets=("mock.fault",),
+        only="mock",
+    ),
+    Argument(
+        "mock_fault_after_s",
+        "0.3",
+        "when during a motion the fault sets in, s",
+        float,
+        targets=("mock.fault_after_s",),
+        only="mock",
+    ),
+    Argument(
+        "mock_thinks_s",
+        "0.0",
+        "how long the mock controller's action takes to accept a goal, s",
+        float,
+        targets=("mock.thinks_s",),
+        only="mock",
     ),
     Argument("gui", "false", "open the simulator's window", bool, targets=("world.gui",), only="simulated"),
     Argument(
@@ -160,6 +209,7 @@ ARGUMENTS = (
         targets=("world.camera",),
         only="simulated",
     ),
+    Argument("rviz", "false", "open RViz with the arm, the scene and the plan (needs rviz2)", bool),
     Argument("record", "false", "record the session as MCAP into the results folder", bool),
     Argument("seed", "0", "seed of every random choice", int, targets=_for(_SKILLED, "seed")),
     Argument(

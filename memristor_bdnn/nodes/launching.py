@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from launch.actions import DeclareLaunchArgument, OpaqueFunction, Shutdown
+from launch.actions import DeclareLaunchArgument, LogInfo, OpaqueFunction, Shutdown
 from launch_ros.actions import Node
 
-from launch import LaunchContext, LaunchDescription
-from memristor_bdnn.nodes import END_WITH_PARENT, graph
+from launch import Action, LaunchContext, LaunchDescription
+from memristor_bdnn.nodes import END_WITH_PARENT, graph, rehearsal
 
 
 def describe(defaults: Mapping[str, str] | None = None) -> LaunchDescription:
@@ -27,7 +27,7 @@ def describe(defaults: Mapping[str, str] | None = None) -> LaunchDescription:
         typed.clear()
         typed.update(graph.typed_of(context.launch_configurations))
 
-    def start(context: LaunchContext) -> list[Node]:
+    def start(context: LaunchContext) -> list[Action]:
         # Left as found: what was declared here must not look typed to a launch file that is included next.
         for argument in graph.all_arguments():
             if argument.name not in typed:
@@ -47,11 +47,13 @@ def describe(defaults: Mapping[str, str] | None = None) -> LaunchDescription:
     return LaunchDescription([OpaqueFunction(function=remember), *declared, OpaqueFunction(function=start)])
 
 
-def _nodes(context: LaunchContext, typed: Mapping[str, str], defaults: Mapping[str, str]) -> list[Node]:
+def _nodes(context: LaunchContext, typed: Mapping[str, str], defaults: Mapping[str, str]) -> list[Action]:
     within = context.launch_configurations.get("ros_namespace", "")
-    return [
+    commands = graph.resolve(typed, defaults, within=within)
+    notes = [LogInfo(msg=rehearsal.NOTE)] if any(c.name == rehearsal.CONTROLLER for c in commands) else []
+    return notes + [
         Node(
-            package="memristor_bdnn",
+            package=command.package,
             executable=command.executable,
             name=command.name,
             namespace=command.namespace,
@@ -61,7 +63,7 @@ def _nodes(context: LaunchContext, typed: Mapping[str, str], defaults: Mapping[s
             output="screen",
             respawn=command.respawn,
             respawn_delay=1.0,
-            on_exit=None if command.respawn else Shutdown(reason=f"{command.name} ended"),
+            on_exit=None if command.respawn or not command.vital else Shutdown(reason=f"{command.name} ended"),
         )
-        for command in graph.resolve(typed, defaults, within=within)
+        for command in commands
     ]

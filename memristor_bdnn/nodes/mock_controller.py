@@ -22,9 +22,11 @@ from memristor_bdnn.errors import ConfigError
 from memristor_bdnn.motion.trajectory import JointTrajectory
 from memristor_bdnn.nodes import convert
 from memristor_bdnn.nodes.base import SkillNode
+from memristor_bdnn.nodes.rehearsal import FAULTS
 
-RATE_HZ = 100.0
-FAULTS = ("none", "reject", "stale", "deviate", "deaf", "lost", "broken")
+RATE_HZ = 50.0
+LATE_S = 5.0
+"""A trajectory that was on its way for longer than this begins when it comes."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,10 @@ class MockControllerNode(SkillNode):
     Faults: ``reject`` refuses goals; ``stale`` stops publishing joint_states during a motion;
     ``deviate`` drifts away from the trajectory; ``deaf`` ignores it; ``lost`` ends the process; ``broken`` publishes
     positions that are not finite.
+
+    A controller runs in real time. This one is a process among others, so it keeps the time by what is written down: a
+    trajectory begins when it was sent, however late this process gets to it, and a joint state is stamped with the
+    time for which it was computed.
     """
 
     config_type = MockControllerConfig
@@ -63,12 +69,13 @@ class MockControllerNode(SkillNode):
         self._motion: tuple[JointTrajectory, float] | None = None
         self._q: Any = None
         self._names: tuple[str, ...] = ()
+        self._hand: dict[str, float] = {}
+        self._ended = threading.Event()
         self._states = self.create_publisher(JointState, "joint_states", 10)
         self.create_subscription(
             TrajectoryMessage, "~/joint_trajectory", self._on_trajectory, 10, callback_group=self.group
         )
         self._server: Any = None
-        self.create_timer(1.0 / RATE_HZ, self._tick, callback_group=self.group)
 
     def setup(self) -> None:
         """Stand at the arm's home position; offer the action where its type is installed."""
@@ -77,6 +84,11 @@ class MockControllerNode(SkillNode):
         arm = arms.load(self.config.arm)
         self._names = tuple(self.config.joint_prefix + name for name in arm.joint_names)
         self._q = np.array(arm.home)
+        # The hand is open: nothing here closes it.
+        self._hand = dict(zip(arm.gripper_joints, arm.finger_positions(arm.max_grasp_width), strict=True))
+        # A thread of its own that mostly sleeps is woken in time beside other work; the executor's timers are not.
+        self._ended = threading.Event()
+        threading.Thread(target=self._publish, args=(self._ended,), daemon=True).start()
         try:
             from control_msgs.action import FollowJointTrajectory
         except ImportError:
@@ -94,7 +106,9 @@ class MockControllerNode(SkillNode):
 
     def teardown(self) -> None:
         """Stand still and take the action away."""
-        self._q = self._motion = None
+        self._ended.set()
+        with self._lock:
+            self._q = self._motion = None
         if self._server is not None:
             self._server.destroy()
             self._server = None
@@ -105,24 +119,27 @@ class MockControllerNode(SkillNode):
 
     def describe(self) -> str:
         """Arm and fault."""
-        return f"mock of {self.config.arm}, fault {self.config.fault}"
+        return f"MOCK of {self.config.arm}: no arm moves; fault {self.config.fault}"
 
-    def _on_trajectory(self, message: TrajectoryMessage) -> None:
+    def _on_trajectory(self, message: TrajectoryMessage, info: Any) -> None:
         if not self.active or self.config.fault in ("reject", "deaf"):
             return
         try:
-            self._begin(message)
+            self._begin(message, time.time() - 1e-9 * info["source_timestamp"])
         except ConfigError as error:
             self.get_logger().error(f"refused: {error}")
 
-    def _begin(self, message: TrajectoryMessage) -> JointTrajectory:
-        """Start a motion from where the arm is; a single point is moved to (a hold, as a controller does)."""
+    def _begin(self, message: TrajectoryMessage, late: float = 0.0) -> JointTrajectory:
+        """Start a motion from where the arm is; a single point is moved to (a hold, as a controller does).
+
+        The motion is dated back by what the message took (s).
+        """
         if len(message.points) == 1:
             trajectory = self._hold(message)
         else:
             trajectory = convert.trajectory_from_message(message, self._names)
         with self._lock:
-            self._motion = (trajectory, time.monotonic())
+            self._motion = (trajectory, time.monotonic() - (late if 0.0 < late < LATE_S else 0.0))
         return trajectory
 
     def _hold(self, message: TrajectoryMessage) -> JointTrajectory:
@@ -131,21 +148,25 @@ class MockControllerNode(SkillNode):
         still = np.zeros((2, len(goal)))
         return JointTrajectory(np.array([0.0, 0.1]), np.stack([self._q, goal]), still, still)
 
+    def _publish(self, ended: threading.Event) -> None:
+        """Publish joint states until the end."""
+        due = time.monotonic()
+        while not ended.wait(max(0.0, due - time.monotonic())):
+            due = max(due + 1.0 / RATE_HZ, time.monotonic())
+            with self.only_logged("joint_states"), self._lock:
+                if self.active and self._q is not None:
+                    self._tick()
+
     def _tick(self) -> None:
-        if not self.active or self._q is None:
-            return
-        now, velocity = time.monotonic(), np.zeros(len(self._names))
-        with self._lock:
-            motion = self._motion
-        elapsed = 0.0
+        """Move on and say where the arm is; the lock is held."""
+        now, stamp, velocity = time.monotonic(), self.get_clock().now().to_msg(), np.zeros(len(self._names))
+        motion, elapsed = self._motion, 0.0
         if motion is not None:
             trajectory, began = motion
             elapsed = (now - began) * self.config.speed
             self._q, velocity = trajectory.sample(min(elapsed, trajectory.duration))
             if elapsed > trajectory.duration:
-                with self._lock:
-                    if self._motion is motion:  # a hold may have come in the meantime
-                        self._motion = None
+                self._motion = None
         if motion is not None and elapsed > self.config.fault_after_s:
             if self.config.fault == "stale":
                 return
@@ -155,8 +176,13 @@ class MockControllerNode(SkillNode):
                 self._q = self._q + 0.4 * (elapsed - self.config.fault_after_s)
         lost = motion is not None and elapsed > self.config.fault_after_s and self.config.fault == "broken"
         said = np.full(len(self._names), np.nan) if lost else self._q
-        message = JointState(name=list(self._names), position=convert.floats(said), velocity=convert.floats(velocity))
-        message.header.stamp = self.get_clock().now().to_msg()
+        hand = {self.config.joint_prefix + name: q for name, q in self._hand.items()}
+        message = JointState(
+            name=[*self._names, *hand],
+            position=convert.floats([*said, *hand.values()]),
+            velocity=convert.floats([*velocity, *[0.0] * len(hand)]),
+        )
+        message.header.stamp = stamp
         self._states.publish(message)
 
     def _follow(self, goal: Any) -> Any:

@@ -21,11 +21,14 @@ from memristor_bdnn.nodes import convert
 from memristor_bdnn.nodes.base import SkillNode
 from memristor_bdnn.nodes.goals import Callers
 from memristor_bdnn.nodes.joint_states import LISTEN
+from memristor_bdnn.nodes.robot_description import WHO, Known, RobotDescription
 from memristor_bdnn.skills.protocol import Measured
 from memristor_bdnn.srv import ResetWorld
 
 SCALINGS = ("port.velocity_scaling", "port.acceleration_scaling")
 """May be lowered while the process runs, never raised above what it was started with."""
+FEEDBACK_S = 0.1
+"""How often feedback is published during a motion."""
 RELEASE_S = 4.0
 """How long a running trial may take to see that the node is released."""
 
@@ -52,6 +55,11 @@ class PhysicalWorldConfig:
     settle_s: float = option(
         1.0, "wait for the scale to settle after a trial", low=0.0, high=60.0, unit="s", changes="live"
     )
+    frames: str = option(
+        "auto",
+        "publish robot_description, /tf and /tf_static: auto, unless another node publishes robot_description; on; off",
+        choices=WHO,
+    )
     seed: int = option(0, "not used: what stands in the lab is not drawn", low=0)
 
     def __post_init__(self) -> None:
@@ -69,6 +77,7 @@ class PhysicalWorldNode(SkillNode):
         self._lock = threading.Lock()
         self._arm: Any = None
         self._port: Any = None
+        self._display: RobotDescription | None = None
         self._skill: Any = None
         self._objects: Any = None
         self._found: Any = None
@@ -84,6 +93,7 @@ class PhysicalWorldNode(SkillNode):
     def setup(self) -> None:
         """Load the arm and connect to its controller; nothing moves."""
         from memristor_bdnn.motion import arms
+        from memristor_bdnn.motion.frames import Frames
         from memristor_bdnn.nodes.arm_port import ControllerPort
 
         config = self.config
@@ -96,7 +106,9 @@ class PhysicalWorldNode(SkillNode):
         self._found = skill.context_space.check(skill.physical_context(self._objects))
         if config.scale_topic:
             skill.weighed(0.0, 0.0, self._objects)  # a skill that no scale can measure says so here
-        self._port = ControllerPort(self, self._arm, self._checks(), config.controller, config.arm_output)
+        joints, checks = Frames(self._arm).joints, self._checks()
+        self._port = ControllerPort(self, self._arm, checks, config.controller, config.arm_output, joints)
+        self._display = RobotDescription(self, self._arm, checks.joint_prefix, config.frames, self._known)
         self._grams = None
         if config.scale_topic:
             self.create_subscription(Float64, config.scale_topic, self._on_weight, LISTEN, callback_group=self.group)
@@ -104,6 +116,9 @@ class PhysicalWorldNode(SkillNode):
 
     def teardown(self) -> None:
         """Stop the arm, let a running trial see it, and leave the controller."""
+        if self._display is not None:
+            self._display.close()
+            self._display = None
         port, self._port = self._port, None
         if port is None:
             return
@@ -145,7 +160,14 @@ class PhysicalWorldNode(SkillNode):
     def describe(self) -> str:
         """Skill, arm and what stands there."""
         enabled = "enabled" if self.config.enable_hardware else "NOT enabled (enable_hardware:=true moves it)"
-        return f"skill {self.config.skill}, physical {self.config.arm} {enabled}; {self._objects}"
+        who = f"physical {self.config.arm}, moved by {self.resolve_topic_name(self.config.controller)},"
+        return f"skill {self.config.skill}, {who} {enabled}; {self._objects}"
+
+    def _known(self) -> Known | None:
+        """Where the joints are, for the frames."""
+        port = self._port
+        shown = None if port is None else port.states.shown()
+        return None if shown is None else Known(*shown)
 
     def _on_weight(self, message: Float64) -> None:
         if math.isfinite(message.data):
@@ -226,11 +248,14 @@ class PhysicalWorldNode(SkillNode):
         nothing = Measured(np.full(len(self._skill.measure_space), np.nan), source="")
         port, callers = self._port, Callers(self, "~/execute_trial")
         port.config = self._checks()
-        before = self._weigh()
+        before, told = self._weigh(), 0.0
         for phase, trajectory in zip(plan.phases, plan.trajectories, strict=True):
 
             def progress(fraction: float, phase: str = phase) -> None:
-                goal.publish_feedback(ExecuteTrial.Feedback(phase=phase, progress=float(fraction)))
+                nonlocal told
+                if (now := time.monotonic()) - told > FEEDBACK_S:
+                    told = now
+                    goal.publish_feedback(ExecuteTrial.Feedback(phase=phase, progress=float(fraction)))
 
             port.execute(trajectory, progress, lambda: self._given_up(goal, callers))
         if before is None:

@@ -17,9 +17,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO
 
-from memristor_bdnn.errors import ConfigError
 from memristor_bdnn.nodes.arguments import NodeCommand
-from memristor_bdnn.nodes.environment import choose_discovery, prepare_logs
+from memristor_bdnn.nodes.environment import choose_discovery, prepare_logs, without_ours
+from memristor_bdnn.nodes.installed import OURS
+from memristor_bdnn.nodes.installed import executable_path as executable_path
 from memristor_bdnn.processes import child_of_this
 
 RESPAWN_DELAY_S = 1.0
@@ -73,6 +74,10 @@ class Supervisor:
             code = process.poll()
             if code is None or self._stopping:
                 continue
+            if not self.commands[name].vital:
+                self._log(f"[supervisor] {name} ended (exit code {code}); the session goes on{self._last_words(name)}")
+                del self.processes[name]
+                continue
             how = f"killed by {_signal_name(-code)}" if code < 0 else f"exit code {code}"
             if not self.commands[name].respawn or code == 0:
                 raise NodeDied(f"node {name} died ({how}){self._last_words(name)}")
@@ -100,7 +105,12 @@ class Supervisor:
             reader.join(1.0)
 
     def _start(self, command: NodeCommand) -> None:
-        words = [sys.executable, str(executable_path(command.executable)), *command.ros_arguments()]
+        path, environment = str(executable_path(command.executable, command.package)), self._environment
+        words = [path, *command.ros_arguments()]
+        if command.package == OURS:
+            words.insert(0, sys.executable)
+        else:
+            environment = without_ours(environment, path)
         try:
             process = subprocess.Popen(
                 words,
@@ -112,7 +122,7 @@ class Supervisor:
                 errors="replace",
                 start_new_session=True,
                 preexec_fn=child_of_this(signal.SIGTERM),
-                env={**self._environment, **command.environment},
+                env={**environment, **command.environment},
             )
         except (OSError, subprocess.SubprocessError) as error:
             raise NodeDied(f"node {command.name} cannot be started: {error}") from error
@@ -160,18 +170,6 @@ class Supervisor:
         self._readers[name].join(1.0)
         said = [line for line in self._tails[name] if any(word in line.lower() for word in ("error", "cannot"))]
         return f": {said[-1].removeprefix('error: ')}" if said else ""
-
-
-def executable_path(executable: str) -> Path:
-    """The installed file of a node. Raises ConfigError when the package was not installed."""
-    path = Path(sys.prefix) / "lib" / "memristor_bdnn" / executable
-    if not path.is_file():
-        for prefix in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep):
-            other = Path(prefix) / "lib" / "memristor_bdnn" / executable
-            if prefix and other.is_file():
-                return other
-        raise ConfigError(f"{path} does not exist: install the package first (`make build` or `colcon build`)")
-    return path
 
 
 def child_environment() -> dict[str, str]:

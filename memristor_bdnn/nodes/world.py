@@ -21,6 +21,7 @@ from memristor_bdnn.errors import ArmError, Cancelled, ConfigError, MemristorErr
 from memristor_bdnn.nodes import convert
 from memristor_bdnn.nodes.base import SkillNode
 from memristor_bdnn.nodes.markers import markers
+from memristor_bdnn.nodes.robot_description import WHO, Known, RobotDescription
 from memristor_bdnn.srv import ResetWorld
 
 JOINT_STATE_HZ, CAMERA_HZ = 25.0, 5.0
@@ -35,6 +36,11 @@ class WorldNodeConfig:
     gui: bool = option(False, "open the simulator's window")
     camera: bool = option(False, "publish camera images during a trial (about 90 ms each)", changes="live")
     camera_view: str = option("side", "where the camera stands", choices=("side", "arm"), changes="live")
+    frames: str = option(
+        "auto",
+        "publish robot_description, /tf and /tf_static: auto, unless another node publishes robot_description; on; off",
+        choices=WHO,
+    )
     seed: int = option(0, "seed of a scene when the request says -1", low=0, changes="live")
 
     def __post_init__(self) -> None:
@@ -58,6 +64,7 @@ class WorldNode(SkillNode):
         self._arm: Any = None
         self._found: Any = None
         self._joints: tuple[Any, Any] | None = None
+        self._display: RobotDescription | None = None
         super().__init__(skills.load(skills.DEFAULT).node_names[0])
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self._joint_states = self.create_publisher(JointState, "joint_states", 10)
@@ -89,10 +96,15 @@ class WorldNode(SkillNode):
                 raise ConfigError(reason)
             self._found = None
             self._stand_at_home()
+        if self._joints is not None:
+            self._display = RobotDescription(self, self._arm, "", self.config.frames, self._known)
         self.announce(self._skill)
 
     def teardown(self) -> None:
         """Disconnect from the simulator, after a trial has seen its cancellation."""
+        if self._display is not None:
+            self._display.close()
+            self._display = None
         with self._lock:
             if self._world is not None:
                 self._world.close()
@@ -129,7 +141,8 @@ class WorldNode(SkillNode):
     def _stand_at_home(self) -> None:
         """Where the arm is until a trial moves it; without an arm there are no joints."""
         if self._skill.phases and hasattr(self._world, "joint_state"):
-            self._joints = (np.array(self._arm.home), np.zeros(self._arm.dof))
+            wide = self._arm.finger_positions(self._arm.max_grasp_width)
+            self._joints = ((*self._arm.home, *wide), (0.0,) * (self._arm.dof + len(wide)))
 
     # -- trials -------------------------------------------------------------------------------
 
@@ -219,15 +232,28 @@ class WorldNode(SkillNode):
         if self._joints is None:
             return
         state = self._world.joint_state()
-        self._joints = (state["positions"], state["velocities"])
+        fingers = state.get("fingers", np.zeros((2, 0)))
+        self._joints = ((*state["positions"], *fingers[0]), (*state["velocities"], *fingers[1]))
 
     def _publish_joints(self) -> None:
         if (joints := self._joints) is None:  # a cleanup may come at any time
             return
         q, v = joints
-        message = JointState(name=list(self._arm.joint_names), position=convert.floats(q), velocity=convert.floats(v))
+        message = JointState(name=self._names(len(q)), position=convert.floats(q), velocity=convert.floats(v))
         message.header = Header(frame_id="world", stamp=self.get_clock().now().to_msg())
         self._joint_states.publish(message)
+
+    def _known(self) -> Known | None:
+        """Where the joints are, for the frames."""
+        if (joints := self._joints) is None:
+            return None
+        positions = [float(q) for q in joints[0]]
+        named = dict(zip(self._names(len(positions)), positions, strict=True))
+        return Known(named, self.get_clock().now().to_msg())
+
+    def _names(self, number: int) -> list[str]:
+        """The arm's joints and, where a world tells of them, the hand's."""
+        return [*self._arm.joint_names, *self._arm.gripper_joints][:number]
 
     def _publish_image(self) -> None:
         pixels = self._world.render(view=self.config.camera_view, width=640, height=480)

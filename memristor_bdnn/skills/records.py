@@ -76,8 +76,9 @@ class World(Protocol):
     """A simulated scene in which trials are executed; used by one thread at a time.
 
     Optional members, used by the world node where they exist: ``joint_state() -> dict`` (names, positions,
-    velocities), ``shapes() -> list[memristor_bdnn.motion.shapes.Shape]``, ``render(view, width, height)`` and
-    ``progress_measures() -> (m,)`` while a trial runs.
+    velocities, and fingers: positions and velocities of the hand's joints, (2, gripper joints)), ``shapes() ->
+    list[memristor_bdnn.motion.shapes.Shape]``, ``render(view, width, height)`` and ``progress_measures() -> (m,)``
+    while a trial runs.
     """
 
     def reset(self, seed: int, context: FloatArray | None = None) -> FloatArray:

@@ -135,17 +135,23 @@ class TrajectoryMonitor:
     """
 
     def __init__(
-        self, trajectory: JointTrajectory, joint_names: Sequence[str], begin: float, config: PortConfig | None = None
+        self,
+        trajectory: JointTrajectory,
+        joint_names: Sequence[str],
+        begin: float,
+        config: PortConfig | None = None,
+        slack: float = 0.0,
     ) -> None:
         """Watch a trajectory.
 
         Args:
             trajectory: as it was sent (after scaling).
             joint_names: for messages.
-            begin: clock time (s) at which execution starts.
+            begin: clock time (s) at which execution starts, at the earliest.
             config: tolerances.
+            slack: how much later (s) it may have started all the same: until a controller has answered, nobody knows.
         """
-        self.trajectory, self.config = trajectory, config or PortConfig()
+        self.trajectory, self.config, self._slack = trajectory, config or PortConfig(), slack
         self._names, self._begin, self._heard = tuple(joint_names), begin, begin
         self._final: Judgement | None = None
         self.worst = 0.0
@@ -158,7 +164,7 @@ class TrajectoryMonitor:
         return 1.0 if duration <= 0 else min(max((self._heard - self._begin) / duration, 0.0), 1.0)
 
     def sample(self, now: float, positions: npt.ArrayLike) -> Judgement:
-        """Judge one joint state: clock time (s) and positions (dof,) in the plan's order."""
+        """Judge one joint state: clock time (s) of the measurement and positions (dof,) in the plan's order."""
         if self._final is not None:
             return self._final
         q = np.asarray(positions, dtype=float)
@@ -182,7 +188,7 @@ class TrajectoryMonitor:
         if gap.max() <= self.config.goal_tolerance:
             self._final = Judgement(Verdict.SUCCEEDED)
             return self._final
-        if elapsed > self.trajectory.duration + self.config.goal_time:
+        if elapsed > self.trajectory.duration + self.config.goal_time + self._slack:
             return self._fail(
                 "goal_tolerance", self._describe(gap, "from its goal", self.config.goal_tolerance, elapsed)
             )
@@ -190,7 +196,8 @@ class TrajectoryMonitor:
 
     def _gap(self, q: FloatArray, elapsed: float) -> FloatArray:
         """Distance (dof,) from the plan, at the lag within the allowed latency where it is smallest."""
-        lags = np.linspace(0.0, self.config.latency, 2 + int(self.config.latency / LAG_STEP_S))
+        latest = self.config.latency + self._slack
+        lags = np.linspace(0.0, latest, 2 + int(latest / LAG_STEP_S))
         gaps = np.abs(q - self.trajectory.sample(np.maximum(elapsed - lags, 0.0))[0])
         nearest: FloatArray = gaps[gaps.max(axis=1).argmin()]
         return nearest
@@ -202,7 +209,7 @@ class TrajectoryMonitor:
         silent = now - self._heard
         if silent > self.config.stale_after:
             return self._fail("stale_state", f"no joint state for {silent:.2f} s (allowed {self.config.stale_after} s)")
-        late = now - self._begin - self.trajectory.duration - self.config.goal_time
+        late = now - self._begin - self.trajectory.duration - self.config.goal_time - self._slack
         if late > self.config.stale_after:
             return self._fail("timeout", f"the goal was not reached {late:.2f} s after it was due")
         return Judgement(Verdict.RUNNING)

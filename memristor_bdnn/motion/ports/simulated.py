@@ -106,6 +106,11 @@ class SimulatedArm:
         """Present joint positions, (dof,) rad."""
         return np.array([s[0] for s in self._bullet.getJointStates(self.body, self.joints)])
 
+    def finger_states(self) -> FloatArray:
+        """Present positions and velocities of the finger joints, (2, gripper joints), m or rad, and per second."""
+        states = [self._bullet.getJointState(self.body, index)[:2] for index in self.fingers]
+        return np.reshape(states, (-1, 2)).T
+
     def joint_velocities(self) -> FloatArray:
         """Present joint velocities, (dof,) rad/s."""
         return np.array([s[1] for s in self._bullet.getJointStates(self.body, self.joints)])

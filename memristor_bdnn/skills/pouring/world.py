@@ -308,6 +308,8 @@ class PouringWorld:
     def joint_state(self) -> dict[str, FloatArray | tuple[str, ...]]:
         """Joint names, positions (dof,) rad, velocities (dof,) rad/s and efforts (dof,) N m of the arm now.
 
+        ``fingers`` are positions and velocities of the hand's joints, (2, gripper joints), m or rad, and per second.
+
         Raises:
             ConfigError: the world has no arm.
         """
@@ -319,6 +321,7 @@ class PouringWorld:
             "positions": self.arm.joint_positions(),
             "velocities": self.arm.joint_velocities(),
             "efforts": self.arm.joint_efforts(),
+            "fingers": self.arm.finger_states(),
         }
 
     def fraction_in_bowl(self) -> float:

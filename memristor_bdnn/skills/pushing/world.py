@@ -238,6 +238,8 @@ class PushingWorld:
     def joint_state(self) -> dict[str, Any]:
         """Names, positions (dof,) rad, velocities (dof,) rad/s and efforts (dof,) N m of the arm's joints now.
 
+        ``fingers`` are positions and velocities of the hand's joints, (2, gripper joints), m or rad, and per second.
+
         Raises:
             ConfigError: the world has no arm.
         """
@@ -246,12 +248,16 @@ class PushingWorld:
         self._ready()
         if self.arm is None:  # the fingers have moved by themselves: the arm waits at home
             home, rest = np.asarray(self._description.home), np.zeros(self._description.dof)
-            return {"names": self._description.joint_names, "positions": home, "velocities": rest, "efforts": rest}
+            wide = self._description.finger_positions(self._description.max_grasp_width)
+            fingers = np.array([wide, np.zeros(len(wide))])
+            names = self._description.joint_names
+            return {"names": names, "positions": home, "velocities": rest, "efforts": rest, "fingers": fingers}
         return {
             "names": self._description.joint_names,
             "positions": self.arm.joint_positions(),
             "velocities": self.arm.joint_velocities(),
             "efforts": self.arm.joint_efforts(),
+            "fingers": self.arm.finger_states(),
         }
 
     def snapshot(self) -> Snapshot:
