@@ -45,7 +45,7 @@ class Bench:
 
     def node(self, executable: str, *parameters: str, **environment: str) -> subprocess.Popen[str]:
         path = Path(sys.prefix) / "lib" / "memristor_bdnn" / executable
-        options = [word for p in parameters for word in ("-p", p)]
+        options = [word for p in parameters for word in ("-r" if p.startswith("__") else "-p", p)]
         return self._start(executable, [sys.executable, str(path), "--ros-args", *options], environment)
 
     def _start(self, name: str, words: list[str], environment: dict[str, str]) -> subprocess.Popen[str]:

@@ -57,7 +57,7 @@ class PhysicalWorldConfig:
     )
     frames: str = option(
         "auto",
-        "publish robot_description, /tf and /tf_static: auto, unless another node publishes robot_description; on; off",
+        "publish robot_description, /tf and /tf_static; auto: unless another node publishes robot_description",
         choices=WHO,
     )
     seed: int = option(0, "not used: what stands in the lab is not drawn", low=0)

@@ -21,10 +21,10 @@ from memristor_bdnn.motion.kinematics import quaternions
 
 TOPIC, TF, TF_STATIC = "robot_description", "/tf", "/tf_static"
 RATE_HZ = 25.0
-WHO = ("auto", "on", "off")
+WHO = ("auto", "always", "never")
 """Whether an arm is described: unless somebody else does it, always, never."""
-LOOK_S = 2.0
-"""Others are looked for so long before anything is said (discovery takes a moment), and as often later."""
+LOOK_S = 5.0
+"""Others are looked for so long before anything is said (discovery takes up to 4.3 s), and as often later."""
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 DYNAMIC = QoSProfile(depth=100)
 
@@ -71,10 +71,10 @@ class RobotDescription:
         self._publishers: list[Any] = []
         self._tf: Any = None
         self._stamp: Time | None = None
-        self._ended, self._looked = who == "off", time.monotonic()
+        self._ended, self._looked = who == "never", time.monotonic()
         self._timer = None
         if not self._ended:
-            if who == "on":
+            if who == "always":
                 self._begin()
             self._timer = node.create_timer(1.0 / RATE_HZ, self._tick, callback_group=node.group)
 
@@ -114,7 +114,7 @@ class RobotDescription:
             self._ended = True
             self._withdraw()
             self._node.get_logger().info(
-                f"{topic} is published by {', '.join(others)}: frames are left to it (frames:=on publishes ours too)"
+                f"{topic} is published by {', '.join(others)}: frames are left to it (frames:=always has ours too)"
             )
         elif not self._publishers:
             self._begin()

@@ -38,7 +38,7 @@ class WorldNodeConfig:
     camera_view: str = option("side", "where the camera stands", choices=("side", "arm"), changes="live")
     frames: str = option(
         "auto",
-        "publish robot_description, /tf and /tf_static: auto, unless another node publishes robot_description; on; off",
+        "publish robot_description, /tf and /tf_static; auto: unless another node publishes robot_description",
         choices=WHO,
     )
     seed: int = option(0, "seed of a scene when the request says -1", low=0, changes="live")
