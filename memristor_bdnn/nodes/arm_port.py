@@ -260,7 +260,7 @@ class ControllerPort:
     ) -> None:
         """Watch joint_states until the monitor has a verdict."""
         assert self._motion is not None
-        begin = seen = self._motion.begin
+        begin, seen = self._motion.begin, 0
         # A controller begins some time between the sending of a goal and its answer.
         monitor = TrajectoryMonitor(sent, self.states.names, begin, config, slack=time.monotonic() - begin)
         while True:
@@ -272,8 +272,11 @@ class ControllerPort:
             if fault := self.states.fault_since(begin):
                 raise ArmError("invalid_joints", fault)
             judgement = Judgement(Verdict.RUNNING)
-            for measured, q in self.states.track(after=seen):
-                seen, judgement = measured, monitor.sample(measured, q)
+            for state in self.states.track(seen):
+                seen = state.number
+                if state.measured <= begin:
+                    continue
+                judgement = monitor.sample(state.measured, state.positions)
                 if judgement.verdict is not Verdict.RUNNING:
                     break
             else:

@@ -6,12 +6,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from builtin_interfaces.msg import Time
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSCompatibility, QoSProfile, ReliabilityPolicy, qos_check_compatible
@@ -36,6 +37,14 @@ SET_BACK_S = 1.0
 """A stamp that is further back than this is of a clock that was set, not of a message that was overtaken."""
 DRIVERS = 16
 """Drivers whose clocks are remembered; each is known by the joints that it names."""
+
+
+class State(NamedTuple):
+    """A complete state: its number, when it was measured (steady clock, s), and the positions (dof,), rad."""
+
+    number: int
+    measured: float
+    positions: FloatArray
 
 
 class StampClock:
@@ -91,7 +100,8 @@ class JointStates:
         self._stamp: Time | None = None
         self._clocks: dict[tuple[str, ...], StampClock] = {}
         self._follow_stamps = not node.get_parameter_or("use_sim_time", Parameter("use_sim_time", value=False)).value
-        self._track: deque[tuple[float, FloatArray]] = deque(maxlen=TRACK)
+        self._track: deque[State] = deque(maxlen=TRACK)
+        self._number = 0
         self._where = {name: i for i, name in enumerate(self.names)}
         self._lock = threading.Lock()
         self._heard = np.full(len(self.names), -np.inf)
@@ -119,11 +129,14 @@ class JointStates:
         if subscription is None:
             return
         for _ in range(LISTEN.depth):
-            with self._lock, subscription.handle:
-                taken = subscription.handle.take_message(subscription.msg_type, subscription.raw)
-                if taken is None:
-                    return
-                self._take(taken[0], time.monotonic())
+            try:
+                with self._lock, subscription.handle:
+                    taken = subscription.handle.take_message(subscription.msg_type, subscription.raw)
+                    if taken is None:
+                        return
+                    self._take(taken[0], time.monotonic())
+            except rclpy_implementation.InvalidHandle:  # closed in the meantime
+                return
 
     def _take(self, message: JointState, now: float) -> None:
         """Remember one message that arrived now (steady clock, s); the lock is held."""
@@ -151,9 +164,11 @@ class JointStates:
         for i in ours:
             where = self._where[message.name[i]]
             self._heard[where], self._positions[where] = measured, message.position[i]
-        heard = float(self._heard.min())
-        if np.isfinite(self._positions).all() and not (self._track and heard < self._track[-1][0] + TRACK_STEP_S):
-            self._track.append((heard, self._positions.copy()))
+        heard, last = float(self._heard.min()), self._track[-1].measured if self._track else -np.inf
+        # Back: the driver's clock is known better now, or was set.
+        if np.isfinite(self._positions).all() and not 0.0 <= heard - last < TRACK_STEP_S:
+            self._number += 1
+            self._track.append(State(self._number, heard, self._positions.copy()))
 
     def _measured(self, message: JointState, now: float) -> float | None:
         """When a message's positions were measured (steady clock, s), as its driver says; None if overtaken."""
@@ -185,10 +200,10 @@ class JointStates:
             raise self._silence()
         return heard, positions
 
-    def track(self, after: float) -> list[tuple[float, FloatArray]]:
-        """Complete states measured after a time (steady clock, s), oldest first: times and positions (dof,), rad."""
+    def track(self, after: int) -> list[State]:
+        """Complete states that came after that of a number, oldest first."""
         with self._lock:
-            return [state for state in self._track if state[0] > after]
+            return [state for state in self._track if state.number > after]
 
     def shown(self) -> tuple[dict[str, float], Time] | None:
         """Last positions (rad or m) of all joints that are heard, by name without prefix, and the last stamp."""
