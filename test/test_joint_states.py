@@ -209,3 +209,93 @@ def test_silence_says_who_publishes_what(bench: Bench) -> None:
     assert "nobody publishes /joint_states" in str(fresh(states))
     bench.client().node.create_publisher(Float64, "joint_states", 10)
     until(lambda: "publishes std_msgs/msg/Float64" in str(fresh(states)), 20.0)
+
+
+# ---- when a state was measured ------------------------------------------------------------------
+
+
+def test_a_stamp_is_put_on_our_clock_whatever_the_drivers_clock_says() -> None:
+    """A driver 1000 s ahead: what takes longer than the shortest way is a delay, and not the clocks' difference."""
+    from memristor_bdnn.nodes.joint_states import SET_BACK_S, StampClock
+
+    clock = StampClock()
+    for k in range(100):
+        assert clock.measured(1000.0 + 0.02 * k, 0.02 * k + 0.001) == pytest.approx(0.02 * k + 0.001)
+    assert clock.measured(1002.0, 2.8) == pytest.approx(2.001), "kept waiting for 0.8 s: as old as it is"
+    assert clock.measured(1001.9, 2.81) is None, "overtaken by a later one"
+    assert clock.measured(1002.0, 3.5) == pytest.approx(2.001), "the same stamp again is the same state"
+    assert clock.measured(1002.0 - 2 * SET_BACK_S, 4.0) == pytest.approx(4.0), "the clock was set back: begin anew"
+    assert clock.measured(1003.0, 4.1) == pytest.approx(4.1), "set forward: never in our future"
+
+
+def test_clocks_that_drift_apart_are_followed() -> None:
+    from memristor_bdnn.nodes.joint_states import WINDOW_S, StampClock
+
+    clock, drift = StampClock(), 1e-3
+    ages = []
+    for k in range(int(6 * WINDOW_S * 10)):
+        now = 0.1 * k
+        measured = clock.measured(now * (1 - drift), now)
+        assert measured is not None
+        ages.append(now - measured)
+    assert min(ages) >= -1e-9 and max(ages) <= (2 * WINDOW_S + 1) * drift
+
+
+def stamped(client: Any) -> Callable[..., None]:
+    """Publishes the home position of the arm with a stamp (s)."""
+    from builtin_interfaces.msg import Time
+    from sensor_msgs.msg import JointState
+
+    publisher = client.node.create_publisher(JointState, "joint_states", 10)
+
+    def say(stamp: float, offset: float = 0.0) -> None:
+        message = JointState(name=list(HOME), position=[q + offset for q in HOME.values()])
+        message.header.stamp = Time(sec=int(stamp), nanosec=int(stamp % 1 * 1e9))
+        publisher.publish(message)
+
+    return say
+
+
+def test_a_stamp_that_stands_still_is_an_old_state_however_often_it_comes(bench: Bench) -> None:
+    states, say = listen(bench), stamped(bench.client())
+
+    def again() -> bool:
+        say(5000.0)
+        return isinstance(fresh(states), ArmError) and "by their stamps" in str(fresh(states))
+
+    until(again, 20.0)
+    assert fresh(states).reason == "stale_state"
+    say(5001.0)
+    until(lambda: isinstance(fresh(states), np.ndarray), 10.0)
+
+
+def test_what_waits_for_the_executor_is_not_silence(bench: Bench) -> None:
+    """No thread of the executor is free; the states come all the same, each with the time it was measured."""
+    import threading
+
+    from rclpy.callback_groups import ReentrantCallbackGroup
+
+    client = bench.client()
+    from memristor_bdnn.nodes.joint_states import JointStates
+
+    states, say = JointStates(client.node, ARM.joint_names), stamped(bench.client())
+    until(lambda: (say(time.time()), states.last() is not None)[1], 20.0)
+    release = threading.Event()
+    busy = [
+        client.node.create_timer(0.01, lambda: release.wait(10.0), callback_group=ReentrantCallbackGroup())
+        for _ in range(40)
+    ]
+    time.sleep(0.5)
+    seen, begin = states.track(0)[-1].number, time.monotonic()
+    for k in range(40):
+        say(time.time(), 0.001 * k)
+        time.sleep(0.02)
+    states.catch_up()
+    found = states.track(seen)
+    release.set()
+    for timer in busy:
+        client.node.destroy_timer(timer)
+    assert len(found) > 30
+    times = np.array([state.measured for state in found])
+    assert np.abs(np.diff(times) - 0.02).max() < 0.2 and times[0] - begin < 0.4, "not the time of the catching up"
+    assert time.monotonic() - times[-1] < 0.5

@@ -82,6 +82,11 @@ class Decision:
             for target in argument.follow:
                 role, _, parameter = target.partition(".")
                 self.parameters[role][parameter] = argument.parse(self.texts[argument.name])
+        if self.texts[rehearsal.SWITCH] == "true":
+            for target, margin in rehearsal.MARGINS.items():
+                role, _, parameter = target.partition(".")
+                if parameter not in self.told[role]:
+                    self.parameters[role][parameter] = margin
         started = [node for node in self.nodes if node.wanted(self.texts)]
         for argument in self.arguments.values():
             if argument.name in self.typed and self.texts[argument.name] != argument.default:

@@ -23,8 +23,11 @@ from memristor_bdnn.errors import ArmError, Cancelled
 FloatArray = npt.NDArray[np.float64]
 
 TOPIC = "joint_states"
-LISTEN = QoSProfile(depth=50, reliability=ReliabilityPolicy.BEST_EFFORT, durability=DurabilityPolicy.VOLATILE)
-"""Asks for the least, so that every publisher is heard; what was latched before we listened is not: it may be old."""
+LISTEN = QoSProfile(depth=200, reliability=ReliabilityPolicy.BEST_EFFORT, durability=DurabilityPolicy.VOLATILE)
+"""Asks for the least, so that every publisher is heard; what was latched before we listened is not: it may be old.
+
+So many are kept for a process that is held up, and judged afterwards.
+"""
 FAULT_S = 0.5
 """How long a faulty message about our joints speaks against the good ones around it."""
 OTHERS_SHOWN = 12

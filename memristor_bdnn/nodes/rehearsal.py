@@ -18,9 +18,15 @@ FAULTS = ("none", "reject", "stale", "deviate", "deaf", "lost", "broken")
 """What the mock can do wrong."""
 DEFAULTS = {"arm_output": "auto", "enable_hardware": "true", "results": "results/rehearsal"}
 """What a rehearsal changes, unless it is typed or in a params file; its trials are kept apart from those of an arm."""
+MARGINS = {"world.port.stale_after": 2.0}
+"""Parameters that a rehearsal widens, unless a params file has them: role.parameter and value.
+
+A driver runs in real time and is silent when something is wrong. The mock is a process among others; on a machine that
+is busy it may be silent for longer than the 0.5 s that an arm is allowed.
+"""
 NOTE = (
     f"REHEARSAL: controller {CONTROLLER}, joint states on {REMAPPINGS['joint_states']}. No arm moves, and outcomes are "
-    "what you answer"
+    f"what you answer. The mock may be silent for {MARGINS['world.port.stale_after']:g} s (an arm for 0.5 s)"
 )
 
 
