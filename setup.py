@@ -49,6 +49,7 @@ class CMakeBuild(build_py):
             for p in stage.glob("**/memristor_bdnn/__init__.py")
             if p.parent.parent.name.endswith("-packages")
         }
+        shutil.rmtree(self.build_lib, ignore_errors=True)
         packages = sorted(p.parent for p in site.glob("*/__init__.py"))
         self.files = [file for package in packages for file in self._copy_package(package)]
         others = [p for p in stage.rglob("*") if p.is_file() and site not in p.parents]
@@ -112,7 +113,6 @@ class CMakeBuild(build_py):
 
     def _copy_package(self, package: Path) -> list[str]:
         target = Path(self.build_lib) / package.name
-        shutil.rmtree(target, ignore_errors=True)
         shutil.copytree(package, target, ignore=shutil.ignore_patterns("__pycache__"))
         return [str(p) for p in target.rglob("*") if p.is_file()]
 

@@ -1,7 +1,7 @@
 """Start the graph for a physical arm: `ros2 launch memristor_bdnn physical_arm.launch.py enable_hardware:=true ...`.
 
 The same graph as pouring.launch.py with trajectories going to a joint trajectory controller; read
-docs/physical_arm.md first.
+docs/physical_arm.md first. `use_mock_hardware:=true` rehearses it: a mock controller moves, and no arm.
 """
 
 from launch import LaunchDescription
