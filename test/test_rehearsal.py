@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -18,6 +19,7 @@ from conftest import ROOT, RunningGraph, until
 
 from memristor_bdnn import skills
 from memristor_bdnn.errors import ConfigError
+from memristor_bdnn.motion import arms
 from memristor_bdnn.nodes import graph, rehearsal
 from memristor_bdnn.nodes.environment import without_ours
 
@@ -161,8 +163,8 @@ def test_the_shipped_files_name_topics_and_frames_that_are_there() -> None:
 
 pytest.importorskip("rclpy")
 
-from hardware_bench import Bench, Driver  # noqa: E402
-from test_physical_arm import ARM, run_command_in_domain  # noqa: E402
+from hardware_bench import Bench, Driver, Lab  # noqa: E402
+from test_physical_arm import run_command_in_domain  # noqa: E402
 
 
 @pytest.fixture
@@ -198,14 +200,16 @@ def rehearse(graph: RunningGraph, label: str = "0.95") -> Any:
     done: list[Any] = []
     goal = ActiveLearn.Goal(queries=0, strategy="straddle")
     act = lambda: done.append(graph.client.act("coordinator", ActiveLearn, "active_learn", goal, 300.0))  # noqa: E731
-    thread = threading.Thread(target=act)
+    thread = threading.Thread(target=act, daemon=True)
     thread.start()
-    labelled = 0
+    labelled, deadline = 0, time.monotonic() + 150.0
     while thread.is_alive():
+        assert time.monotonic() < deadline, graph.log.read_text()
         waiting = [line for line in graph.log.read_text().splitlines() if "was executed: waiting" in line]
         if len(waiting) > labelled:
             labelled += 1
-            run_command_in_domain("label", waiting[-1].split("trial ")[1].split()[0], label if labelled % 2 else "0.1")
+            trial = waiting[-1].split("trial ")[1].split()[0]
+            assert run_command_in_domain("label", trial, label if labelled % 2 else "0.1").returncode == 0
         time.sleep(0.3)
     thread.join()
     return done[0]
@@ -223,20 +227,24 @@ def test_a_rehearsal_leaves_an_arm_on_the_bus_alone(start_graph: Callable[..., R
     """The arm beside it is a controller of the usual name, whose joint states contradict the mock's."""
     from trajectory_msgs.msg import JointTrajectory
 
-    running = start_graph("use_mock_hardware:=true", "initial_trials:=2", "candidates:=20", quick(tmp_path))
+    running = start_graph(
+        "use_mock_hardware:=true", "arm:=ur5e", "initial_trials:=2", "candidates:=20", quick(tmp_path)
+    )
     running.wait_ready()
     commanded: list[Any] = []
+    domain = os.environ["ROS_DOMAIN_ID"]
     beside = Bench(tmp_path)
-    beside.environment = {**beside.environment, "ROS_DOMAIN_ID": os.environ["ROS_DOMAIN_ID"]}
+    os.environ["ROS_DOMAIN_ID"] = beside.environment["ROS_DOMAIN_ID"] = domain
     node = running.client.node
     node.create_subscription(JointTrajectory, "joint_trajectory_controller/joint_trajectory", commanded.append, 10)
     driver = Driver(beside)
-    driver.say({name: q + 0.5 for name, q in zip(ARM.joint_names, ARM.home, strict=True)})
+    ur5e = arms.load("ur5e")
+    driver.say({name: q + 0.5 for name, q in zip(ur5e.joint_names, ur5e.home, strict=True)})
     try:
         result = rehearse(running)
         assert result.error_code == 0 and result.labels == 2, running.log.read_text()
         assert not commanded and "REHEARSAL" in running.log.read_text()
-        assert "MOCK of panda: no arm moves" in running.log.read_text()
+        assert "MOCK of ur5e: no arm moves" in running.log.read_text()
     finally:
         beside.close()
 
@@ -250,3 +258,34 @@ def test_a_fault_is_rehearsed(
     result = rehearse(running)
     assert result.error_code != 0 and reason in result.error_msg, running.log.read_text()
     assert np.size(result.labels) == 1 and result.labels == 0
+
+
+def test_a_world_that_is_held_up_takes_its_own_absence_for_nobodys_silence(bench: Bench) -> None:
+    """Stopped for longer than a driver may be silent, at an arm's checks: the states it missed are judged later."""
+    from memristor_bdnn.action import ExecuteTrial
+
+    lab = Lab(bench, "port.stale_after:=0.5", "port.latency:=0.3", "port.path_tolerance:=0.05")
+    results = lab.start(2.0)
+    for _ in range(3):
+        lab.world.send_signal(signal.SIGSTOP)
+        time.sleep(1.0)
+        lab.world.send_signal(signal.SIGCONT)
+        time.sleep(0.3)
+    until(lambda: bool(results), 60.0)
+    assert results[0].error_code == ExecuteTrial.Result.NO_LABEL, results[0].error_msg
+
+
+def test_a_mock_that_is_held_up_keeps_the_time(bench: Bench) -> None:
+    """Its trajectory began when it was sent, and not when it came to it: the plan is kept, within the margin."""
+    from memristor_bdnn.action import ExecuteTrial
+
+    margins = [f"{name.partition('.')[2]}:={value}" for name, value in rehearsal.MARGINS.items()]
+    lab = Lab(bench, "port.latency:=0.3", "port.path_tolerance:=0.05", *margins)
+    results = lab.start(2.0)
+    for _ in range(4):
+        lab.mock.send_signal(signal.SIGSTOP)
+        time.sleep(1.0)
+        lab.mock.send_signal(signal.SIGCONT)
+        time.sleep(0.5)
+    until(lambda: bool(results), 60.0)
+    assert results[0].error_code == ExecuteTrial.Result.NO_LABEL, results[0].error_msg

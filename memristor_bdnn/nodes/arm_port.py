@@ -47,6 +47,8 @@ ACKNOWLEDGED_S = 3.5
 HOLD_S = 0.1
 """Time that a hold gives the controller to come to rest."""
 TICK_S = 0.01
+ABSENT_S, GRACE_S = 0.1, 0.25
+"""A watch that was held up for longer than the first is given the second, once a silence, to hear what waits for it."""
 # Reliable, and never kept for a controller that appears later: it would carry out a motion of long ago.
 COMMAND_QOS = QoSProfile(depth=10)
 
@@ -261,26 +263,30 @@ class ControllerPort:
         """Watch joint_states until the monitor has a verdict."""
         assert self._motion is not None
         begin, seen = self._motion.begin, 0
+        looked, back, excused = begin, -np.inf, False
         # A controller begins some time between the sending of a goal and its answer.
         monitor = TrajectoryMonitor(sent, self.states.names, begin, config, slack=time.monotonic() - begin)
         while True:
             may_go_on()
             answer()
-            # The time first: what keeps this process from listening is not the driver's silence.
             now = time.monotonic()
+            if now - looked > ABSENT_S and not excused:
+                back, excused = now, True
+            looked = now
             self.states.catch_up()
             if fault := self.states.fault_since(begin):
                 raise ArmError("invalid_joints", fault)
             judgement = Judgement(Verdict.RUNNING)
             for state in self.states.track(seen):
-                seen = state.number
+                seen, excused = state.number, False
                 if state.measured <= begin:
                     continue
                 judgement = monitor.sample(state.measured, state.positions)
                 if judgement.verdict is not Verdict.RUNNING:
                     break
             else:
-                judgement = monitor.tick(now)
+                if now - back > GRACE_S:
+                    judgement = monitor.tick(now)
             if judgement.verdict is Verdict.SUCCEEDED:
                 return
             judgement.raise_if_failed()
