@@ -37,7 +37,11 @@ def executable_path(executable: str, package: str = OURS) -> Path:
 
 
 def shared_file(name: str) -> Path:
-    """A file of our share folder, such as ``config/pouring.yaml``. Raises ConfigError when it is not installed."""
+    """A file of our share folder, by its path there, as in ``config/memristor_bdnn.rviz``.
+
+    Raises:
+        ConfigError: it is not installed.
+    """
     for prefix in _prefixes():
         path = prefix / "share" / OURS / name
         if path.is_file():
