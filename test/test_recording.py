@@ -148,7 +148,7 @@ def test_a_session_is_recorded_and_decodes(start_graph: Callable[..., RunningGra
             stream, decoder_factories=[DecoderFactory()]
         ).iter_decoded_messages():
             if channel.topic == "/joint_states":
-                assert len(message.position) == 7 and message.name[0] == "panda_joint1"
+                assert message.name[0] == "panda_joint1" and len(message.position) == len(message.name) == 9
             if channel.topic == "/accelerator/status":
                 assert message.learner == "msgld"
             seen.add(channel.topic)
