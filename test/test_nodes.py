@@ -370,7 +370,7 @@ def test_a_session_asks_on_policy_unless_told_otherwise_and_tells_its_failures(t
         running.close()
     with TrialStore(tmp_path / "results" / "trials.jsonl", readonly=True) as store:
         trials = list(store.trials)
-    assert [t.strategy for t in trials if t.feasible and t.phase == "query"] == ["ucb", "ucb", "thompson"]
+    assert [t.strategy for t in trials if t.feasible and t.phase == "query"] == ["sturdy", "sturdy", "thompson"]
     assert {t.strategy for t in trials if t.phase == "evaluation"} == {"sturdy"}
     lost = Losses.of(trials)
     assert heard[-1].failures == lost.failures and heard[-1].undone == pytest.approx(lost.undone)

@@ -38,7 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--queries", type=int, default=12, help="trials chosen by the strategy")
     parser.add_argument("--evaluations", type=int, default=12, help="confident trials in unseen contexts")
     parser.add_argument("--candidates", type=int, default=2000, help="candidates scored per query")
-    parser.add_argument("--strategy", default="ucb", help="acquisition function (default ucb: asks on policy)")
+    parser.add_argument(
+        "--strategy", default="sturdy", help="acquisition function (default sturdy: asks near what went well)"
+    )
     parser.add_argument("--learner", default="msgld", help="learner plugin")
     parser.add_argument("--recipe", default="", metavar="NAME", help="the skill's options for the learner, by name")
     shared.add_learner_options(parser)

@@ -33,7 +33,7 @@ from memristor_bdnn.srv import LabelTrial
 
 SAID_BY_GOALS = ("queries", "evaluations")
 """Fields of the loop's configuration that every ActiveLearn goal gives; as parameters nobody would obey them."""
-LOOP_DEFAULTS = {"candidates": 1000, "strategy": "ucb", "final": "sturdy"}
+LOOP_DEFAULTS = {"candidates": 1000, "strategy": "sturdy", "final": "sturdy"}
 """Where a session through the nodes differs from the paper's: a robot pays for every failure, so it asks on policy."""
 JOINT_STATE_S = 10.0
 """How long a joint state of a physical arm may take."""
