@@ -19,6 +19,7 @@ BENCHMARKS: dict[str, tuple[str, str]] = {
     "escim": ("escim.main", "the board protocol against the emulator: throughput and faults"),
     "eapu": ("eapu.main", "error-aware probabilistic update against Adam with writing error"),
     "mcmc": ("mcmc.main", "Metropolis-Hastings on RRAM rows: breast cancer and cart-pole"),
+    "heartbeat": ("heartbeat.main", "arrhythmic beats of people held out: MCMC on RRAM rows beside software"),
     "faults": ("faults.main", "kills, hostile requests and damaged files: nothing lost, nothing wrongly believed"),
     "speed": ("speed", "prediction, in situ learning, trial and planning rates of the running system"),
 }

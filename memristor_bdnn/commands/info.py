@@ -27,6 +27,7 @@ REQUIRED = (
 OPTIONAL = (
     ("scikit-learn", "sklearn", "benchmark dbal baselines, benchmark eapu and mcmc"),
     ("gymnasium", "gymnasium", "benchmark mcmc cart-pole"),
+    ("wfdb", "wfdb", "reading the database in benchmark heartbeat"),
     ("ompl", "ompl", "comparison in benchmark planning"),
     ("toppra", "toppra", "alternative time parameterisation"),
     ("distributed", "distributed", "collect --dask"),

@@ -176,6 +176,12 @@ class Posterior:
     burn_in: int
     operations: Array
 
+    def only(self, chain: int) -> Posterior:
+        """The posterior of one chain."""
+        one = slice(chain, chain + 1)
+        parts = (self.g[one], self.counters[one], self.proposals[one], self.accepted[one])
+        return Posterior(*parts, self.burn_in, self.operations[one])
+
     def weights(self) -> Array:
         """(chains, rows) normalised counters, burn-in rows zero; a chain that ended inside it keeps its last row."""
         kept = self.counters.astype(np.float64)

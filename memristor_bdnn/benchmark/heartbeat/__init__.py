@@ -1,0 +1,1 @@
+"""Heartbeats told apart by Metropolis-Hastings on memristor rows, over all people of the database in turn."""
