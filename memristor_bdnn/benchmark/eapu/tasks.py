@@ -45,7 +45,7 @@ def on(cls: type[DeviceOptimizer], device: EapuDevice, seed: int, programming: s
     return lambda optimizer: cls(optimizer, device, programming=programming, seed=seed)
 
 
-def _build(seed: int, make: Callable[[], nn.Module]) -> nn.Module:
+def build(seed: int, make: Callable[[], nn.Module]) -> nn.Module:
     """A module with torch's own initialisation from a seed, the global generator left as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -71,7 +71,7 @@ def train_digits(seed: int, wrap: Wrap, epochs: int = 100, rate: float = 5e-4) -
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(x), generator=generator)
     train, test = order[:1437], order[1437:]
-    model = _build(seed, digits_mlp)
+    model = build(seed, digits_mlp)
     optimizer = wrap(torch.optim.Adam(model.parameters(), lr=rate, fused=True))
     for _ in range(epochs):
         for batch in train[torch.randperm(len(train), generator=generator)].split(32):
@@ -108,7 +108,7 @@ def train_autoencoder(seed: int, wrap: Wrap, batches: int = 1100, rate: float = 
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(images), generator=generator)
     train, test = images[order[:1437]], images[order[1437:]]
-    model = _build(seed, autoencoder)
+    model = build(seed, autoencoder)
     optimizer = wrap(torch.optim.Adam(model.parameters(), lr=rate, fused=True))
     for _ in range(batches):
         clean = train[torch.randint(len(train), (64,), generator=generator)]
