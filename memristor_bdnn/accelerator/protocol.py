@@ -73,10 +73,11 @@ class Accelerator(Protocol):
         """Program cells to target currents (n_cells,) with verification; ``mask`` selects cells."""
 
     def program(self, target_ua: FloatArray, mask: npt.NDArray[np.bool_] | None = None) -> None:
-        """One blind write per masked cell: RESET, then one SET whose gate voltage aims at the target.
+        """One blind write per masked cell: one SET whose gate voltage aims at the target, after a RESET where needed.
 
-        No verification; the device's own spread decides where the cell lands. Raises
-        UnsupportedError where the hardware has no such operation.
+        A cell whose gate voltage rises above that of its last blind write gets the SET alone; every other is RESET
+        first. No verification; the device's own spread decides where the cell lands. Raises UnsupportedError where the
+        hardware has no such operation, whatever the mask.
         """
 
     def state_dict(self) -> dict[str, npt.NDArray[Any]]:

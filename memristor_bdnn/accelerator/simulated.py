@@ -117,13 +117,12 @@ class SimulatedAccelerator(BaseAccelerator):
         return read
 
     def _program(self, cells: IntArray, target_ua: FloatArray) -> None:
-        """One RESET and one SET aimed at the target by its gate voltage, unverified."""
-        gate = self.preset.blind_target_ua(target_ua)
-        before = float(self.cells.state_ua[cells].sum(dtype=np.float64))
-        self.cells.blind_write(cells, gate, self._rng)
-        after = float(self.cells.state_ua[cells].sum(dtype=np.float64))
+        """SET aimed at the target by its gate voltage, unverified; a RESET before it where the cell does not rise."""
+        costs = programming.blind_write(self.cells, cells, self.preset.blind_target_ua(target_ua), self._rng)
         self._sums_ua.clear()
-        if self._book(Work(cells.size, after, cells.size, before), cells, 2):
+        resets = int(costs.reset_pulses.sum())
+        work = Work(cells.size, costs.set_current_ua, resets, costs.reset_current_ua)
+        if self._book(work, cells, costs.pulses):
             self._wear_out(cells)
 
     def _state(self) -> Arrays:

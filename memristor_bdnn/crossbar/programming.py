@@ -1,4 +1,4 @@
-"""Closed-loop programming of cells: write-verify by small pulses, and memorial programming by gate voltage."""
+"""Programming of cells: write-verify by small pulses, memorial programming by gate voltage, and blind writes."""
 
 from __future__ import annotations
 
@@ -66,6 +66,45 @@ def write_verify(
         waiting = waiting[~run.check(waiting)]
     array.relax(cells, rng)
     return run.costs
+
+
+def blind_write(
+    array: CellArray, cells: IntArray, gate_ua: npt.NDArray[Any], rng: np.random.Generator
+) -> ProgrammingCosts:
+    """One unverified write of each cell through its gate voltage: SET alone where the state rises, else RESET first.
+
+    A SET at a higher gate voltage than the last one lifts the cell without a RESET; only the way down needs it
+    (the rule of the gate-voltage updates of Nat. Electron. 2, 115 (2019)). Where no write by gate is remembered, the
+    present state tells which way it goes; a cell that single pulses have put far above its target is RESET as well.
+
+    Args:
+        array: the cells.
+        cells: their numbers, shape (n,), no repetitions.
+        gate_ua: gate voltages as the median currents that they aim at on a nominal device, shape (n,).
+        rng: one normal deviate a cell.
+
+    Returns:
+        Pulses and the currents at which they were given; nothing is read and nothing fails.
+    """
+    gate, before = np.asarray(gate_ua), array.state_ua[cells].astype(np.float64)
+    remembered, median = array.gate_ua[cells], gate * array.factor[cells]
+    # compared as it is remembered: the same gate voltage again does not rise
+    rises = gate.astype(np.float32) > np.where(np.isfinite(remembered), remembered, before)
+    rises &= before <= median + _SCATTER * array.preset.blind_sd_ua(median)
+    array.blind_write(cells, gate, rng)
+    array.gate_ua[cells] = gate
+    after = array.state_ua[cells].sum(dtype=np.float64)
+    return ProgrammingCosts(
+        set_pulses=np.ones(cells.size, np.int64),
+        reset_pulses=(~rises).astype(np.int64),
+        failed=np.zeros(cells.size, np.bool_),
+        set_current_ua=float(after),
+        reset_current_ua=float(before[~rises].sum()),
+    )
+
+
+_SCATTER = 6.0
+"""SDs of a blind write above its median within which a cell may stand by chance."""
 
 
 class _Run:
