@@ -26,6 +26,8 @@ from memristor_bdnn.state import check_array, pack_json, pack_rng, restore_rng, 
 
 Array = npt.NDArray[Any]
 Agent = DQNAgent | MCMCAgent
+_RACE = 3
+"""Episodes after which a comparison may end."""
 FORMAT = "memristor_bdnn.agent/1"
 
 
@@ -39,6 +41,9 @@ class TrainingConfig:
     )
     validate_every: int = option(
         5, "training episodes between comparisons; one that does better than the best is always followed by one", low=1
+    )
+    compare_from: float = option(
+        0.5, "share of exploring steps from which on policies are compared", low=0.0, high=1.0, source="D"
     )
     keep_best: bool = option(True, "end with the best policy instead of the last one (studies); else nothing compares")
     rewrites: int = option(
@@ -62,6 +67,7 @@ class Progress:
         best: settings of the best policy so far, None before the first comparison; ``best_value`` its mean return.
         present_is_best: nothing was learned since the best policy was found.
         validations: comparisons so far, those at the end included: no two use the same episodes.
+        validation_episodes, validation_steps: played in them.
         done: training is over, and the agent holds the best policy.
     """
 
@@ -73,6 +79,8 @@ class Progress:
     best_value: float = -np.inf
     present_is_best: bool = False
     validations: int = 0
+    validation_episodes: int = 0
+    validation_steps: int = 0
     done: bool = False
 
 
@@ -130,9 +138,10 @@ class Training:
         self.save()
         return p
 
-    def greedy(self, purpose: int, episodes: int, first: int = 0) -> Array:
-        """Returns (episodes,) of greedy episodes; ``purpose`` and ``first`` choose their starts."""
-        return np.array([_greedy(self.agent, self.env, self.seed, purpose, first + k).total for k in range(episodes)])
+    @property
+    def accelerator(self) -> Any:
+        """The chips that the agent learns on; None in software."""
+        return _accelerator(self.agent)
 
     def test(self, episodes: int = 100) -> tuple[Array, Array]:
         """Returns and steps (episodes,) of greedy episodes that nothing was chosen by."""
@@ -150,20 +159,32 @@ class Training:
     def _validate(self, episode: Episode) -> None:
         """Compare the present policy with the best where the last episode, or the count of episodes, says so."""
         p, n = self.progress, len(self.progress.total)
-        if episode.total < p.best_value and n % self.config.validate_every and n < self.config.episodes:
+        assert isinstance(self.agent, DQNAgent)
+        if n < self.config.episodes and (
+            self.agent.exploring > self.config.compare_from
+            or (episode.total < p.best_value and n % self.config.validate_every)
+        ):
             return
         value = self._value()
         p.validated_at.append(n)
         p.validated.append(value)
         if value > p.best_value:
-            assert isinstance(self.agent, DQNAgent)
             p.best, p.best_value, p.present_is_best = self.agent.settings(), value, True
 
     def _value(self) -> float:
-        """Mean return of the present policy over greedy episodes that no other comparison uses."""
-        count = self.config.validation_episodes
-        self.progress.validations += 1
-        return float(self.greedy(VALIDATE, count, self.progress.validations * count).mean())
+        """Mean return of the present policy over greedy episodes that no other comparison uses.
+
+        A policy whose first three episodes all fall short of the best one's mean plays no more: it is not the best.
+        """
+        p, count = self.progress, self.config.validation_episodes
+        p.validations += 1
+        first, totals = p.validations * count, list[float]()
+        while len(totals) < count and not (len(totals) == _RACE and max(totals) < p.best_value):
+            episode = _greedy(self.agent, self.env, self.seed, VALIDATE, first + len(totals))
+            totals.append(episode.total)
+            p.validation_steps += episode.steps
+            p.validation_episodes += 1
+        return float(np.mean(totals))
 
     def _finish(self) -> None:
         """The agent holds the best policy. On devices a policy that is written again lands anew: the best stays."""
@@ -190,7 +211,7 @@ class Training:
             "what": pack_json(self._what()),
             "rng": pack_rng(agent.rng),
             "done": np.array([p.done, p.present_is_best]),
-            "validations": np.array([p.validations], np.int64),
+            "validations": np.array([p.validations, p.validation_episodes, p.validation_steps], np.int64),
             "total": np.array(p.total, np.float64),
             "steps": np.array(p.steps, np.int64),
             "validated_at": np.array(p.validated_at, np.int64),
@@ -304,7 +325,7 @@ def _progress_of(content: dict[str, Array], best: dict[str, Array] | None) -> Pr
     check_array("validated", content["validated"], shape=(m,), low=-1e30, high=1e30)
     check_array("validated_at", content["validated_at"], kinds="i", shape=(m,), low=0, high=n)
     check_array("done", content["done"], kinds="b", shape=(2,))
-    check_array("validations", content["validations"], kinds="i", shape=(1,), low=0, high=2**40)
+    check_array("validations", content["validations"], kinds="i", shape=(3,), low=0, high=2**40)
     unknown = sorted(content.keys() - {"rng", "done", "validations", "total", "steps", "validated_at", "validated"})
     if unknown:
         raise ConfigError(f"damaged checkpoint: {', '.join(unknown)[:200]} unknown")
@@ -319,6 +340,8 @@ def _progress_of(content: dict[str, Array], best: dict[str, Array] | None) -> Pr
         best_value=float(content["validated"].max()) if m else -np.inf,
         present_is_best=bool(content["done"][1]),
         validations=int(content["validations"][0]),
+        validation_episodes=int(content["validations"][1]),
+        validation_steps=int(content["validations"][2]),
         done=bool(content["done"][0]),
     )
 

@@ -20,6 +20,7 @@ BENCHMARKS: dict[str, tuple[str, str]] = {
     "eapu": ("eapu.main", "error-aware probabilistic update against Adam with writing error"),
     "mcmc": ("mcmc.main", "Metropolis-Hastings on RRAM rows: breast cancer and cart-pole"),
     "heartbeat": ("heartbeat.main", "arrhythmic beats of people held out: MCMC on RRAM rows beside software"),
+    "rl": ("rl.main", "reinforcement learning on devices: cart-pole, mountain car, gate slopes, write errors"),
     "faults": ("faults.main", "kills, hostile requests and damaged files: nothing lost, nothing wrongly believed"),
     "speed": ("speed", "prediction, in situ learning, trial and planning rates of the running system"),
 }
