@@ -26,6 +26,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "info": ("info", "versions, plugins, and what is missing for what"),
     "new": ("new", "begin a plugin: a skill, learner, accelerator or acquisition of your own"),
     "learn": ("learn", "run active learning in one process, without ROS"),
+    "rl": ("rl", "reinforcement learning with a network on devices: train, play"),
     "collect": ("collect", "run many simulated trials in parallel and append them to a file"),
     "label": ("label", "give a trial's outcome by hand or from a scale"),
     "device": ("device", "show, fit and validate device models"),

@@ -8,6 +8,7 @@ through the accelerator protocol only.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,11 +16,12 @@ import numpy as np
 from memristor_bdnn import accelerator
 from memristor_bdnn.agents import gates
 from memristor_bdnn.agents.dqn import DQNAgent, DQNConfig
-from memristor_bdnn.agents.environments import Environment
+from memristor_bdnn.agents.environments import Environment, task
 from memristor_bdnn.agents.mcmc import DeviceRows, ExactRows, MCMCAgent, MCMCAgentConfig
 from memristor_bdnn.agents.network import PairLayout
-from memristor_bdnn.agents.weights import DeviceWeights, ExactWeights, Weights
-from memristor_bdnn.config import build
+from memristor_bdnn.agents.training import SOFTWARE, Training, TrainingConfig, read_what
+from memristor_bdnn.agents.weights import DeviceWeights, ExactWeights
+from memristor_bdnn.config import build, merged
 from memristor_bdnn.device.presets import DevicePreset
 from memristor_bdnn.errors import ConfigError
 
@@ -27,8 +29,6 @@ CONFIGS: dict[str, Any] = {"dqn": DQNConfig, "mcmc": MCMCAgentConfig}
 """Options of every agent, by its name."""
 PRESETS = {"dqn": gates.PRESET, "mcmc": gates.ROWS_PRESET}
 """The preset that an agent takes where nobody names one."""
-SOFTWARE = "software"
-"""In place of an accelerator's name: the software twin."""
 
 
 def make(
@@ -60,24 +60,57 @@ def make(
         raise ConfigError(f"agent {name!r}: choose one of {', '.join(CONFIGS)}")
     config = build(CONFIGS[name], options)
     devices = gates.load(preset or PRESETS[name])
-    rng = np.random.default_rng(seed)
-    chips = None
-    if hardware != SOFTWARE:
+    if hardware == SOFTWARE:
+        if hardware_options:
+            raise ConfigError(f"{', '.join(hardware_options)}: the software twin has no options of an accelerator")
+        agent = _twin(config, env, devices, np.random.default_rng(seed))
+    else:
         chips = accelerator.create(hardware, preset=devices, seed=seed, **(hardware_options or {}))
-    try:
-        if name == "dqn":
-            layout = PairLayout((env.n_inputs, *config.hidden, env.n_actions))
-            scale = (config.weight_us, config.assumed_slope)
-            weights: Weights = (
-                ExactWeights(layout, gates.GateLine(devices), rng, *scale, gain=config.twin_gain or None)
-                if chips is None
-                else DeviceWeights(chips, layout, rng, *scale)
-            )
-            return DQNAgent(weights, config, rng)
-        inputs = env.n_inputs + config.bias
-        rows = ExactRows(devices, rng) if chips is None else DeviceRows(chips, config.rows, env.n_actions * inputs)
-        return MCMCAgent(rows, inputs, env.n_actions, config, rng)
-    except Exception:
-        if chips is not None:
+        try:
+            agent = _on_devices(config, env, chips, np.random.default_rng(seed))
+        except BaseException:
             chips.close()
+            raise
+    agent.preset = devices
+    return agent
+
+
+def _on_devices(config: Any, env: Environment, chips: Any, rng: np.random.Generator) -> DQNAgent | MCMCAgent:
+    if isinstance(config, DQNConfig):
+        layout = PairLayout((env.n_inputs, *config.hidden, env.n_actions))
+        return DQNAgent(DeviceWeights(chips, layout, rng, config.weight_us, config.assumed_slope), config, rng)
+    inputs = env.n_inputs + config.bias
+    return MCMCAgent(DeviceRows(chips, config.rows, env.n_actions * inputs), inputs, env.n_actions, config, rng)
+
+
+def _twin(config: Any, env: Environment, devices: DevicePreset, rng: np.random.Generator) -> DQNAgent | MCMCAgent:
+    if isinstance(config, DQNConfig):
+        layout, line = PairLayout((env.n_inputs, *config.hidden, env.n_actions)), gates.GateLine(devices)
+        gain = config.twin_gain or None
+        return DQNAgent(ExactWeights(layout, line, rng, config.weight_us, config.assumed_slope, gain), config, rng)
+    return MCMCAgent(ExactRows(devices, rng), env.n_inputs + config.bias, env.n_actions, config, rng)
+
+
+def reopen(path: Path, hardware_options: Mapping[str, Any] | None = None) -> Training:
+    """The training that a checkpoint is of, with its agent on devices of its own, as it was saved.
+
+    Args:
+        path: the checkpoint.
+        hardware_options: of the accelerator, beside those that the checkpoint holds (a board's address).
+
+    Raises:
+        ConfigError: it is none, damaged, or of an environment that cannot be made here.
+    """
+    said = read_what(path)
+    env = Environment(task(said["environment"]))
+    try:
+        more = merged(said["accelerator_options"], hardware_options or {})
+        preset = build(DevicePreset, said["preset"])
+        agent = make(said["agent"], env, said["seed"], said["accelerator"], preset, said["options"], more)
+        return Training(agent, env, build(TrainingConfig, said["training"]), said["seed"], path, more)
+    except BaseException:
+        env.close()
         raise
+
+
+__all__ = ["CONFIGS", "PRESETS", "SOFTWARE", "make", "reopen"]

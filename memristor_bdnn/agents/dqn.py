@@ -19,6 +19,7 @@ from memristor_bdnn.agents.network import PairLayout, squared_error_gradients, v
 from memristor_bdnn.agents.replay import Replay
 from memristor_bdnn.agents.weights import Weights
 from memristor_bdnn.config import check, option
+from memristor_bdnn.device.presets import DevicePreset
 from memristor_bdnn.errors import ConfigError
 from memristor_bdnn.state import check_array
 
@@ -83,6 +84,8 @@ class DQNAgent:
     """
 
     name = "dqn"
+    preset: DevicePreset
+    """Of its devices, or of those whose twin it is; whoever makes the agent says it."""
 
     def __init__(self, weights: Weights, config: DQNConfig, rng: np.random.Generator) -> None:
         self.weights, self.config, self.rng = weights, config, rng

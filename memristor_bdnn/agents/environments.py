@@ -81,7 +81,7 @@ class Environment:
             self._env.close()
             raise
         self._first = int(getattr(self._env.action_space, "start", 0))
-        self._scale = np.broadcast_to(np.asarray(task.scale, np.float32), (self.n_inputs,))
+        self.scale: Array = np.broadcast_to(np.asarray(task.scale, np.float32), (self.n_inputs,))
         self._age = 0
 
     def reset(self, seed: int) -> Array:
@@ -103,12 +103,19 @@ class Environment:
             return int(rng.integers(self.n_actions))
         return self.task.explore(observation, rng)
 
+    def render(self) -> Array | None:
+        """A picture (height, width, 3) where the environment draws itself (render_mode rgb_array), else None."""
+        if getattr(self._env, "render_mode", None) != "rgb_array":
+            return None
+        drawn: Any = self._env.render()  # type: ignore[attr-defined]
+        return np.asarray(drawn, np.uint8)
+
     def close(self) -> None:
         """Release the environment."""
         self._env.close()
 
     def _seen(self, observation: Any) -> Array:
-        seen: Array = np.asarray(observation, dtype=np.float32) * self._scale
+        seen: Array = np.asarray(observation, dtype=np.float32) * self.scale
         if not np.isfinite(seen).all():
             raise UnsupportedError(
                 f"environment {self.task.name}: an observation holds {seen}, expected finite numbers"

@@ -122,6 +122,8 @@ class MCMCAgent:
     """
 
     name = "mcmc"
+    preset: DevicePreset
+    """Of its devices, or of those whose twin it is; whoever makes the agent says it."""
 
     def __init__(
         self, rows: Rows, inputs: int, n_actions: int, config: MCMCAgentConfig, rng: np.random.Generator

@@ -20,7 +20,7 @@ from memristor_bdnn import archives
 from memristor_bdnn.agents.dqn import DQNAgent, Episode
 from memristor_bdnn.agents.environments import TEST, TRAIN, VALIDATE, Environment, episode_seed
 from memristor_bdnn.agents.mcmc import MCMCAgent
-from memristor_bdnn.config import check, option
+from memristor_bdnn.config import check, option, shown
 from memristor_bdnn.errors import ConfigError
 from memristor_bdnn.state import check_array, pack_json, pack_rng, restore_rng, save_npz, unpack_json
 
@@ -28,6 +28,8 @@ Array = npt.NDArray[Any]
 Agent = DQNAgent | MCMCAgent
 _RACE = 3
 """Episodes after which a comparison may end."""
+SOFTWARE = "software"
+"""In place of an accelerator's name: the software twin."""
 FORMAT = "memristor_bdnn.agent/1"
 
 
@@ -93,14 +95,22 @@ class Training:
         config: options.
         seed: of the episodes' starts.
         path: checkpoint file; None keeps none. One that is there is resumed.
+        hardware_options: of the accelerator, to be found in the checkpoint; a board's address is left out.
 
     Raises:
         ConfigError: the checkpoint is damaged, or of another agent, task, seed, preset or option.
     """
 
     def __init__(
-        self, agent: Agent, env: Environment, config: TrainingConfig, seed: int = 0, path: Path | None = None
+        self,
+        agent: Agent,
+        env: Environment,
+        config: TrainingConfig,
+        seed: int = 0,
+        path: Path | None = None,
+        hardware_options: Mapping[str, Any] | None = None,
     ) -> None:
+        self._hardware_options = {k: v for k, v in (hardware_options or {}).items() if k not in ("host", "port")}
         self.agent, self.env, self.config, self.seed, self.path = agent, env, config, seed, path
         self.progress = Progress()
         if path is not None and path.exists():
@@ -227,14 +237,15 @@ class Training:
     def _what(self) -> dict[str, Any]:
         """What a checkpoint is of; one of something else is refused."""
         chips, agent = _accelerator(self.agent), self.agent
-        options = {**dataclasses.asdict(self.config), "checkpoint_every": 0}
         what = {
             "environment": self.env.task.name,
             "agent": agent.name,
-            "accelerator": "software" if chips is None else chips.name,
+            "accelerator": SOFTWARE if chips is None else chips.name,
+            "accelerator_options": self._hardware_options,
+            "preset": agent.preset.to_dict(),
             "seed": self.seed,
             "options": dataclasses.asdict(agent.config),
-            "training": options,
+            "training": dataclasses.asdict(self.config),
         }
         plain: dict[str, Any] = json.loads(json.dumps(what))
         return plain
@@ -253,12 +264,10 @@ class Training:
             raise ConfigError(f"{path}: {error}") from error
 
     def _check_what(self, packed: Array) -> None:
-        saved, own = unpack_json(packed, "what"), self._what()
-        if not isinstance(saved, dict):
-            raise ConfigError("damaged checkpoint: it does not say of what it is")
+        saved, own = _said(packed), self._what()
+        for part in (saved, own):  # a run may be made longer, and be kept more or less often
+            part["training"] = {k: v for k, v in part["training"].items() if k not in _MAY_CHANGE}
         for key in own:
-            if key == "training":  # a run may be made longer
-                continue
             if saved.get(key) != own[key]:
                 raise ConfigError(
                     f"made with {key} = {_differing(saved.get(key), own[key])}, here it is "
@@ -290,6 +299,50 @@ class Training:
     def _reached(self) -> bool:
         solved = self.env.task.solved
         return self.config.stop_when_solved and solved is not None and self.progress.best_value >= solved
+
+
+_MAY_CHANGE = ("episodes", "checkpoint_every")
+"""Options of a training that a run may go on with other values of."""
+
+
+def read_what(path: Path) -> dict[str, Any]:
+    """Of what a checkpoint is: environment, agent, accelerator and its options, preset, seed, options of both kinds.
+
+    Raises:
+        ConfigError: it is none, or damaged.
+    """
+    content = archives.unpack(path, archives.read_file(path), only=("format", "what"))
+    if "format" not in content or unpack_json(content["format"], f"{path}: format") != FORMAT:
+        raise ConfigError(f"{path} is not a checkpoint of an agent (format {FORMAT})")
+    if "what" not in content:
+        raise ConfigError(f"damaged checkpoint {path}: what is missing")
+    try:
+        return _said(content["what"])
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+_SAID = {
+    "environment": str,
+    "agent": str,
+    "accelerator": str,
+    "accelerator_options": dict,
+    "preset": dict,
+    "seed": int,
+    "options": dict,
+    "training": dict,
+}
+
+
+def _said(packed: Array) -> dict[str, Any]:
+    """What a checkpoint says of itself, every part of its type. Raises ConfigError."""
+    said = unpack_json(packed, "what")
+    if not isinstance(said, dict) or said.keys() != _SAID.keys():
+        raise ConfigError("damaged checkpoint: it does not say of what it is")
+    for key, kind in _SAID.items():
+        if type(said[key]) is not kind:
+            raise ConfigError(f"damaged checkpoint: {key} = {shown(said[key])}, expected {kind.__name__}")
+    return said
 
 
 def _accelerator(agent: Agent) -> Any:

@@ -82,6 +82,8 @@ class DeviceWeights:
         self._volts = weight_us / assumed_slope
         accelerator.allocate(layout.n_cells)
         self.gate_v = first_gates(layout, self.line, rng)
+        self.last_ua: Array | None = None
+        """Currents (n_cells,) of the last read: looking at them costs no read and changes nothing."""
         try:
             self._write(np.ones(layout.n_cells, np.bool_))
         except UnsupportedError as error:
@@ -93,8 +95,14 @@ class DeviceWeights:
     def read(self, samples: int = 1) -> Array:
         """See :class:`Weights`; every cell is read."""
         currents = self._chips.read(samples)
-        mean = currents[0] if samples == 1 else currents.mean(axis=0)
-        weights: Array = (mean[self.layout.plus] - mean[self.layout.minus]) * self._per_ua
+        self.last_ua = currents[0] if samples == 1 else currents.mean(axis=0)
+        return self.last()
+
+    def last(self) -> Array:
+        """The weights of the last read, (n_weights,); zero before the first."""
+        if self.last_ua is None:
+            return np.zeros(self.layout.n_weights, np.float32)
+        weights: Array = (self.last_ua[self.layout.plus] - self.last_ua[self.layout.minus]) * self._per_ua
         return weights
 
     def descend(self, step: Array) -> None:
