@@ -76,6 +76,8 @@ class BaseAccelerator(abc.ABC):
 
     name: ClassVar[str]
     config_type: ClassVar[type]
+    blind_writes: ClassVar[bool] = True
+    """Whether such chips can have :meth:`program`; False lets a user be told before any is connected."""
     optional: ClassVar[tuple[str, ...]] = ()
     """Arrays of :meth:`_state` that are not in every saved state."""
     judged: ClassVar[tuple[str, ...]] = ()

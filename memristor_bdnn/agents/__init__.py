@@ -15,15 +15,16 @@ import numpy as np
 
 from memristor_bdnn import accelerator
 from memristor_bdnn.agents import gates
+from memristor_bdnn.agents.checkpoint import SOFTWARE, read_what
 from memristor_bdnn.agents.dqn import DQNAgent, DQNConfig
 from memristor_bdnn.agents.environments import Environment, task
 from memristor_bdnn.agents.mcmc import DeviceRows, ExactRows, MCMCAgent, MCMCAgentConfig
 from memristor_bdnn.agents.network import PairLayout
-from memristor_bdnn.agents.training import SOFTWARE, Training, TrainingConfig, read_what
+from memristor_bdnn.agents.training import Training, TrainingConfig
 from memristor_bdnn.agents.weights import DeviceWeights, ExactWeights
 from memristor_bdnn.config import build, merged
 from memristor_bdnn.device.presets import DevicePreset
-from memristor_bdnn.errors import ConfigError
+from memristor_bdnn.errors import ConfigError, UnsupportedError
 
 CONFIGS: dict[str, Any] = {"dqn": DQNConfig, "mcmc": MCMCAgentConfig}
 """Options of every agent, by its name."""
@@ -65,6 +66,11 @@ def make(
             raise ConfigError(f"{', '.join(hardware_options)}: the software twin has no options of an accelerator")
         agent = _twin(config, env, devices, np.random.default_rng(seed))
     else:
+        if not getattr(accelerator.load(hardware), "blind_writes", True):
+            raise UnsupportedError(
+                f"accelerator {hardware!r} cannot carry agent {name!r}, which is written through gate voltages: it has "
+                "no blind writes; choose simulated, another accelerator plugin that has them, or software"
+            )
         chips = accelerator.create(hardware, preset=devices, seed=seed, **(hardware_options or {}))
         try:
             agent = _on_devices(config, env, chips, np.random.default_rng(seed))

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from memristor_bdnn.device import presets
 from memristor_bdnn.device.presets import DevicePreset
+from memristor_bdnn.errors import ConfigError
 
 Array = npt.NDArray[Any]
 
@@ -76,8 +77,14 @@ def rows_preset() -> DevicePreset:
 
 def load(name: str | DevicePreset) -> DevicePreset:
     """A preset of the agents by its name, or any other as :func:`memristor_bdnn.device.presets.load` finds it."""
-    made = {PRESET: gate_preset, ROWS_PRESET: rows_preset}.get(str(name)) if isinstance(name, str) else None
-    return presets.load(name) if made is None else made()
+    own = {PRESET: gate_preset, ROWS_PRESET: rows_preset}
+    if not isinstance(name, str):
+        return name
+    if name not in (*own, *presets.NAMES) and not name.lower().endswith((".yaml", ".yml")):
+        raise ConfigError(
+            f"unknown device preset {name!r}; choose {', '.join((*own, *presets.NAMES))}, or a .yaml file"
+        )
+    return own[name]() if name in own else presets.load(name)
 
 
 class GateLine:

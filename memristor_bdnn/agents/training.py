@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +17,19 @@ import numpy as np
 import numpy.typing as npt
 
 from memristor_bdnn import archives
+from memristor_bdnn.agents.checkpoint import FORMAT, SOFTWARE, check_what
 from memristor_bdnn.agents.dqn import DQNAgent, Episode
 from memristor_bdnn.agents.environments import TEST, TRAIN, VALIDATE, Environment, episode_seed
 from memristor_bdnn.agents.mcmc import MCMCAgent
-from memristor_bdnn.config import check, option, shown
+from memristor_bdnn.agents.progress import Progress, progress_of
+from memristor_bdnn.config import check, option
 from memristor_bdnn.errors import ConfigError
-from memristor_bdnn.state import check_array, pack_json, pack_rng, restore_rng, save_npz, unpack_json
+from memristor_bdnn.state import pack_json, pack_rng, restore_rng, save_npz, unpack_json
 
 Array = npt.NDArray[Any]
 Agent = DQNAgent | MCMCAgent
 _RACE = 3
 """Episodes after which a comparison may end."""
-SOFTWARE = "software"
-"""In place of an accelerator's name: the software twin."""
-FORMAT = "memristor_bdnn.agent/1"
 
 
 @dataclass(frozen=True)
@@ -57,33 +56,6 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         """Validate every field."""
         check(self)
-
-
-@dataclass
-class Progress:
-    """What a training has done; everything that a checkpoint must hold of it.
-
-    Attributes:
-        total, steps: (episodes,) of the training episodes.
-        validated_at: (n,) training episodes done when policies were compared, and ``validated`` (n,) their mean return.
-        best: settings of the best policy so far, None before the first comparison; ``best_value`` its mean return.
-        present_is_best: nothing was learned since the best policy was found.
-        validations: comparisons so far, those at the end included: no two use the same episodes.
-        validation_episodes, validation_steps: played in them.
-        done: training is over, and the agent holds the best policy.
-    """
-
-    total: list[float] = field(default_factory=list)
-    steps: list[int] = field(default_factory=list)
-    validated_at: list[int] = field(default_factory=list)
-    validated: list[float] = field(default_factory=list)
-    best: dict[str, Array] | None = None
-    best_value: float = -np.inf
-    present_is_best: bool = False
-    validations: int = 0
-    validation_episodes: int = 0
-    validation_steps: int = 0
-    done: bool = False
 
 
 class Training:
@@ -220,12 +192,7 @@ class Training:
             "format": pack_json(FORMAT),
             "what": pack_json(self._what()),
             "rng": pack_rng(agent.rng),
-            "done": np.array([p.done, p.present_is_best]),
-            "validations": np.array([p.validations, p.validation_episodes, p.validation_steps], np.int64),
-            "total": np.array(p.total, np.float64),
-            "steps": np.array(p.steps, np.int64),
-            "validated_at": np.array(p.validated_at, np.int64),
-            "validated": np.array(p.validated, np.float64),
+            **p.arrays(),
         }
         content.update({f"agent.{key}": value for key, value in agent.state().items()})
         if p.best is not None:
@@ -256,23 +223,12 @@ class Training:
         if found != FORMAT:
             raise ConfigError(f"{path} is not a checkpoint of an agent (format {FORMAT})")
         try:
-            self._check_what(content.pop("what"))
+            check_what(content.pop("what"), self._what())
             self._restore(content)
         except KeyError as error:
             raise ConfigError(f"damaged checkpoint {path}: {error.args[0]} is missing") from error
         except ConfigError as error:
             raise ConfigError(f"{path}: {error}") from error
-
-    def _check_what(self, packed: Array) -> None:
-        saved, own = _said(packed), self._what()
-        for part in (saved, own):  # a run may be made longer, and be kept more or less often
-            part["training"] = {k: v for k, v in part["training"].items() if k not in _MAY_CHANGE}
-        for key in own:
-            if saved.get(key) != own[key]:
-                raise ConfigError(
-                    f"made with {key} = {_differing(saved.get(key), own[key])}, here it is "
-                    f"{_differing(own[key], saved.get(key))}; use the same, or another folder"
-                )
 
     def _restore(self, content: dict[str, Array]) -> None:
         """Everything is looked at before anything is taken over."""
@@ -283,7 +239,7 @@ class Training:
                 parts[head][tail] = content.pop(key)
         agent, chips = self.agent, _accelerator(self.agent)
         agent.check_state(parts["agent"])
-        progress = _progress_of(content, _best_of(agent, parts["best"]))
+        progress = progress_of(content, _best_of(agent, parts["best"]))
         if (chips is None) != (not parts["accelerator"]):
             raise ConfigError("damaged checkpoint: the chips' state is missing or unknown")
         rng = np.random.default_rng(0)
@@ -299,50 +255,6 @@ class Training:
     def _reached(self) -> bool:
         solved = self.env.task.solved
         return self.config.stop_when_solved and solved is not None and self.progress.best_value >= solved
-
-
-_MAY_CHANGE = ("episodes", "checkpoint_every")
-"""Options of a training that a run may go on with other values of."""
-
-
-def read_what(path: Path) -> dict[str, Any]:
-    """Of what a checkpoint is: environment, agent, accelerator and its options, preset, seed, options of both kinds.
-
-    Raises:
-        ConfigError: it is none, or damaged.
-    """
-    content = archives.unpack(path, archives.read_file(path), only=("format", "what"))
-    if "format" not in content or unpack_json(content["format"], f"{path}: format") != FORMAT:
-        raise ConfigError(f"{path} is not a checkpoint of an agent (format {FORMAT})")
-    if "what" not in content:
-        raise ConfigError(f"damaged checkpoint {path}: what is missing")
-    try:
-        return _said(content["what"])
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from error
-
-
-_SAID = {
-    "environment": str,
-    "agent": str,
-    "accelerator": str,
-    "accelerator_options": dict,
-    "preset": dict,
-    "seed": int,
-    "options": dict,
-    "training": dict,
-}
-
-
-def _said(packed: Array) -> dict[str, Any]:
-    """What a checkpoint says of itself, every part of its type. Raises ConfigError."""
-    said = unpack_json(packed, "what")
-    if not isinstance(said, dict) or said.keys() != _SAID.keys():
-        raise ConfigError("damaged checkpoint: it does not say of what it is")
-    for key, kind in _SAID.items():
-        if type(said[key]) is not kind:
-            raise ConfigError(f"damaged checkpoint: {key} = {shown(said[key])}, expected {kind.__name__}")
-    return said
 
 
 def _accelerator(agent: Agent) -> Any:
@@ -368,40 +280,3 @@ def _best_of(agent: Agent, arrays: Mapping[str, Array]) -> dict[str, Array] | No
     state[name], state["biases"] = arrays["weights"], arrays["biases"]
     agent.check_state(state)
     return {"weights": arrays["weights"].astype(np.float64), "biases": arrays["biases"].astype(np.float32)}
-
-
-def _progress_of(content: dict[str, Array], best: dict[str, Array] | None) -> Progress:
-    """The progress of a checkpoint. Raises ConfigError, and KeyError where an array is missing."""
-    n, m = np.size(content["total"]), np.size(content["validated"])
-    check_array("total", content["total"], shape=(n,), low=-1e30, high=1e30)
-    check_array("steps", content["steps"], kinds="i", shape=(n,), low=0, high=2**40)
-    check_array("validated", content["validated"], shape=(m,), low=-1e30, high=1e30)
-    check_array("validated_at", content["validated_at"], kinds="i", shape=(m,), low=0, high=n)
-    check_array("done", content["done"], kinds="b", shape=(2,))
-    check_array("validations", content["validations"], kinds="i", shape=(3,), low=0, high=2**40)
-    unknown = sorted(content.keys() - {"rng", "done", "validations", "total", "steps", "validated_at", "validated"})
-    if unknown:
-        raise ConfigError(f"damaged checkpoint: {', '.join(unknown)[:200]} unknown")
-    if (best is None) != (m == 0):
-        raise ConfigError("damaged checkpoint: the best policy and its value do not come together")
-    return Progress(
-        total=content["total"].tolist(),
-        steps=content["steps"].tolist(),
-        validated_at=content["validated_at"].tolist(),
-        validated=content["validated"].tolist(),
-        best=best,
-        best_value=float(content["validated"].max()) if m else -np.inf,
-        present_is_best=bool(content["done"][1]),
-        validations=int(content["validations"][0]),
-        validation_episodes=int(content["validations"][1]),
-        validation_steps=int(content["validations"][2]),
-        done=bool(content["done"][0]),
-    )
-
-
-def _differing(value: Any, other: Any) -> str:
-    """A value for an error; of a mapping only what differs."""
-    if isinstance(value, dict) and isinstance(other, dict):
-        value = {key: value[key] for key in value if value.get(key) != other.get(key)}
-    text = str(value)
-    return text if len(text) < 200 else text[:200] + "..."

@@ -126,7 +126,7 @@ def _trained(args: argparse.Namespace, training: Any, folder: Path) -> int:
 
 def _play(args: argparse.Namespace) -> int:
     from memristor_bdnn import agents
-    from memristor_bdnn.agents.training import read_what
+    from memristor_bdnn.agents.checkpoint import read_what
     from memristor_bdnn.report.films import episode_film
 
     folder = Path(args.folder)

@@ -40,6 +40,7 @@ class EscimAccelerator(Watched, BaseAccelerator):
     """
 
     name = "escim"
+    blind_writes = False
     config_type = EscimConfig
 
     def __init__(self, preset: DevicePreset, seed: int = 0, config: EscimConfig | None = None) -> None:
