@@ -108,3 +108,29 @@ def test_the_benchmarks_record_has_what_it_promises(tmp_path):
     assert set(results["slopes"]) == {"125", "250", "400"} and set(results["errors_last"]) == {"0", "2", "5", "10"}
     report.print_tables(results)
     assert [path.name for path in report.draw(tmp_path, results, found)] == ["rl_training.png", "rl_studies.png"]
+
+
+def test_the_example_of_an_arm_that_reaches(monkeypatch):
+    from pathlib import Path
+
+    from memristor_bdnn.agents.environments import Environment, task
+
+    monkeypatch.syspath_prepend(str(Path(__file__).parent.parent / "examples" / "reaching_arm"))
+    env = Environment(task("reaching_arm:Reach-v0"))
+    assert (env.n_inputs, env.n_actions) == (3, 6)
+
+    def episode(seed):
+        seen, path, over = env.reset(seed), [], False
+        while not over:
+            axis = int(np.abs(seen).argmax())  # along the longest way
+            seen, reward, reached, cut = env.step(2 * axis + int(seen[axis] > 0))
+            path.append((*seen, reward))
+            over = reached or cut
+        return reached, path
+
+    first = episode(3)
+    assert first[0] and len(first[1]) < 20
+    episode(4)
+    assert episode(3) == first  # the start alone decides an episode: interrupted trainings go on exactly
+    assert env.render().shape == (300, 400, 3)
+    env.close()

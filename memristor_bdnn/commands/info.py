@@ -28,6 +28,7 @@ OPTIONAL = (
     ("scikit-learn", "sklearn", "benchmark dbal baselines, benchmark eapu and mcmc"),
     ("gymnasium", "gymnasium", "benchmark mcmc cart-pole"),
     ("wfdb", "wfdb", "reading the database in benchmark heartbeat"),
+    ("gymnasium", "gymnasium", "rl, benchmark rl, benchmark mcmc cart-pole"),
     ("ompl", "ompl", "comparison in benchmark planning"),
     ("toppra", "toppra", "alternative time parameterisation"),
     ("distributed", "distributed", "collect --dask"),
