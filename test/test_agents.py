@@ -381,3 +381,15 @@ def test_a_checkpoint_of_other_options_is_refused(tmp_path, saved):
         config = TrainingConfig(episodes=4, compare_from=1.0, validation_episodes=1)
         with pytest.raises(ConfigError, match=words):
             Training(agent, env, config, given.get("seed", 0), path)
+
+
+def test_a_file_alone_names_no_package_to_import(tmp_path, saved):
+    from memristor_bdnn.state import pack_json, unpack_json
+
+    path = tmp_path / "agent.npz"
+    what = {**unpack_json(saved["what"]), "environment": "antigravity:Some-v0"}
+    save_npz(path, {**saved, "what": pack_json(what)})
+    with pytest.raises(ConfigError, match="--env"):
+        agents.reopen(path)
+    with pytest.raises(ConfigError, match="not cartpole"):
+        agents.reopen(path, environment="cartpole")

@@ -22,7 +22,7 @@ from memristor_bdnn.agents.mcmc import DeviceRows, ExactRows, MCMCAgent, MCMCAge
 from memristor_bdnn.agents.network import PairLayout
 from memristor_bdnn.agents.training import Training, TrainingConfig
 from memristor_bdnn.agents.weights import DeviceWeights, ExactWeights
-from memristor_bdnn.config import build, merged
+from memristor_bdnn.config import build, merged, shown
 from memristor_bdnn.device.presets import DevicePreset
 from memristor_bdnn.errors import ConfigError, UnsupportedError
 
@@ -97,17 +97,23 @@ def _twin(config: Any, env: Environment, devices: DevicePreset, rng: np.random.G
     return MCMCAgent(ExactRows(devices, rng), env.n_inputs + config.bias, env.n_actions, config, rng)
 
 
-def reopen(path: Path, hardware_options: Mapping[str, Any] | None = None) -> Training:
+def reopen(path: Path, hardware_options: Mapping[str, Any] | None = None, environment: str = "") -> Training:
     """The training that a checkpoint is of, with its agent on devices of its own, as it was saved.
 
     Args:
         path: the checkpoint.
         hardware_options: of the accelerator, beside those that the checkpoint holds (a board's address).
+        environment: name that is expected; a file alone may not name a package to be imported (``package:id``).
 
     Raises:
-        ConfigError: it is none, damaged, or of an environment that cannot be made here.
+        ConfigError: it is none, damaged, or of another environment or one that cannot be made here.
     """
     said = read_what(path)
+    if (environment or ":" in said["environment"]) and environment != said["environment"]:
+        raise ConfigError(
+            f"{path} is of environment {shown(said['environment'])}, "
+            + (f"not {environment}" if environment else "which imports a package: name it (--env) to agree")
+        )
     env = Environment(task(said["environment"]))
     try:
         more = merged(said["accelerator_options"], hardware_options or {})

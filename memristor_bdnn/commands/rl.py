@@ -16,6 +16,8 @@ from memristor_bdnn.errors import ConfigError
 
 EXIT_INTERRUPTED = 130
 CHECKPOINT = "agent.npz"
+GIF_WIDTH = 800
+"""Pixels of a training's film as a GIF."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     train.add_argument("--out", metavar="FILE", help="write the figures as JSON here too")
     play = sub.add_parser("play", help="let a trained agent play", description="Greedy episodes of a trained agent.")
     play.add_argument("--folder", required=True, metavar="DIR", help="of the training")
+    play.add_argument("--env", default="", help="of the training; needed where it is in a package (package:id)")
     play.add_argument("--tests", type=int, default=20, help="episodes (default 20)")
     play.add_argument("--film", metavar="FILE", help="film of one episode, .mp4 or .gif")
     play.add_argument("--episode", type=int, default=0, help="number of the filmed episode (default 0)")
@@ -131,7 +134,7 @@ def _play(args: argparse.Namespace) -> int:
 
     folder = Path(args.folder)
     said = read_what(folder / CHECKPOINT)
-    training = agents.reopen(folder / CHECKPOINT, _hardware(args, said["accelerator"]))
+    training = agents.reopen(folder / CHECKPOINT, _hardware(args, said["accelerator"]), args.env)
     try:
         if not training.progress.total:
             raise ConfigError(f"--folder {folder}: nothing was trained yet")
@@ -221,7 +224,11 @@ def _training_film(folder: Path, path: Path) -> Path:
     from memristor_bdnn.report.films import write_film
 
     names = sorted((folder / "frames").glob("*.png"))
-    size = Image.open(names[0]).size
+    with Image.open(names[0]) as first:
+        width, height = first.size
+    if path.suffix.lower() == ".gif":  # for pages: an MP4 keeps every dot
+        width, height = GIF_WIDTH, round(GIF_WIDTH * height / width)
+    size = (width - width % 2, height - height % 2)
 
     def frames() -> Any:
         for name in [*names, *names[-1:] * 16]:
