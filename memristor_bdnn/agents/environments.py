@@ -103,6 +103,12 @@ class Environment:
             return int(rng.integers(self.n_actions))
         return self.task.explore(observation, rng)
 
+    @property
+    def pictures_per_s(self) -> float:
+        """Steps a second at which the environment is watched, as its ``metadata`` says; 25 where it does not."""
+        found = (getattr(self._env, "metadata", None) or {}).get("render_fps")
+        return float(found) if isinstance(found, int | float) and 1 <= found <= 100 else 25.0
+
     def render(self) -> Array | None:
         """A picture (height, width, 3) where the environment draws itself (render_mode rgb_array), else None."""
         if getattr(self._env, "render_mode", None) != "rgb_array":

@@ -39,7 +39,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     train.add_argument("--tests", type=int, default=20, help="greedy test episodes at the end (default 20)")
     train.add_argument("--picture-every", type=int, default=5, metavar="N", help="episodes between pictures; 0: none")
-    train.add_argument("--film", metavar="FILE", help="the training as a film (.mp4 or .gif) of those pictures")
+    train.add_argument(
+        "--film",
+        metavar="FILE",
+        help="the training as a film (.mp4 or .gif) of those pictures; they are kept from when it is given",
+    )
     train.add_argument("--out", metavar="FILE", help="write the figures as JSON here too")
     play = sub.add_parser("play", help="let a trained agent play", description="Greedy episodes of a trained agent.")
     play.add_argument("--folder", required=True, metavar="DIR", help="of the training")
@@ -142,7 +146,7 @@ def _play(args: argparse.Namespace) -> int:
             print("the training is not over: this is its present policy, not its best")
         if args.film:
             total = episode_film(training, Path(args.film), args.episode)
-            print(f"wrote {args.film}: episode {args.episode}, return {total:g}")
+            print(f"wrote {args.film}: episode {args.episode}, return {total:.4g}")
         _tell(args, training, None)
         return 0
     finally:

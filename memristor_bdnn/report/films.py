@@ -69,16 +69,16 @@ def _gif(first: Image, more: Iterable[Image], path: Path, rate: float) -> None:
     flat[0].save(path, save_all=True, append_images=flat[1:], duration=round(1000 / rate), loop=0, optimize=True)
 
 
-def episode_film(training: Training, path: Path, episode: int = 0, rate: float = 50.0, every: int = 1) -> float:
+def episode_film(training: Training, path: Path, episode: int = 0, every: int = 1) -> float:
     """Film one greedy test episode; returns its return.
 
     Args:
         training: holds the agent.
         path: .mp4 or .gif.
         episode: number of the test episode.
-        rate: pictures a second.
         every: steps between pictures.
     """
+    rate = training.env.pictures_per_s / every
     env, agent, frames = training.env, training.agent, list[Image]()
     state, total, over, step = env.reset(episode_seed(training.seed, TEST, episode)), 0.0, False, 0
     seen = [state]
@@ -89,7 +89,7 @@ def episode_film(training: Training, path: Path, episode: int = 0, rate: float =
         state, reward, ended, cut = env.step(int(value.argmax()))
         seen.append(state)
         total, over, step = total + reward, ended or cut, step + 1
-    frames += [_frame(training, seen, value, step, total)] * 25
+    frames += [_frame(training, seen, value, step, total)] * max(1, round(rate))
     write_film(frames, path, rate)
     return total
 
@@ -114,7 +114,7 @@ def _frame(training: Training, seen: Sequence[Any], value: Any, step: int, total
         canvas.paste(fitted, ((WIDTH - fitted.width) // 2, 35))
     else:
         _traces(draw, np.array(seen))
-    draw.text((12, 8), f"{env.task.name}   step {step}   return {total:g}", fill=INK, font=font)
+    draw.text((12, 8), f"{env.task.name}   step {step}   return {total:.4g}", fill=INK, font=font)
     _values(draw, value, font)
     return np.asarray(canvas)
 

@@ -127,18 +127,22 @@ def _studies(path: Path, results: Mapping[str, Any]) -> Path:
     ]
     axes = np.atleast_1d(figure.subplots(1, len(studies), sharey=True))
     for axis, (name, label) in zip(axes, studies, strict=True):
-        for kept, colour, what in (("", BLUE, "best policy kept"), ("_last", ORANGE, "last policy")):
-            rows = results[name + kept]
-            x = [float(value) for value in rows]
-            axis.plot(x, [r["reward_median"] for r in rows.values()], "o-", color=colour, label=what)
-            for place, row in zip(x, rows.values(), strict=True):
-                axis.plot([place] * len(row["rewards"]), row["rewards"], ".", color=colour, alpha=0.45)
-        axis.axhline(475, color=GREY, ls=":")
+        x = np.array([float(value) for value in results[name]])
+        aside = 0.015 * float(np.ptp(x))
+        for kept, colour, what, side in (
+            ("", BLUE, "best policy kept", -aside),
+            ("_last", ORANGE, "last policy", aside),
+        ):
+            rows = list(results[name + kept].values())
+            places = np.repeat(x + side, [len(row["rewards"]) for row in rows])
+            axis.plot(places, np.concatenate([row["rewards"] for row in rows]), "o", color=colour, ms=5, alpha=0.6)
+            axis.plot(x + side, [row["reward_median"] for row in rows], "_", color=colour, ms=26, mew=2.5, label=what)
+        axis.axhline(475, color=GREY, ls=":", label="475")
         axis.set(xlabel=label, ylim=(0, 515))
         axis.set_xticks(x)
-        axis.legend(loc="lower right", frameon=False)
     axes[0].set(ylabel="mean greedy reward of 100 episodes")
-    figure.suptitle("Cart-pole: medians (lines) and seeds (dots)")
+    figure.suptitle("Cart-pole on devices: medians (bars) and seeds (dots)")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
     return _saved(figure, path)
 
 
