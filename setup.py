@@ -186,6 +186,7 @@ setup(
             "types-PyYAML",
         ],
         "cluster": ["distributed"],
+        "pictures": ["scikit-learn>=1.4", "scikit-image>=0.22"],
         "heartbeat": ["scikit-learn>=1.4", "wfdb>=4.1"],
         "record": ["mcap>=1.1"],
         "planning": ["ompl>=1.7", "toppra>=0.6"],

@@ -27,6 +27,7 @@ REQUIRED = (
 OPTIONAL = (
     ("scikit-learn", "sklearn", "benchmark dbal baselines, benchmark eapu and mcmc"),
     ("gymnasium", "gymnasium", "benchmark mcmc cart-pole"),
+    ("scikit-image", "skimage", "more photographs in benchmark eapu"),
     ("wfdb", "wfdb", "reading the database in benchmark heartbeat"),
     ("gymnasium", "gymnasium", "rl, benchmark rl, benchmark mcmc cart-pole"),
     ("ompl", "ompl", "comparison in benchmark planning"),

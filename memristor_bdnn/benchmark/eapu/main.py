@@ -1,14 +1,16 @@
-"""EaPU against the same optimiser with writing error: digits, faults, denoising, programming methods, speed."""
+"""EaPU against the same optimiser with writing error: digits, faults, pictures, programming methods, speed."""
 
 from __future__ import annotations
 
 import argparse
 import itertools
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from memristor_bdnn.errors import ConfigError
 from memristor_bdnn.report.record import check_out, make_folder, print_table, record, write_record
 
 if TYPE_CHECKING:
@@ -30,14 +32,39 @@ class Plan:
     images_seeds: int = 3
     batches: int = 1100
     methods_seeds: int = 1
+    pictures_seeds: int = 3
+    picture_batches: int = 400
 
 
-QUICK = Plan(seeds=2, epochs=25, sweep_us=SWEEP_QUICK_US, sweep_seeds=1, faults_seeds=1, images_seeds=1, batches=200)
+QUICK = Plan(
+    seeds=2,
+    epochs=25,
+    sweep_us=SWEEP_QUICK_US,
+    sweep_seeds=1,
+    faults_seeds=1,
+    images_seeds=1,
+    batches=200,
+    pictures_seeds=1,
+    picture_batches=100,
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options beside --out, --seeds and --quick."""
     parser.add_argument("--sd", type=float, default=2.0, metavar="US", help="writing error SD, uS (default 2)")
+    parser.add_argument(
+        "--only", action="append", choices=tuple(PARTS), metavar="PART", help=f"of {', '.join(PARTS)}; all"
+    )
+    parser.add_argument(
+        "--data", choices=("cifar10",), help="train a small residual network on a folder of yours instead"
+    )
+    parser.add_argument(
+        "--root",
+        metavar="FOLDER",
+        help="for --data: the binary version of CIFAR-10, or train/CLASS/*.png and test/CLASS/*.png of 32x32 pixels",
+    )
+    parser.add_argument("--epochs", type=int, default=30, help="for --data (default 30)")
+    parser.add_argument("--blocks", type=int, default=1, help="for --data: blocks a stage, ResNet-8 (1) to -20 (3)")
     parser.add_argument("--figures", metavar="DIR", help="write the figures as PNG files into this folder")
 
 
@@ -48,6 +75,11 @@ def run(args: argparse.Namespace) -> int:
     from memristor_bdnn.learners.eapu.cells import EapuDevice
 
     check_out(args.out)
+    if (args.data is None) != (args.root is None):
+        raise ConfigError("--data and --root belong together: --data cifar10 --root FOLDER")
+    for name, low in (("epochs", 1), ("blocks", 1)):
+        if getattr(args, name) < low:
+            raise ConfigError(f"--{name} {getattr(args, name)}: allowed {low} and above")
     make_folder(args.figures, "--figures")
     torch.set_num_threads(1)
     plan = QUICK if args.quick else Plan()
@@ -55,16 +87,31 @@ def run(args: argparse.Namespace) -> int:
         plan = replace(plan, seeds=args.seeds)
     device = EapuDevice(writing_sd_us=args.sd)
     figures: dict[str, Any] = {"writing_sd_us": args.sd}
-    for part in (digits_part, sweep_part, faults_part, autoencoder_part, methods_part, speed_part):
-        started = time.process_time()
-        figures.update(part(plan, device))
-        print(f"({part.__name__.removesuffix('_part')}: {time.process_time() - started:.0f} s of processor time)\n")
-    if args.figures:
-        from memristor_bdnn.benchmark.eapu.figures import write_figures
+    if args.data:
+        from memristor_bdnn.benchmark.eapu import cifar
 
-        write_figures(Path(args.figures), figures)
+        figures["results"] = cifar.part(args.root, args.seeds or 1, args.epochs, args.blocks, device)
+        write_record(args.out, record(figures, range(args.seeds or 1)))
+        return 0
+    for name in dict.fromkeys(args.only or PARTS):
+        started = time.process_time()
+        figures.update(PARTS[name](plan, device))
+        print(f"({name}: {time.process_time() - started:.0f} s of processor time)\n")
+    if args.figures:
+        _draw(Path(args.figures), figures, plan, device)
     write_record(args.out, record(figures, range(plan.seeds)))
     return 0
+
+
+def _draw(folder: Path, figures: dict[str, Any], plan: Plan, device: EapuDevice) -> None:
+    """Write the pictures of the parts that were run."""
+    from memristor_bdnn.benchmark.eapu import superres
+    from memristor_bdnn.benchmark.eapu.figures import write_figures
+
+    if {"sweep_sd_us", "autoencoder_ideal_ssim", "methods"} <= set(figures):
+        write_figures(folder, figures)
+    if "superres" in figures:
+        print(f"wrote {superres.draw(folder, device, plan.picture_batches)}")
 
 
 def digits_part(plan: Plan, device: EapuDevice) -> dict[str, Any]:
@@ -222,6 +269,14 @@ def methods_part(plan: Plan, device: EapuDevice) -> dict[str, Any]:
     }
 
 
+def superres_part(plan: Plan, device: EapuDevice) -> dict[str, Any]:
+    """Super-resolution and denoising of digits and photographs."""
+    from memristor_bdnn.benchmark.eapu import superres
+
+    found = superres.part(plan.pictures_seeds, plan.picture_batches, device)
+    return {**found, "results": found}
+
+
 def speed_part(plan: Plan, device: EapuDevice) -> dict[str, Any]:
     """Time of one optimiser step: EaPU around Adam against the same Adam alone, interleaved."""
     from memristor_bdnn.benchmark.eapu.speed import MILLION, step_times
@@ -244,3 +299,14 @@ def speed_part(plan: Plan, device: EapuDevice) -> dict[str, Any]:
         "step_ratio_million": rows[2][-1],
         "step_ratio_million_fused": fused[1] / fused[0],
     }
+
+
+PARTS: dict[str, Callable[[Plan, EapuDevice], dict[str, Any]]] = {
+    "digits": digits_part,
+    "sweep": sweep_part,
+    "faults": faults_part,
+    "autoencoder": autoencoder_part,
+    "superres": superres_part,
+    "methods": methods_part,
+    "speed": speed_part,
+}

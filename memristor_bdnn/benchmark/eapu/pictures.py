@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,8 +19,8 @@ PATCHES = 500
 
 TRAINING = ("china", "chelsea", "coffee")
 TEST = ("flower", "astronaut", "rocket")
-"""Photographs by name; those of scikit-image are left out where it is not installed. Both of scikit-learn are CC BY (Jake
-Vanderplas's choice from flickr), of scikit-image astronaut (NASA) is in the public domain, chelsea, coffee and rocket CC0."""
+"""Photographs by name; those of scikit-image are left out where it is not installed. china and flower (scikit-learn)
+are CC BY 2.0; astronaut (NASA) and rocket (SpaceX) are in the public domain, chelsea and coffee CC0."""
 
 
 @dataclass(frozen=True)
@@ -35,21 +36,22 @@ class Pictures:
 
 
 def digits(seed: int) -> Pictures:
-    """The 1,797 digits of scikit-learn, enlarged to 28x28 (bicubic); 1,437 to learn from, by seed."""
+    """The 1,797 digits of scikit-learn, enlarged to 28x28 (bilinear); 1,437 to learn from, by seed."""
     from memristor_bdnn.benchmark.eapu.tasks import digits as small
 
-    large = functional.interpolate(small()[0].view(-1, 1, 8, 8), size=(SIZE, SIZE), mode="bicubic").clamp(0.0, 1.0)
+    images = small()[0].view(-1, 1, 8, 8)
+    large = functional.interpolate(images, size=(SIZE, SIZE), mode="bilinear", align_corners=False)
     order = torch.randperm(len(large), generator=torch.Generator().manual_seed(seed))
     return Pictures(large[order[:1437]], large[order[1437:]], "digits of scikit-learn")
 
 
 def photographs(seed: int) -> Pictures:
     """Grey patches of photographs; no photograph gives patches to both sides."""
-    found = {name: load for name, load in _loaders().items()}
-    parts = [
+    found = _loaders()
+    train, test = (
         torch.cat([patches(found[name](), seed) for name in names if name in found]) for names in (TRAINING, TEST)
-    ]
-    return Pictures(*parts, ", ".join(name for name in (*TRAINING, *TEST) if name in found))
+    )
+    return Pictures(train, test, ", ".join(name for name in (*TRAINING, *TEST) if name in found))
 
 
 def patches(photograph: Any, seed: int) -> torch.Tensor:
@@ -58,14 +60,15 @@ def patches(photograph: Any, seed: int) -> torch.Tensor:
     grey = image if image.ndim == 2 else image[..., :3] @ np.array([0.299, 0.587, 0.114], np.float32)
     rng = np.random.default_rng(seed)
     rows, columns = (rng.integers(0, side - SIZE + 1, PATCHES) for side in grey.shape)
-    return torch.tensor(np.stack([grey[r : r + SIZE, c : c + SIZE] for r, c in zip(rows, columns, strict=True)]))[:, None]
+    cut = [grey[r : r + SIZE, c : c + SIZE] for r, c in zip(rows, columns, strict=True)]
+    return torch.tensor(np.stack(cut))[:, None]
 
 
 def _loaders() -> dict[str, Callable[[], Any]]:
     from sklearn.datasets import load_sample_image
 
     found: dict[str, Callable[[], Any]] = {
-        name: lambda name=name: load_sample_image(f"{name}.jpg") for name in ("china", "flower")
+        name: functools.partial(load_sample_image, f"{name}.jpg") for name in ("china", "flower")
     }
     if importlib.util.find_spec("skimage") is not None:
         from skimage import data

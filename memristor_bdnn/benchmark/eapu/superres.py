@@ -23,7 +23,7 @@ PUBLISHED = {"ideal": 0.958, "eapu": 0.933}
 NOISE_SD = 0.15
 SOURCES: dict[str, Callable[[int], Pictures]] = {"digits": pictures.digits, "photographs": pictures.photographs}
 LAYERS = [(9, 6), (24, 12), (27, 1)]
-"""Inputs and outputs of each layer on the array: a stride of two makes the transposed 4x4 kernel four kernels of 2x2."""
+"""Inputs and outputs of each layer on the array: by its stride of two the transposed 4x4 kernel is four of 2x2."""
 METHODS = ("ideal", "eapu", "adam_with_error")
 
 

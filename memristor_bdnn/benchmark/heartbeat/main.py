@@ -71,6 +71,7 @@ def run(args: argparse.Namespace) -> int:
         "published_median_on_one_person": PUBLISHED,
         "results": figures["results"] | _costs(chains),
     }
+    figures |= figures["results"]  # at the top, too, as the keys of benchmark mcmc
     _print(figures, len(people), seeds)
     if args.figure:
         print(f"wrote {draw(accuracy, people, Path(args.figure))}")
