@@ -29,7 +29,8 @@ class PlanningError(MemristorError, RuntimeError):
     """No motion was found.
 
     Attributes:
-        reason: one of ``no_ik``, ``collision``, ``joint_limits``, ``timeout``, ``start_mismatch``.
+        reason: one of ``no_ik``, ``collision``, ``joint_limits``, ``timeout``, ``start_mismatch``, or ``failed`` for
+            what a planner outside of this process does.
     """
 
     def __init__(self, reason: str, message: str) -> None:

@@ -19,7 +19,8 @@ from memristor_bdnn.errors import ConfigError
 from memristor_bdnn.motion.arms.description import ArmDescription
 from memristor_bdnn.motion.arms.pairs import may_touch
 from memristor_bdnn.motion.engine import BoxLike, Engine
-from memristor_bdnn.motion.kinematics import chain, quaternions
+from memristor_bdnn.motion.kinematics import chain, quaternions, transform
+from memristor_bdnn.motion.scene import Body, Scene
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -42,7 +43,7 @@ class _Fixed(NamedTuple):
     name: str
     boxes: Sequence[BoxLike]
     position: npt.ArrayLike
-    quaternion: npt.ArrayLike
+    quaternion: tuple[float, float, float, float]
 
 
 class CollisionModel:
@@ -129,7 +130,8 @@ class CollisionModel:
             quaternion: xyzw.
         """
         self._make_room()
-        self._add(_Fixed(name, boxes, position, quaternion))
+        x, y, z, w = np.asarray(quaternion, dtype=float).tolist()
+        self._add(_Fixed(name, boxes, position, (x, y, z, w)))
 
     def set_room(self, name: str, room: float) -> None:
         """How near (m) the held body may come to one obstacle, instead of the padding; negative forgives an overlap.
@@ -222,6 +224,19 @@ class CollisionModel:
         poses = self._begin(q[None])
         self._place(q, None if poses is None else poses[0])
         return self._measure(reach)
+
+    def scene(self) -> Scene:
+        """What is around the arm now, and in its hand."""
+        from transforms3d.quaternions import quat2mat
+
+        fixed = []
+        for body, (name, boxes, position, (x, y, z, w)) in self._obstacles.items():
+            pose = transform(quat2mat((w, x, y, z)), position)
+            fixed.append(Body(name, boxes, pose, self._rooms.get(body, self.padding)))
+        held = None if self._cup is None else Body(self._held[1], self._held[0], self._grasp.copy(), self.padding)
+        table = self._table is not None
+        on_table = (self.arm.base_link, *self._first_links()) if table else ()
+        return Scene(self.arm, self.padding, tuple(fixed), held, tuple(dict.fromkeys(on_table)), table)
 
     def hand_points(self, q: FloatArray) -> FloatArray:
         """Points (m, 3) m on boxes around the hand's links, in the tool frame, for the present finger opening.

@@ -19,6 +19,9 @@ from memristor_bdnn.motion.arms.description import ArmDescription
 ROOM = 1500
 """Boxes made before the world is full, 1.3 KiB each; a body counts as three more. A fresh world takes 40 ms."""
 
+TABLE = (2.0, 2.0, 0.05)
+"""Half extents of the table, m."""
+
 
 class BoxLike(Protocol):
     """A box: half extents (3,), position (3,) and quaternion xyzw (4,) in its body's frame, metres."""
@@ -76,8 +79,8 @@ class Engine:
         self.robot: int = urdf.load(p, self._arm, flags)
         self.table: int | None = None
         if self._height is not None:
-            slab = p.createCollisionShape(p.GEOM_BOX, halfExtents=(2.0, 2.0, 0.05))
-            self.table = p.createMultiBody(0.0, slab, basePosition=(0, 0, self._height - 0.05))
+            slab = p.createCollisionShape(p.GEOM_BOX, halfExtents=TABLE)
+            self.table = p.createMultiBody(0.0, slab, basePosition=(0, 0, self._height - TABLE[2]))
 
     @property
     def full(self) -> bool:

@@ -64,6 +64,7 @@ class JointSpace:
 
     Attributes:
         model: the collision model.
+        upright: axis (3,) of the tool frame that stays vertical in this space; None where all orientations are in it.
         blame: how often which pair was in the way, for error messages.
     """
 
@@ -75,6 +76,7 @@ class JointSpace:
             around: a configuration (dof,); joints with room for several turns are sampled within half a turn of it.
         """
         self.model = model
+        self.upright: FloatArray | None = None
         self.blame: dict[str, int] = {}
         self._low, self._high = model.arm.limits()
         self._around = around
@@ -86,6 +88,10 @@ class JointSpace:
     def sample(self, rng: np.random.Generator) -> FloatArray:
         """Uniform between the joint limits."""
         return rng.uniform(self._low, self._high)
+
+    def onto(self, path: FloatArray) -> FloatArray:
+        """Configurations (n, dof) moved as little as needed to lie in this space; all do."""
+        return path
 
     def edge(self, start: FloatArray, end: FloatArray, resolution: float) -> FloatArray | None:
         """The straight line."""
@@ -167,12 +173,12 @@ def plan(
             raise PlanningError("collision", f"the {name} of the motion touches something: {hit}")
     resolution = config.resolution
     while True:
-        path, _ = _draw(space, _search(space, start, goal, rng, config, resolution, deadline), resolution)
+        path, _ = draw(space, _search(space, start, goal, rng, config, resolution, deadline), resolution)
         if path is not None:
             path = shortcut(space, path, rng, config.shortcuts, resolution, deadline)
             if resolution <= config.fine_resolution:
                 return path
-            fine, between = _draw(space, path, config.fine_resolution)
+            fine, between = draw(space, path, config.fine_resolution)
             # the coarse configurations have been tested already
             if fine is not None and between is not None and space.blocked(between) is None:
                 return fine
@@ -259,10 +265,14 @@ def _passable(space: Space, start: FloatArray, end: FloatArray, resolution: floa
     return edge is not None and space.blocked(edge) is None
 
 
-def _draw(
+def draw(
     space: Space, corners: Sequence[FloatArray] | FloatArray, resolution: float
 ) -> tuple[FloatArray, FloatArray] | tuple[None, None]:
-    """The path through corners, and those of its configurations that are no corners; (None, None) if it tears."""
+    """The path (n, dof) through corners, and those of its configurations that are no corners.
+
+    Returns:
+        (None, None) if the space has no edge between two of the corners.
+    """
     parts, between = [corners[0][None]], []
     for a, b in itertools.pairwise(corners):
         edge = space.edge(a, b, resolution)

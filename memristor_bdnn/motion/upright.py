@@ -82,6 +82,7 @@ class UprightSpace(JointSpace):
         super().__init__(model, around)
         self._solver, self._box = solver, (np.asarray(low, dtype=float), np.asarray(high, dtype=float))
         self._sign = model.arm.cup_axis
+        self.upright = np.array([float(self._sign), 0.0, 0.0])
         self._stock: list[FloatArray] = []
 
     def sample(self, rng: np.random.Generator) -> FloatArray:
@@ -101,6 +102,10 @@ class UprightSpace(JointSpace):
                 found = towards(found, self._around, *self.model.arm.limits())
             self._stock = list(rng.permutation(found)) or [super().sample(rng)]
         return self._stock.pop()
+
+    def onto(self, path: FloatArray) -> FloatArray:
+        """Configurations (n, dof) moved until the held body is upright; nan where that does not succeed."""
+        return project(self._solver.chain, self._sign, path)
 
     def edge(self, start: FloatArray, end: FloatArray, resolution: float) -> FloatArray | None:
         """The projected line, or None where projection leaves the limits or tears the line apart.

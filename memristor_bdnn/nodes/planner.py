@@ -15,6 +15,7 @@ from memristor_bdnn import skills
 from memristor_bdnn.action import PlanMotion
 from memristor_bdnn.config import check, option
 from memristor_bdnn.errors import ArmError, ConfigError, MemristorError, PlanningError
+from memristor_bdnn.motion import free_space
 from memristor_bdnn.motion.ports.base import pick_joints
 from memristor_bdnn.nodes import convert
 from memristor_bdnn.nodes.base import SkillNode
@@ -31,10 +32,19 @@ _CODES = {
 
 @dataclass(frozen=True)
 class PlannerNodeConfig:
-    """Parameters of the planner node; those of the skill's motion are declared as ``planner.<field>``."""
+    """Parameters of the planner node.
+
+    Those of the skill's motion are declared as ``planner.<field>``, those of the planner of free space by its name
+    (``moveit.<field>``).
+    """
 
     skill: str = option(skills.DEFAULT, "skill by name", choices=skills.names)
     arm: str = option("panda", "arm description: a name or a YAML file", files=True)
+    planner: str = option(
+        "own",
+        "who plans approach and retreat: own, in this node, or moveit, a running move_group",
+        choices=free_space.names,
+    )
     seed: int = option(0, "seed of a plan when the goal says -1", low=0, changes="live")
 
     def __post_init__(self) -> None:
@@ -53,6 +63,7 @@ class PlannerNode(SkillNode):
         self._skill: Any = None
         self._planner: Any = None
         self._arm: Any = None
+        self._free_space: Any = None
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self._markers = self.create_publisher(MarkerArray, "~/markers", latched)
         # One at a time: there is one collision model, and goals that wait for it would take the executor's threads.
@@ -69,11 +80,29 @@ class PlannerNode(SkillNode):
         self.declare_section(options, "planner", dict(self._skill.motion_defaults))
         if self._skill.phases:
             self._planner = self._skill.motion(self.config.arm, build(options, self.read_section("planner")))
+            self._choose_free_space()
         self.announce(self._skill)
 
+    def _choose_free_space(self) -> None:
+        """Hand the planner of free space to the skill's motion."""
+        from memristor_bdnn.config import build
+
+        name = self.config.planner
+        if not hasattr(self._planner, "free_space"):
+            if name != "own":
+                raise ConfigError(f"planner:={name}: skill {self.config.skill} plans its whole motion; use own")
+            return
+        kind = free_space.load(name)
+        self.declare_section(kind.options, name)
+        self._free_space = free_space.create(name, build(kind.options, self.read_section(name)), self)
+        self._planner.free_space = self._free_space
+
     def teardown(self) -> None:
-        """Close the collision world."""
+        """Close the collision world, and leave who plans outside."""
         with self._lock:
+            if self._free_space is not None:
+                self._free_space.close()
+            self._free_space = None
             if self._planner is not None:
                 self._planner.close()
             self._planner = None
@@ -81,7 +110,7 @@ class PlannerNode(SkillNode):
     def describe(self) -> str:
         """The arm by name."""
         plans = "" if self._skill.phases else ", which plans nothing"
-        return f"skill {self.config.skill}{plans}, arm {self.config.arm}"
+        return f"skill {self.config.skill}{plans}, arm {self.config.arm}, planner {self.config.planner}"
 
     def _plan(self, goal: ServerGoalHandle) -> Any:
         result, request = PlanMotion.Result(), goal.request

@@ -110,7 +110,11 @@ class World(Protocol):
 
 
 class Motion(Protocol):
-    """Plans the arm's motion of one trial."""
+    """Plans the arm's motion of one trial.
+
+    A motion whose ways through free space others may plan has a settable ``free_space``
+    (:class:`memristor_bdnn.motion.free_space.FreeSpacePlanner`).
+    """
 
     def plan(
         self, context: FloatArray, parameters: FloatArray, start: FloatArray | None = None, seed: int = 0

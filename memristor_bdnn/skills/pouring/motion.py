@@ -16,13 +16,14 @@ from memristor_bdnn.errors import PlanningError
 from memristor_bdnn.motion import timing
 from memristor_bdnn.motion.arms.description import ArmDescription
 from memristor_bdnn.motion.collision import CollisionModel
+from memristor_bdnn.motion.free_space import FreeSpacePlanner, Own, PlannerFault
 from memristor_bdnn.motion.ik import solvers as ik
 from memristor_bdnn.motion.ik.base import free_values
 from memristor_bdnn.motion.ik.turns import towards
 from memristor_bdnn.motion.kinematics import invert
 from memristor_bdnn.motion.ladder import Ladder, climb
 from memristor_bdnn.motion.plan import MotionPlan
-from memristor_bdnn.motion.rrt import RRTConfig, plan
+from memristor_bdnn.motion.rrt import RRTConfig
 from memristor_bdnn.motion.start import checked_start
 from memristor_bdnn.motion.trajectory import JointTrajectory
 from memristor_bdnn.motion.upright import UprightSpace, tilt_of, upright_pose
@@ -121,6 +122,7 @@ class PourPlanner:
         config: see :class:`PlannerConfig`.
         solver: the arm's inverse kinematics.
         model: the collision model.
+        free_space: what plans the approach; may be set.
     """
 
     def __init__(self, arm: ArmDescription, config: PlannerConfig | None = None) -> None:
@@ -132,6 +134,7 @@ class PourPlanner:
         self.arm, self.config = arm, config or PlannerConfig()
         self.solver = ik.create(arm)
         self.model = CollisionModel(arm, padding=self.config.padding)
+        self.free_space: FreeSpacePlanner = Own()
         self._velocity, self._acceleration = np.array(arm.velocity), np.array(arm.acceleration)
         self._aligned = self._aligned_configuration()
 
@@ -161,8 +164,8 @@ class PourPlanner:
         Raises:
             ConfigError: a value outside its range.
             PlanningError: reason ``collision`` (cup too near the bowl by these parameters, or named bodies), ``no_ik``,
-                ``joint_limits``, ``timeout``, or ``start_mismatch`` if the arm is beyond its limits, touches something
-                or does not hold the cup upright.
+                ``joint_limits``, ``timeout``, ``failed`` (a planner outside), or ``start_mismatch`` if the arm is
+                beyond its limits, touches something or does not hold the cup upright.
         """
         context, parameters = PourContext.of(context), PourParameters.of(parameters)
         begun = time.perf_counter()
@@ -188,6 +191,8 @@ class PourPlanner:
                 break
             try:
                 return self._attempt(search, yaw, held, angle, begun)
+            except PlannerFault:
+                raise
             except PlanningError as error:
                 search.failures[error.reason, str(error)] += 1
         raise self._summary(search)
@@ -350,7 +355,7 @@ class PourPlanner:
         remaining = max(search.deadline - time.perf_counter(), 0.05)
         space = UprightSpace(self.model, self.solver, *WORKSPACE, around=search.start)
         # the timed motion is checked finely below, so the path need not be
-        found = plan(
+        found = self.free_space.plan(
             space,
             search.start,
             goal,

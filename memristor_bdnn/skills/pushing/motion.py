@@ -15,11 +15,12 @@ from memristor_bdnn.errors import ConfigError, PlanningError
 from memristor_bdnn.motion import arms, timing
 from memristor_bdnn.motion.arms.description import ArmDescription
 from memristor_bdnn.motion.collision import CollisionModel
+from memristor_bdnn.motion.free_space import FreeSpacePlanner, Own, PlannerFault
 from memristor_bdnn.motion.ik import solvers as ik
 from memristor_bdnn.motion.ik.base import free_values
 from memristor_bdnn.motion.ik.turns import towards, unwrapped
 from memristor_bdnn.motion.plan import MotionPlan
-from memristor_bdnn.motion.rrt import JointSpace, RRTConfig, plan
+from memristor_bdnn.motion.rrt import JointSpace, RRTConfig
 from memristor_bdnn.motion.start import checked_start
 from memristor_bdnn.motion.trajectory import JointTrajectory
 from memristor_bdnn.skills.pushing.geometry import ACCELERATION, OBJECT, ends, facing_of, is_valid, tip_height, yaw_of
@@ -72,6 +73,7 @@ class PushPlanner:
         config: see :class:`PushPlannerConfig`.
         solver: the arm's inverse kinematics.
         model: the collision model, fingers closed.
+        free_space: what plans the way to above the push and back; may be set.
     """
 
     def __init__(self, arm: str | ArmDescription, config: PushPlannerConfig | None = None) -> None:
@@ -84,6 +86,7 @@ class PushPlanner:
         self.solver = ik.create(self.arm)
         self.model = CollisionModel(self.arm, padding=self.config.padding)
         self.model.open_fingers(0.0)
+        self.free_space: FreeSpacePlanner = Own()
         self._velocity, self._acceleration = np.array(self.arm.velocity), np.array(self.arm.acceleration)
         self._object: tuple[str, list[_Box], tuple[float, float, float], tuple[float, float, float, float]]
 
@@ -126,6 +129,8 @@ class PushPlanner:
                 break
             try:
                 parts = self._around(push, q0, rng, begun)
+            except PlannerFault:
+                raise
             except PlanningError as error:
                 failures[error.reason, str(error)] += 1
                 continue
@@ -284,7 +289,7 @@ class PushPlanner:
         left = max(config.budget - (time.perf_counter() - begun), 0.05)
         # the timed motion is checked finely below, so the path need not be
         limits = RRTConfig(timeout=left, iterations=config.iterations, resolution=0.06, fine_resolution=0.06)
-        path = plan(JointSpace(self.model, around=start), start, goal, rng, limits)
+        path = self.free_space.plan(JointSpace(self.model, around=start), start, goal, rng, limits)
         for spacing in (0.4, 0.15, 0.05):
             timed = self._along(timing.thin(path, spacing))
             fine = timed.fine(0.02)
