@@ -14,6 +14,7 @@ from memristor_bdnn.active.loop import LoopConfig
 from memristor_bdnn.nodes import graph
 from memristor_bdnn.nodes.accelerator import AcceleratorNodeConfig
 from memristor_bdnn.nodes.coordinator import LOOP_DEFAULTS, CoordinatorNodeConfig
+from memristor_bdnn.nodes.moveit import MoveItConfig
 from memristor_bdnn.nodes.planner import PlannerNodeConfig
 from memristor_bdnn.nodes.world import WorldNodeConfig
 from memristor_bdnn.skills.pouring.motion import PlannerConfig
@@ -23,7 +24,7 @@ from memristor_bdnn.skills.pouring.world import WorldConfig
 FILE = Path(__file__).parent.parent / "config" / "pouring.yaml"
 SECTIONS = {
     "pouring_world": {"": WorldNodeConfig, "world": WorldConfig},
-    "pour_planner": {"": PlannerNodeConfig, "planner": PlannerConfig},
+    "pour_planner": {"": PlannerNodeConfig, "planner": PlannerConfig, "moveit": MoveItConfig},
     "accelerator": {"": AcceleratorNodeConfig},
     "coordinator": {"": CoordinatorNodeConfig, "loop": LoopConfig},
 }

@@ -32,6 +32,8 @@ def test_values_reach_their_nodes_with_their_types() -> None:
     assert commands["accelerator"].parameters == {"learner": "eapu", "seed": 7}
     assert commands["pouring_world"].parameters == {"gui": True, "seed": 7}
     assert {c.name: c.parameters for c in graph.resolve({"arm": "kuka_iiwa"})}["coordinator"] == {"arm": "kuka_iiwa"}
+    planner = {c.name: c.parameters for c in graph.resolve({"planner": "moveit", "moveit_group": "panda_arm"})}
+    assert planner["pour_planner"] == {"planner": "moveit", "moveit.group": "panda_arm"}
     words = commands["accelerator"].ros_arguments()
     assert "__ns:=/lab" in words and "learner:=eapu" in words and "seed:=7" in words
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-EXAMPLES = ("bootstrap_learner", "tossing_skill", "noisy_chip", "least_sure", "long_tool_arm")
+EXAMPLES = ("bootstrap_learner", "tossing_skill", "noisy_chip", "least_sure", "long_tool_arm", "shortest_planner")
 SUITES = """\
 from memristor_bdnn.testing import (
-    AcceleratorConformance, AcquisitionConformance, ArmConformance, SkillConformance
+    AcceleratorConformance, AcquisitionConformance, ArmConformance, PlannerConformance, SkillConformance
 )
 
 
@@ -32,6 +32,10 @@ class TestLeastSure(AcquisitionConformance):
 
 class TestLongTool(ArmConformance):
     arm = "panda_long_tool"
+
+
+class TestShortest(PlannerConformance):
+    planner = "shortest"
 """
 
 
@@ -83,6 +87,7 @@ def test_info_lists_every_example_with_its_description(site):
         ("accelerators", "noisy"),
         ("acquisitions", "least_sure"),
         ("arms", "panda_long_tool"),
+        ("planners", "shortest"),
     ):
         assert name in listed[kind]
         assert not listed[kind][name].startswith(("not ", "no description")), listed[kind][name]

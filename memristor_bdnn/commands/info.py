@@ -58,7 +58,7 @@ def collect() -> dict[str, object]:
     """Versions, plugins and missing packages as JSON-able values."""
     from memristor_bdnn import accelerator, acquisitions, learners, skills
     from memristor_bdnn.device import presets
-    from memristor_bdnn.motion import arms
+    from memristor_bdnn.motion import arms, free_space
 
     required = {name: _version(name, module) for name, module, _ in REQUIRED}
     optional = {name: _version(name, module) for name, module, _ in OPTIONAL}
@@ -79,6 +79,7 @@ def collect() -> dict[str, object]:
         "accelerators": accelerator.available(),
         "acquisitions": acquisitions.available(),
         "arms": arms.available(),
+        "planners": free_space.available(),
         "presets": list(presets.NAMES),
     }
 
@@ -100,7 +101,7 @@ def _print(report: dict[str, object]) -> None:
         print(f"\n{kind}:")
         for name, version in found.items():
             print(f"  {name:<16}{version or 'missing'}")
-    for kind in ("skills", "learners", "accelerators", "acquisitions", "arms", "presets"):
+    for kind in ("skills", "learners", "accelerators", "acquisitions", "arms", "planners", "presets"):
         values = report[kind]
         print(f"\n{kind}:")
         rows = values.items() if isinstance(values, dict) else [(v, "") for v in values]  # type: ignore[attr-defined]

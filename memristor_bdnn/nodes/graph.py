@@ -139,6 +139,19 @@ ARGUMENTS = (
         agree=True,
     ),
     Argument(
+        "planner",
+        "own",
+        "who plans approach and retreat: own, or moveit, a running move_group",
+        choices=_names("motion.free_space"),
+        targets=("planner.planner",),
+    ),
+    Argument(
+        "moveit_group",
+        "",
+        "planning group of the arm in the robot's SRDF, for planner:=moveit",
+        targets=("planner.moveit.group",),
+    ),
+    Argument(
         "arm_output",
         "sim",
         "who moves: the simulator, or a controller over its action or topic",

@@ -1,4 +1,4 @@
-"""Conformance suites that plugins of all five kinds can run, see docs/plugins.md; they need pytest.
+"""Conformance suites that plugins of all kinds can run, see docs/plugins.md; they need pytest.
 
 A suite is imported when it is asked for, so that testing an acquisition needs neither torch nor PyBullet.
 """
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from memristor_bdnn.testing.acquisition import AcquisitionConformance
     from memristor_bdnn.testing.arm import ArmConformance
     from memristor_bdnn.testing.learner import LearnerConformance
+    from memristor_bdnn.testing.planner import PlannerConformance
     from memristor_bdnn.testing.skill import SkillConformance
 
 _SUITES = {
@@ -20,6 +21,7 @@ _SUITES = {
     "AcquisitionConformance": "acquisition",
     "ArmConformance": "arm",
     "LearnerConformance": "learner",
+    "PlannerConformance": "planner",
     "SkillConformance": "skill",
 }
 
@@ -28,6 +30,7 @@ __all__ = [
     "AcquisitionConformance",
     "ArmConformance",
     "LearnerConformance",
+    "PlannerConformance",
     "SkillConformance",
 ]
 
