@@ -1,10 +1,11 @@
 """A move_group for tests, in a process of its own: MoveIt's services with our RRT-Connect behind them.
 
-    move_group.py ARM GROUP FILE
+    move_group.py ARM GROUP FILE [PREFIX]
 
-It knows the arm's URDF, and of everything else only what it is sent: it plans in the received scene, under the received
-constraints, as MoveIt documents them (a diff adds to the scene, a matrix of allowed collisions replaces the old one,
-what is let go stays in the world). The fault named in FILE makes it fail; one line of JSON on stdout for every scene.
+It knows the arm's URDF (all names with PREFIX), and of everything else only what it is sent: it plans in the received
+scene, under the received constraints, as MoveIt documents them (a diff adds to the scene, a matrix of allowed contacts
+replaces the old one, what is let go stays in the world). The fault named in FILE makes it fail; one line of JSON on
+stdout for every scene.
 It is not MoveIt: nothing here tests MoveIt's planners, its robot models or its own reading of the messages.
 """
 
@@ -59,14 +60,21 @@ def boxes_of(item: Any) -> list[Box]:
 class World:
     """What the scenes that were received say, and the arm in it."""
 
-    def __init__(self, arm: Any) -> None:
-        self.arm = arm
-        self.links = list(CollisionModel(arm, table=False)._link_index)
+    def __init__(self, arm: Any, prefix: str = "") -> None:
+        self.arm, self.prefix = arm, prefix
+        self.base, self.tool = prefix + arm.base_link, prefix + arm.tool_link
+        links = list(CollisionModel(arm, table=False)._link_index)
+        self.links = [prefix + link for link in links]
         self.objects: dict[str, Any] = {}
         self.attached: dict[str, Any] = {}
         allowed = {frozenset(pair) for pair in may_touch(arm)}
         self.names = list(self.links)
-        self.matrix = [[frozenset((a, b)) in allowed for b in self.links] for a in self.links]
+        self.matrix = [[frozenset((a, b)) in allowed for b in links] for a in links]
+
+    def bare(self, name: str) -> str:
+        """The name without the prefix that all names have here."""
+        assert name.startswith(self.prefix), name
+        return name[len(self.prefix) :]
 
     def apply(self, scene: Any) -> str:
         """Make a diff true; returns what is wrong with it."""
@@ -104,29 +112,30 @@ class World:
     def model(self) -> CollisionModel:
         """The arm among all objects."""
         (held,) = self.attached.values() or (None,)
-        touching = tuple(link for link in held.touch_links if link != self.arm.tool_link) if held else ()
+        touching = tuple(map(self.bare, held.touch_links)) if held else ()
+        touching = tuple(link for link in touching if link != self.arm.tool_link)
         model = CollisionModel(replace(self.arm, gripper_links=touching), table=False)
         base = mounting(self.arm)
         for name, item in self.objects.items():
-            assert item.header.frame_id == self.arm.base_link
+            assert item.header.frame_id == self.base
             pose = base @ pose_of(item.pose)
             model.add_obstacle(name, boxes_of(item), pose[:3, 3], quaternions(pose[None, :3, :3])[0])
             for link in self.touches(name):
-                model._engine.allow(model._link_index[link], model._obstacle(name))
+                model._engine.allow(model._link_index[self.bare(link)], model._obstacle(name))
         if held:
-            assert held.link_name == held.object.header.frame_id == self.arm.tool_link
+            assert held.link_name == held.object.header.frame_id == self.tool
             tool = invert(transform(position=self.arm.tool_offset)) @ pose_of(held.object.pose)
             model.hold(boxes_of(held.object), tool, name=held.object.id)
         return model
 
 
-def broken_constraint(arm: Any, chain: Any, constraints: Any, path: Any) -> str:
+def broken_constraint(world: World, chain: Any, constraints: Any, path: Any) -> str:
     """Which orientation constraint a path breaks, by MoveIt's definition: Euler angles of the error, intrinsic xyz."""
     for c in constraints.orientation_constraints:
-        assert c.header.frame_id == arm.base_link and c.link_name == arm.tool_link
+        assert c.header.frame_id == world.base and c.link_name == world.tool
         assert c.parameterization == c.XYZ_EULER_ANGLES
         q = c.orientation
-        wanted = mounting(arm)[:3, :3] @ quat2mat((q.w, q.x, q.y, q.z))
+        wanted = mounting(world.arm)[:3, :3] @ quat2mat((q.w, q.x, q.y, q.z))
         allowed = (c.absolute_x_axis_tolerance, c.absolute_y_axis_tolerance, c.absolute_z_axis_tolerance)
         for i, tool in enumerate(chain.fk(path)):
             error = np.abs(mat2euler(wanted.T @ tool[:3, :3], "rxyz"))
@@ -138,13 +147,14 @@ def broken_constraint(arm: Any, chain: Any, constraints: Any, path: Any) -> str:
 class Planner:
     """Answers questions in the world."""
 
-    def __init__(self, arm: Any, group: str) -> None:
-        self.arm, self.group, self.world = arm, group, World(arm)
+    def __init__(self, arm: Any, group: str, prefix: str) -> None:
+        self.arm, self.group, self.world = arm, group, World(arm, prefix)
+        self.names = [prefix + name for name in arm.joint_names]
         self.solver = solvers.create(arm)
 
     def solve(self, request: Any, codes: Any) -> tuple[int, str, Any]:
         """Error code, message, and a path (n, dof) in the arm's order."""
-        names = list(self.arm.joint_names)
+        names = self.names
         if request.group_name != self.group:
             return codes.INVALID_GROUP_NAME, f"no group {request.group_name}", None
         state = request.start_state
@@ -171,7 +181,7 @@ class Planner:
             return codes.PLANNING_FAILED, str(error), None
         finally:
             model.close()
-        if wrong := broken_constraint(self.arm, self.solver.chain, request.path_constraints, path):
+        if wrong := broken_constraint(self.world, self.solver.chain, request.path_constraints, path):
             return codes.INVALID_MOTION_PLAN, wrong, None
         return codes.SUCCESS, "", timing.thin(path, 0.1)
 
@@ -208,7 +218,7 @@ def spoilt(fault: str, names: list[str], path: Any) -> tuple[list[str], list[lis
     return names, rows
 
 
-def main(arm_name: str, group: str, file: Path) -> None:
+def main(arm_name: str, group: str, file: Path, prefix: str) -> None:
     import rclpy
     from moveit_msgs.msg import AllowedCollisionEntry, MoveItErrorCodes
     from moveit_msgs.srv import ApplyPlanningScene, GetMotionPlan, GetPlanningScene
@@ -218,7 +228,7 @@ def main(arm_name: str, group: str, file: Path) -> None:
 
     rclpy.init(args=[])
     node = rclpy.create_node("move_group")
-    planner = Planner(arms.load(arm_name), group)
+    planner = Planner(arms.load(arm_name), group, prefix)
     world = planner.world
 
     def get(request: Any, response: Any) -> Any:
@@ -254,7 +264,7 @@ def main(arm_name: str, group: str, file: Path) -> None:
         if fault == "through":
             path = np.insert(path, 1, planner.in_the_way(path[0]), axis=0)
         # MoveIt's order of joints need not be ours.
-        names, rows = spoilt(fault, list(planner.arm.joint_names)[::-1], path[:, ::-1])
+        names, rows = spoilt(fault, planner.names[::-1], path[:, ::-1])
         answer.group_name, answer.trajectory.joint_trajectory.joint_names = group, names
         answer.trajectory.joint_trajectory.points = [JointTrajectoryPoint(positions=row) for row in rows]
         return response
@@ -270,4 +280,4 @@ def main(arm_name: str, group: str, file: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], Path(sys.argv[3]))
+    main(sys.argv[1], sys.argv[2], Path(sys.argv[3]), "".join(sys.argv[4:]))

@@ -126,8 +126,8 @@ def test_a_whole_pour_is_planned_by_way_of_move_group_and_touches_nothing(panda:
     assert_a_good_pour("panda", result)
 
 
-def test_a_pour_of_an_arm_without_a_hand(interfaces: None, tmp_path: Path) -> None:
-    bench = MoveItBench(tmp_path, "ur5e")
+def test_a_pour_of_an_arm_without_a_hand_and_with_prefixed_names(interfaces: None, tmp_path: Path) -> None:
+    bench = MoveItBench(tmp_path, "ur5e", **{"moveit.prefix": "left_"})
     try:
         result = bench.plan(*ASKED)
     finally:

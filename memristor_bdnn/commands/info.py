@@ -1,4 +1,4 @@
-"""Print versions, the plugins of all five kinds and presets, and name what is missing and for what."""
+"""Print versions, the plugins of all six kinds and presets, and name what is missing and for what."""
 
 from __future__ import annotations
 

@@ -128,7 +128,7 @@ class MoveIt:
         try:
             self._call(self._apply, self._types.srv.ApplyPlanningScene.Request(scene=scene), LEAVE_S, "a clean scene")
         except PlannerFault as error:
-            self._node.get_logger().warning(f"our objects may still be in MoveIt's world: {error}")
+            self._node.get_logger().warning(f"whether our objects have left MoveIt's world is not known: {error}")
 
     # -- private ------------------------------------------------------------------------------
 
