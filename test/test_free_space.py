@@ -144,3 +144,65 @@ def test_moveit_is_refused_without_a_node() -> None:
     pytest.importorskip("rclpy")
     with pytest.raises(ConfigError, match="works in the planner node only"):
         free_space.create("moveit")
+
+
+# ---- the suite, against planners that break a rule ------------------------------------------------------
+
+
+class Straight(free_space.Own):
+    """Sees no obstacle, and keeps nothing upright."""
+
+    def plan(self, space: Any, start: Any, goal: Any, rng: Any, config: Any) -> Any:
+        return rrt.straight(start, goal, config.resolution)
+
+
+class Coarse(free_space.Own):
+    """Gives corners only."""
+
+    def plan(self, *arguments: Any) -> Any:
+        return super().plan(*arguments)[::4]
+
+
+class Short(free_space.Own):
+    """Does not arrive."""
+
+    def plan(self, *arguments: Any) -> Any:
+        return super().plan(*arguments)[:-1]
+
+
+class Untidy(free_space.Own):
+    """Leaves an obstacle behind."""
+
+    def plan(self, space: Any, *arguments: Any) -> Any:
+        path = super().plan(space, *arguments)
+        space.model.add_obstacle("left behind", [Box((0.01, 0.01, 0.01), (0.0, 0.0, 3.0))])
+        return path
+
+
+class Tilting(free_space.Own):
+    """Takes no notice of what must stay upright."""
+
+    def plan(self, space: Any, start: Any, goal: Any, rng: Any, config: Any) -> Any:
+        via = (start + goal) / 2
+        via[5] += 0.3
+        parts = rrt.straight(start, via, config.resolution), rrt.straight(via, goal, config.resolution)[1:]
+        return np.concatenate(parts)
+
+
+@pytest.mark.parametrize(
+    ("broken", "test", "error"),
+    [
+        (Straight, "paths_lead_from_start_to_goal_and_touch_nothing", AssertionError),
+        (Coarse, "paths_lead_from_start_to_goal_and_touch_nothing", AssertionError),
+        (Short, "paths_lead_from_start_to_goal_and_touch_nothing", AssertionError),
+        (Tilting, "what_is_held_stays_upright", AssertionError),
+        (Straight, "a_goal_that_touches_something_is_refused", pytest.fail.Exception),
+        (Untidy, "the_world_stays_as_it_is", AssertionError),
+    ],
+)
+def test_a_planner_that_breaks_a_rule_fails(broken: Any, test: str, error: type[BaseException]) -> None:
+    model = CollisionModel(PANDA, padding=0.003)
+    open_scene(model)
+    with pytest.raises(error):
+        getattr(PlannerConformance(), f"test_{test}")(model, broken())
+    model.close()

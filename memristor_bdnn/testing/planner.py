@@ -22,7 +22,7 @@ from memristor_bdnn.motion import arms, free_space
 from memristor_bdnn.motion.collision import CollisionModel
 from memristor_bdnn.motion.free_space import FreeSpacePlanner
 from memristor_bdnn.motion.ik import solvers
-from memristor_bdnn.motion.rrt import JointSpace, RRTConfig
+from memristor_bdnn.motion.rrt import JointSpace, RRTConfig, straight
 from memristor_bdnn.motion.upright import UprightSpace, tilt_of
 from memristor_bdnn.testing.scenes import Box, open_scene, random_query
 
@@ -66,9 +66,14 @@ class PlannerConformance:
         planner.close()
 
     def queries(self, model: CollisionModel, n: int = 3) -> list[tuple[FloatArray, FloatArray]]:
-        """Pairs of free configurations."""
+        """Pairs of free configurations between which the straight way is blocked, but for the first pair."""
         rng, solver = np.random.default_rng(2), solvers.create(model.arm)
-        return [random_query(model, solver, rng) for _ in range(n)]
+        found = [random_query(model, solver, rng)]
+        while len(found) < n:
+            start, goal = random_query(model, solver, rng)
+            if model.first_contact(straight(start, goal, LIMITS.resolution)) is not None:
+                found.append((start, goal))
+        return found
 
     def check(self, space: JointSpace, path: Any, start: FloatArray, goal: FloatArray) -> None:
         """Ends, steps, limits and contacts of a path."""
