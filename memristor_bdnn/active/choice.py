@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from memristor_bdnn import acquisitions
 from memristor_bdnn.acquisitions.scores import confident
 from memristor_bdnn.acquisitions.surroundings import Tried
 from memristor_bdnn.errors import ConfigError
@@ -50,6 +51,17 @@ def scores(name: str, skill: Skill, prediction: Prediction, asked: FloatArray, k
         raise ConfigError(f"final choice {name!r}: choose one of {', '.join(CHOICES)}")
     tried = around(skill, asked, known)
     return np.asarray(prediction.mean) + TRUST * tried.nearby() - CAUTION * tried.novelty()
+
+
+def for_strategy(name: str) -> str:
+    """The choice that belongs to a strategy where none is given: ``sturdy`` for one that keeps to what was tried.
+
+    A network that has learned near what went well alone is sure of itself elsewhere, where it knows nothing.
+
+    Raises:
+        ConfigError: an unknown strategy.
+    """
+    return "sturdy" if getattr(acquisitions.load(name), "needs_labels", False) else "confident"
 
 
 def around(skill: Skill, asked: FloatArray, known: Labels) -> Tried:

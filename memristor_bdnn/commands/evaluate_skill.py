@@ -14,7 +14,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from memristor_bdnn.active.choice import CHOICES
+from memristor_bdnn.active.choice import CHOICES, for_strategy
 from memristor_bdnn.commands import shared
 from memristor_bdnn.errors import ConfigError
 
@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--per-round", type=int, default=1, help="queries between in situ learnings (default 1)")
     parser.add_argument("--strategy", default="straddle", help="acquisition that asks a pool (default straddle)")
     parser.add_argument(
-        "--final", default="confident", choices=CHOICES, help="how the skill is used (default confident)"
+        "--final", choices=CHOICES, help="how the skill is used (default confident; sturdy with --strategy sturdy)"
     )
     parser.add_argument("--pairs", type=int, default=50, help="unseen contexts (default 50)")
     parser.add_argument("--candidates", type=int, default=1000, help="valid candidates per context (default 1000)")
@@ -60,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Learn or load, execute, compare; once, or with several seeds."""
-    from memristor_bdnn import acquisitions, skills
+    from memristor_bdnn import skills
     from memristor_bdnn.report import record as common
 
     common.check_out(args.out)
@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f"--seeds {args.seeds}: allowed 1 and above")
     if args.seeds > 1 and (args.store or args.figure or args.poses):
         raise ConfigError(f"--seeds {args.seeds} learns anew each time: it goes without --store, --figure and --poses")
-    acquisitions.load(args.strategy)
+    args.final = args.final or for_strategy(args.strategy)
     skill = skills.load(args.skill)
     if args.poses and type(skill).confident_picture is skills.Skill.confident_picture:
         raise ConfigError(f"--poses {args.poses}: skill {skill.name} draws no such picture; leave it out")

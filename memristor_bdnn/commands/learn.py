@@ -128,6 +128,7 @@ def _show(args: argparse.Namespace, report: Any, ledger: dict[str, Any]) -> None
 
 def _loop_config(args: argparse.Namespace, section: dict[str, Any], prior: bool) -> Any:
     """LoopConfig from the YAML file and the command line (which wins)."""
+    from memristor_bdnn.active.choice import for_strategy
     from memristor_bdnn.active.loop import LoopConfig
     from memristor_bdnn.config import build
 
@@ -138,7 +139,10 @@ def _loop_config(args: argparse.Namespace, section: dict[str, Any], prior: bool)
         "candidates": args.candidates,
         "strategy": args.strategy,
     }
-    loop = build(LoopConfig, {**section, **{k: v for k, v in given.items() if v is not None}})
+    chosen = {**section, **{k: v for k, v in given.items() if v is not None}}
+    if chosen.get("strategy"):
+        chosen.setdefault("final", for_strategy(str(chosen["strategy"])))
+    loop = build(LoopConfig, chosen)
     return dataclasses.replace(loop, prior_fitted=True) if prior else loop
 
 

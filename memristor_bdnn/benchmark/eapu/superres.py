@@ -148,7 +148,8 @@ def draw(folder: Path, device: EapuDevice, batches: int) -> Path:
     for k, source in enumerate(SOURCES.values()):
         data = source(0)
         models = [train(network, data, smaller, 0, wrap, batches)[1] for wrap in wraps(device, 0).values()]
-        for j, index in enumerate((3, 11)):
+        busy = data.test.std(dim=(1, 2, 3)).argsort()
+        for j, index in enumerate(busy[[int(0.7 * len(busy)), int(0.9 * len(busy))]].tolist()):
             clean = data.test[index : index + 1]
             small = halved(clean)
             with torch.no_grad():

@@ -120,7 +120,7 @@ def draw(figures: dict[str, Any], runs: list[dict[str, Any]], path: Path) -> Pat
         low, middle, high = np.pad(np.quantile(failed, [0.25, 0.5, 0.75], axis=0), ((0, 0), (1, 0)))
         left.plot(n, middle, color=colour, lw=2, ls="--" if name == AGAINST else "-", label=name)
         left.fill_between(n, low, high, color=colour, alpha=0.15, lw=0)
-        skill = [r["confident_fraction"] for r in runs if r["strategy"] == name]
+        skill = [r["skill_fraction"] for r in runs if r["strategy"] == name]
         right.plot(np.full(len(skill), number), skill, "o", color=colour, alpha=0.45, markersize=5)
         right.plot([number - 0.25, number + 0.25], [np.median(skill)] * 2, color=colour, lw=2.5)
     left.axvline(figures["initial"], color="0.6", lw=1, ls=":")
@@ -129,7 +129,7 @@ def draw(figures: dict[str, Any], runs: list[dict[str, Any]], path: Path) -> Pat
     left.set(xlabel="labels", ylabel="failures so far", title="What learning cost", xlim=(0, None), ylim=(0, None))
     left.legend(frameon=False, fontsize=9, loc="upper left")
     right.set_xticks(range(len(names)), names, rotation=20)
-    right.set(ylabel="fraction done by the most confident candidate", title="What was learned, a point a seed")
+    right.set(ylabel="fraction done by the sturdy candidate", title="What was learned, a point a seed", ylim=(0, 1.02))
     for axes in (left, right):
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
