@@ -6,7 +6,9 @@ import math
 import numpy as np
 import pytest
 
+from memristor_bdnn.crossbar import cells as cells_module
 from memristor_bdnn.crossbar.cells import HEALTHY, STUCK_HIGH, STUCK_LOW, CellArray
+from memristor_bdnn.device import noise as noise_module
 from memristor_bdnn.device import presets
 from memristor_bdnn.device.noise import laplace_reads, standard_normals
 from memristor_bdnn.device.presets import load, override
@@ -134,6 +136,18 @@ def test_reads_are_independent_between_devices_and_between_reads():
     assert abs(between_reads) < 5 / math.sqrt(reads.size)
     within = np.corrcoef(np.abs(reads[:, :-1] - 2).ravel(), np.abs(reads[:, 1:] - 2).ravel())[0, 1]
     assert abs(within) < 5 / math.sqrt(reads.size)
+
+
+@pytest.mark.parametrize(("cells", "samples"), [(17, 100), (40_001, 5), (40_000, 5), (140_001, 2), (300_001, 2)])
+def test_reads_do_not_depend_on_how_many_are_worked_on_at_a_time(cells, samples, monkeypatch):
+    state = np.linspace(0, 4, cells, dtype=np.float32)
+    reads, after = [], []
+    for piece in (1 << 30, 1 << 16, 1 << 10):
+        monkeypatch.setattr(noise_module, "_PIECE", piece)
+        rng = np.random.default_rng(9)
+        reads.append(laplace_reads(state, state / 40, samples, 1e-4, rng))
+        after.append(rng.bit_generator.state["state"]["state"])
+    assert np.array_equal(reads[0], reads[1]) and np.array_equal(reads[0], reads[2]) and len(set(after)) == 1
 
 
 def test_no_read_is_below_the_floor():
@@ -319,6 +333,25 @@ def test_faults_have_the_configured_shares_and_do_not_move():
     cells.wait(slice(None), 1e5)
     assert (cells.state_ua[low | high] == before[low | high]).all()
     assert (cells.state_ua[cells.stuck == HEALTHY] != before[cells.stuck == HEALTHY]).mean() > 0.99
+
+
+def test_a_pass_over_many_cells_pulses_every_stretch_of_them_and_no_stuck_cell(monkeypatch):
+    preset = override(load("tsinghua_taox_hfox"), {"faults": {"stuck_low": 0.1, "stuck_high": 0.02}})
+    n, direction = 5000, np.where(np.arange(5000) % 3 == 0, -1, 1).astype(np.int8)
+    moved, sums = [], []
+    for stretch in (1 << 17, 1024):
+        monkeypatch.setattr(cells_module, "_PULSED_AT_ONCE", stretch)
+        cells, rng = CellArray(preset, n, np.random.default_rng(12)), np.random.default_rng(1)
+        before, broken = cells.state_ua.copy(), cells.stuck != HEALTHY
+        sums.append(cells.pulse_masked(direction, rng))
+        moved.append(cells.state_ua - before)
+        assert (moved[-1][broken] == 0).all()
+        assert min((part != 0).mean() for part in np.split(moved[-1], 50)) > 0.7
+    assert sums[0] == pytest.approx(sums[1], rel=1e-5), "the ledger is told the same"
+    assert not np.array_equal(moved[0], moved[1]), "other draws"
+    for up in (True, False):
+        first, second = (m[(direction > 0) == up] for m in moved)
+        assert abs(first.mean() - second.mean()) < 5 * first.std() * math.sqrt(2 / first.size), "the same distribution"
 
 
 def test_drift_follows_the_logarithm_of_the_age_with_common_mean_and_spread():

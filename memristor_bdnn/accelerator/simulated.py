@@ -91,8 +91,10 @@ class SimulatedAccelerator(BaseAccelerator):
     def _pulse(self, direction: npt.NDArray[np.int8]) -> None:
         work = Work(*self.cells.pulse_masked(direction, self._rng))
         self._sums_ua.clear()
-        given = direction != 0
-        if self._book(work, pulses=1 if given.all() else given):
+        pulses = work.set_pulses + work.reset_pulses
+        few = 4 * pulses < direction.size  # then their wear is added one by one
+        given = 1 if pulses == direction.size else direction != 0
+        if self._book(work, np.flatnonzero(given), 1) if few else self._book(work, pulses=given):
             self._wear_out(np.flatnonzero(direction))
 
     def _write_verify(self, cells: IntArray, target_ua: FloatArray) -> FloatArray:

@@ -30,6 +30,8 @@ _RANGES = {
     "read_count": (0.0, 2.0**60),
 }
 """What a saved state may hold: no cell carries a milliampere at the read voltage."""
+_PULSED_AT_ONCE = 1 << 17
+"""Cells of a full pass that are pulsed at a time: what a pulse needs of them stays in the cache."""
 
 
 class CellArray:
@@ -140,7 +142,7 @@ class CellArray:
         """Single pulses on cells 0..n-1: +1 SET, -1 RESET, 0 none.
 
         Where less than a quarter of the cells is pulsed this is :meth:`pulse` on the SET cells, then on the RESET
-        cells; otherwise one pass over all cells.
+        cells; otherwise one pass over all cells, a stretch of 131,072 after the other.
 
         Args:
             direction: shape (n,), n at most the number of cells.
@@ -149,27 +151,39 @@ class CellArray:
         Returns:
             SET pulses, sum of the read currents (uA) they were given at, and the same for RESET.
         """
-        n, pulses = direction.size, int(np.count_nonzero(direction))
+        n, given = direction.size, direction != 0
+        pulses = int(np.count_nonzero(given))
         if 4 * pulses < n:
-            up, down = np.flatnonzero(direction > 0), np.flatnonzero(direction < 0)
+            cells = np.flatnonzero(given)
+            rising = direction[cells] > 0
+            up, down = cells[rising], cells[~rising]
             sums = [float(self.state_ua[cells].sum(dtype=np.float64)) for cells in (up, down)]
-            for cells, rising in ((up, True), (down, False)):
+            for cells, upwards in ((up, True), (down, False)):
                 if cells.size:
-                    self.pulse(cells, rising, rng)
+                    self.pulse(cells, upwards, rng)
             return up.size, sums[0], down.size, sums[1]
-        signs, state = direction.astype(np.float32), self.state_ua[:n]
-        # Sums of I over SET and RESET pulses, from the sums of D I and |D| I.
-        signed = float(np.einsum("i,i", signs, state))
-        total = float(state.sum() if pulses == n else np.einsum("i,i", np.abs(signs), state))
-        set_pulses = int(np.count_nonzero(direction > 0))
-        normals = standard_normals(rng, n)
-        moved = single_pulses(self.preset, state, self._windows.first(n), signs, normals, everyone=pulses == n)
-        broken = self._broken[self._broken < n]
-        moved[broken] = state[broken]
-        self.move(slice(0, n), moved)
+        set_pulses, signed, total = int(np.count_nonzero(direction > 0)), 0.0, 0.0
+        for start in range(0, n, _PULSED_AT_ONCE):
+            part = slice(start, min(start + _PULSED_AT_ONCE, n))
+            sums_ua = self._pulse_part(part, direction[part].astype(np.float32), pulses == n, rng)
+            signed, total = signed + sums_ua[0], total + sums_ua[1]
+        self._noise_of = None
         if self.drifts or self.disturbed:
-            self._begin_anew(np.flatnonzero(direction))
+            self._begin_anew(np.flatnonzero(given))
         return set_pulses, 0.5 * (total + signed), pulses - set_pulses, 0.5 * (total - signed)
+
+    def _pulse_part(self, part: slice, signs: Float32, everyone: bool, rng: np.random.Generator) -> tuple[float, float]:
+        """Pulses with signs (n,) on a stretch of cells; the sums of D I and |D| I before, D the sign, uA."""
+        state = self.state_ua[part]
+        signed = float(np.einsum("i,i", signs, state))
+        total = float(state.sum() if everyone else np.einsum("i,i", np.abs(signs), state))
+        normals = standard_normals(rng, state.size)
+        moved = single_pulses(self.preset, state, self._windows.part(part), signs, normals, everyone=everyone)
+        first, last = np.searchsorted(self._broken, (part.start, part.stop))
+        broken = self._broken[first:last] - part.start
+        moved[broken] = state[broken]
+        self.state_ua[part] = moved
+        return signed, total
 
     def small_pulse(self, cells: IntArray, up: npt.NDArray[np.bool_], rng: np.random.Generator) -> None:
         """One small write-verify pulse on each cell, upwards where ``up``; step sizes are gamma distributed."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,9 @@ import numpy.typing as npt
 Float32 = npt.NDArray[np.float32]
 
 _BLOCK = 1 << 17
-"""Samples drawn at a time: small enough to stay in the cache, and memory stays flat."""
+"""Samples of whole rows whose bits are one stretch: the last raw word of a stretch is not shared with the next."""
+_PIECE = 1 << 16
+"""Samples worked on at a time: bits, noise and reads stay in the cache; even, so that pieces share no raw word."""
 _MANTISSA, _ONE, _SIGN = np.uint32(0x007FFFFF), np.uint32(0x3F800000), np.uint32(0x80000000)
 
 
@@ -33,21 +36,33 @@ def laplace_reads(
     reads = np.empty((samples, cells), dtype=np.float32)
     rows = max(1, _BLOCK // max(cells, 1))
     # An array, not a number: NumPy compares two arrays several times faster.
-    floor = np.full(cells, floor_ua, dtype=np.float32)
+    floor = np.full(min(cells, _PIECE) if rows == 1 or cells % 2 == 0 else cells, floor_ua, dtype=np.float32)
     for start in range(0, samples, rows):
         block = reads[start : start + rows]
-        bits = raw_bits(rng, block.size).reshape(block.shape)
-        words = block.view(np.uint32)
-        np.bitwise_and(bits, _MANTISSA, out=words)
-        np.bitwise_or(words, _ONE, out=words)
-        np.subtract(np.float32(2.0), block, out=block)
-        np.log(block, out=block)
-        np.bitwise_and(bits, _SIGN, out=bits)
-        np.bitwise_xor(words, bits, out=words)
-        np.multiply(block, scale_ua, out=block)
-        np.add(block, state_ua, out=block)
-        np.maximum(block, floor, out=block)
+        for row, column in _pieces(*block.shape):
+            piece, scale, state = block[row, column], scale_ua[column], state_ua[column]
+            bits = raw_bits(rng, piece.size).reshape(piece.shape)
+            words = piece.view(np.uint32)
+            np.bitwise_and(bits, _MANTISSA, out=words)
+            np.bitwise_or(words, _ONE, out=words)
+            np.subtract(np.float32(2.0), piece, out=piece)
+            np.log(piece, out=piece)
+            np.bitwise_and(bits, _SIGN, out=bits)
+            np.bitwise_xor(words, bits, out=words)
+            np.multiply(piece, scale, out=piece)
+            np.add(piece, state, out=piece)
+            np.maximum(piece, floor[: piece.shape[1]], out=piece)
     return reads
+
+
+def _pieces(rows: int, cells: int) -> Iterator[tuple[slice, slice]]:
+    """Parts of a block (rows, cells) in the order of its memory, all but the last of an even number of samples."""
+    if cells <= _PIECE or (rows > 1 and cells % 2):
+        step = max(2, _PIECE // max(cells, 1) // 2 * 2)
+        yield from ((slice(start, start + step), slice(0, cells)) for start in range(0, rows, step))
+    else:
+        columns = [slice(start, min(start + _PIECE, cells)) for start in range(0, cells, _PIECE)]
+        yield from ((slice(row, row + 1), column) for row in range(rows) for column in columns)
 
 
 def raw_bits(rng: np.random.Generator, n: int) -> npt.NDArray[Any]:

@@ -28,9 +28,9 @@ class Windows:
         middle = (low_ua + high_ua) * np.float32(0.5)
         return cls(low_ua, high_ua, middle, high_ua - middle)
 
-    def first(self, n: int) -> Windows:
-        """The first n devices, as views."""
-        return Windows(self.low_ua[:n], self.high_ua[:n], self.middle_ua[:n], self.half_ua[:n])
+    def part(self, devices: slice) -> Windows:
+        """Some neighbouring devices, as views."""
+        return Windows(self.low_ua[devices], self.high_ua[devices], self.middle_ua[devices], self.half_ua[devices])
 
 
 def single_pulses(
