@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from memristor_bdnn import accelerator, learners
+from memristor_bdnn.acquisitions.scores import straddle
 from memristor_bdnn.active import recipes
 from memristor_bdnn.errors import CapacityError, ConfigError
 from memristor_bdnn.learners.msgld.update import GradientScale, choose_pulses, mark
@@ -126,6 +127,57 @@ def test_repeated_questions_about_the_same_candidates_are_answered_as_fresh_ones
     other = make(stop_accuracy=1.1, max_epochs=5, memory_samples=12)
     other.load(tmp_path / "a.npz")
     assert np.allclose(learner.predict(x, 3).samples, other.predict(x, 3).samples, atol=1e-6)
+
+
+def test_remembered_samples_of_several_chains_are_all_answered_with():
+    """Every kept sample speaks once for each chain, whether its predictions are kept from last time or made anew."""
+    x, y = task()
+    learner = make(stop_accuracy=1.1, max_epochs=3, memory_samples=8, chains=2)
+    learner.fit(x, y)
+    for _ in range(4):
+        learner.learn(x, y)
+        p = learner.predict(x, 2)
+        assert len(p.samples) == 2 * (2 + len(learner.memory))
+        learner._forget()
+        fresh = learner.predict(x, 2)
+        np.testing.assert_allclose(p.samples[4:], fresh.samples[4:], rtol=1e-5, atol=1e-6)
+
+
+def test_a_shortlist_has_the_best_candidates_of_the_whole_prediction():
+    x, y = task()
+    learner = make(stop_accuracy=1.1, max_epochs=6, memory_samples=8, chains=4)
+    learner.fit(x, y)
+    learner.learn(x, y)
+    many = np.random.default_rng(8).uniform(-1, 1, (70_000, 3))  # more than are looked at at a time
+    asked: list[int] = []
+
+    def value(prediction, rows):
+        asked.append(len(rows))
+        assert len(prediction.mean) == len(rows)
+        return np.where(rows % 7 == 0, -np.inf, straddle(prediction))
+
+    chips = learner.accelerator._rng.bit_generator
+    before = chips.state
+    rows, prediction = learner.shortlist(many, 10, value)
+    after, chips.state = chips.state, before
+    whole = learner.predict(many, 10)
+    assert chips.state == after, "the same samples are drawn as for the whole prediction"
+    assert len(rows) == 512 and (np.diff(rows) > 0).all() and sum(asked) == len(many) and len(asked) == 3
+    np.testing.assert_allclose(prediction.samples, whole.samples[:, rows], rtol=1e-4, atol=1e-6)
+    scores = np.where(np.arange(len(many)) % 7 == 0, -np.inf, straddle(whole))
+    assert rows[np.argmax(value(prediction, rows))] == np.argmax(scores)
+    few, of_all = learner.shortlist(many[:40], 10, value)
+    assert few.tolist() == list(range(40)) and of_all.samples.shape[1] == 40
+    with pytest.raises(ConfigError, match="samples = 0"):
+        learner.shortlist(many, 0, value)
+
+
+def test_mean_and_spread_are_those_of_all_samples():
+    samples = np.random.default_rng(2).random((30, 9000)).astype(np.float32)
+    p = Prediction.of(samples)
+    assert np.array_equal(p.mean, samples.mean(axis=0)) and np.array_equal(p.std, samples.std(axis=0))
+    classes = Prediction.of(samples.reshape(30, 3000, 3))
+    assert classes.mean.shape == (3000, 3) and np.array_equal(classes.std.ravel(), samples.std(axis=0))
 
 
 def test_save_and_load_go_on_bit_exactly(tmp_path):

@@ -5,7 +5,7 @@ import pytest
 
 from memristor_bdnn.device import presets
 from memristor_bdnn.errors import ConfigError
-from memristor_bdnn.network import exsitu
+from memristor_bdnn.network import bayesian, exsitu
 from memristor_bdnn.network.bayesian import POURING_SHAPES, BayesianNetwork, kl_to_prior, layer_shapes
 from memristor_bdnn.network.chains import Chains
 from memristor_bdnn.network.features import feature_map, feature_width
@@ -62,6 +62,34 @@ def test_blocks_of_rows_do_not_change_predictions():
     x = rng.normal(size=(300, 11))
     whole = network.forward(x, currents)
     assert np.allclose(whole[:, 200:], network.forward(x[200:], currents), atol=1e-6)
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_blocks_of_rows_do_not_change_gradients(classes, monkeypatch):
+    rng = np.random.default_rng(4)
+    network = BayesianNetwork(layer_shapes(4, (6, 5), classes), 6.66, 1.1)
+    flat = network.flat_weights(rng.uniform(0.4, 4.0, (6, network.n_cells)))
+    x, soft = rng.normal(size=(700, 4)).astype(np.float32), rng.dirichlet(np.ones(classes), 700)
+    y, weight = soft[:, 1] if classes == 2 else soft, rng.uniform(0.5, 2.0, 700)
+    whole = network.gradient(x, y, flat, groups=3, sample_weight=weight)
+    monkeypatch.setattr(bayesian, "_GRADIENT_FLOATS", 1)
+    blocks = network.gradient(x, y, flat, groups=3, sample_weight=weight)
+    assert blocks.loss == pytest.approx(whole.loss, rel=1e-5)
+    assert blocks.probability.shape == whole.probability.shape
+    np.testing.assert_allclose(blocks.probability, whole.probability, atol=1e-6)
+    np.testing.assert_allclose(blocks.gradient, whole.gradient, atol=2e-3)
+
+
+def test_gradients_of_two_networks_do_not_touch_each_other():
+    rng = np.random.default_rng(5)
+    networks = [BayesianNetwork(layer_shapes(4, (width,), 2), 6.66, 1.1) for width in (7, 5)]
+    flats = [n.flat_weights(rng.uniform(0.4, 4.0, (4, n.n_cells))) for n in networks]
+    x, y = rng.normal(size=(20, 4)).astype(np.float32), rng.random(20)
+    first = networks[0].gradient(x, y, flats[0], groups=2)
+    kept = first.gradient.copy(), first.probability.copy()
+    networks[1].gradient(x, y, flats[1], groups=4)
+    networks[0].forward_flat(x, flats[0])
+    assert np.array_equal(first.gradient, kept[0]) and np.array_equal(first.probability, kept[1])
 
 
 def test_wrong_shapes_are_named():

@@ -28,7 +28,7 @@ OPEN = 1.96
 """A candidate nearer to the decision boundary than so many standard deviations is undecided, as in straddle."""
 
 
-@acquisition(needs_samples=False)
+@acquisition(needs_samples=False, rowwise=True)
 def ucb(prediction: Prediction, rng: np.random.Generator | None = None) -> FloatArray:
     """mu + kappa sigma with mu = 2 p - 1, kappa = 1: promising, or unknown (Auer 2002; Srinivas et al. 2010)."""
     return (2.0 * prediction.mean - 1.0) + KAPPA * 2.0 * prediction.std

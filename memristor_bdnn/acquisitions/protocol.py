@@ -32,6 +32,8 @@ class Acquisition(Protocol):
     needs_samples: bool
     needs_labels: bool
     """Whether it is called as ``(prediction, rng, tried)``, to score by labels too; may be missing in a plugin."""
+    rowwise: bool
+    """Whether every candidate's score follows from its own prediction alone; may be missing in a plugin (no)."""
     batch: Batch | None
     """Chooses k candidates at once, where that is not simply the k highest scores; may be missing in a plugin."""
 
@@ -51,19 +53,22 @@ class Acquisition(Protocol):
 
 
 def acquisition(
-    *, needs_samples: bool, needs_labels: bool = False, batch: Batch | None = None
+    *, needs_samples: bool, needs_labels: bool = False, rowwise: bool = False, batch: Batch | None = None
 ) -> Callable[[Callable[..., FloatArray]], Acquisition]:
     """Mark a function as an acquisition.
 
     Args:
         needs_samples: no default, since a wrong one would show only in a remote session.
         needs_labels: it takes a third argument, the candidates and labelled trials where trials go alike.
+        rowwise: every candidate's score follows from its own prediction alone, without draws: then candidates that a
+            first look rules out need not be predicted by all samples.
         batch: how several candidates are chosen at once; left out, those with the highest scores.
     """
 
     def mark(function: Callable[..., FloatArray]) -> Acquisition:
         marked = cast(Acquisition, function)
-        marked.needs_samples, marked.needs_labels, marked.batch = needs_samples, needs_labels, batch
+        marked.needs_samples, marked.needs_labels = needs_samples, needs_labels
+        marked.rowwise, marked.batch = rowwise, batch
         return marked
 
     return mark

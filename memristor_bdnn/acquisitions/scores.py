@@ -20,7 +20,7 @@ from memristor_bdnn.learners.protocol import Prediction
 FloatArray = npt.NDArray[np.floating[Any]]
 
 
-@acquisition(needs_samples=False)
+@acquisition(needs_samples=False, rowwise=True)
 def straddle(prediction: Prediction, rng: np.random.Generator | None = None) -> FloatArray:
     """-|mu| + 1.96 sigma with mu = 2 p - 1, 0 on the decision boundary (source paper; Bryan et al. 2005).
 
@@ -39,27 +39,27 @@ def random(prediction: Prediction, rng: np.random.Generator | None = None) -> Fl
     return rng.random(len(prediction.mean))
 
 
-@acquisition(needs_samples=False)
+@acquisition(needs_samples=False, rowwise=True)
 def entropy(prediction: Prediction, rng: np.random.Generator | None = None) -> FloatArray:
     """Entropy of the mean prediction, nats: H[E p]."""
     return _entropy(prediction.mean, prediction.n_classes)
 
 
-@acquisition(needs_samples=True)
+@acquisition(needs_samples=True, rowwise=True)
 def bald(prediction: Prediction, rng: np.random.Generator | None = None) -> FloatArray:
     """Mutual information of label and weights: H[E p] - E H[p] (Houlsby et al. 2011)."""
     k = prediction.n_classes
     return _entropy(prediction.mean, k) - _entropy(prediction.samples, k).mean(axis=0)
 
 
-@acquisition(needs_samples=False)
+@acquisition(needs_samples=False, rowwise=True)
 def variance(prediction: Prediction, rng: np.random.Generator | None = None) -> FloatArray:
     """Variance of the samples' success probabilities; with k classes half the sum of the k variances."""
     square = np.asarray(prediction.std) ** 2
     return square if prediction.n_classes == 2 else square.sum(axis=1) / 2.0
 
 
-@acquisition(needs_samples=False)
+@acquisition(needs_samples=False, rowwise=True)
 def margin(prediction: Prediction, rng: np.random.Generator | None = None) -> FloatArray:
     """-|mu|: nearest to the decision boundary, whatever the spread; with k classes the best one's lead over the next.
 
@@ -71,7 +71,7 @@ def margin(prediction: Prediction, rng: np.random.Generator | None = None) -> Fl
     return best[:, -2] - best[:, -1]
 
 
-@acquisition(needs_samples=False)
+@acquisition(needs_samples=False, rowwise=True)
 def confident(prediction: Prediction, rng: np.random.Generator | None = None) -> FloatArray:
     """mu / sigma, mu = 2 p - 1: the surest success first; used when the skill is put to work (source paper)."""
     _two(prediction, "confident", "label and classes of the prediction")

@@ -39,6 +39,12 @@ from memristor_bdnn.state import pack_rng, restore_rng
 FloatArray = npt.NDArray[np.floating[Any]]
 Arrays = dict[str, npt.NDArray[Any]]
 _SCALER_RANGES = {"scaler_mean": (-LARGEST, LARGEST), "scaler_sd": (SMALLEST, LARGEST)}
+Value = Callable[[Prediction, npt.NDArray[np.intp]], FloatArray]
+"""From the prediction of some candidates and their numbers (k,) to their scores (k,)."""
+ROWS_AT_ONCE = 1 << 15
+"""Rows whose features, or first look, are made at a time: memory does not grow with a pool."""
+SHORTLIST = 512
+"""Candidates that are predicted by all samples where only the best are looked for."""
 COUNTED = (0, 2**48)
 """Range of a counter in a checkpoint: it can go on counting."""
 
@@ -186,13 +192,38 @@ class BaseLearner(ABC):
         Raises:
             ConfigError: wrong width or NaN, ``samples`` below 1, or nothing learned yet.
         """
+        self._check_asked(samples)
+        return Prediction.of(self._samples(check_inputs(x, self.n_inputs, rows=0), samples))
+
+    def shortlist(
+        self, x: FloatArray, samples: int, value: Value, keep: int = SHORTLIST
+    ) -> tuple[npt.NDArray[np.intp], Prediction]:
+        """Predict only candidates that may be the best ones; a learner without a first look predicts all.
+
+        The same samples are drawn as by :meth:`predict`, so that the best candidate is the same one as long as the
+        first look, by some of the samples, leaves it on the list.
+
+        Args:
+            x: candidates, (n, n_inputs).
+            samples: as for :meth:`predict`.
+            value: scores of some candidates by their prediction, each by its own alone.
+            keep: candidates on the list; many fewer are to be chosen from it.
+
+        Returns:
+            Numbers of the candidates on the list, rising, (k,), and their prediction.
+
+        Raises:
+            ConfigError: as :meth:`predict`.
+        """
+        prediction = self.predict(x, samples)
+        return np.arange(len(x)), prediction
+
+    def _check_asked(self, samples: int) -> None:
+        """Refuse a question without samples, or before there is anything to predict from."""
         if samples < 1:
             raise ConfigError(f"samples = {samples}: at least 1 posterior sample is needed")
-        x = check_inputs(x, self.n_inputs, rows=0)
         if not self._ready():
             raise ConfigError("this learner has no data yet: call fit or learn (or load a checkpoint) first")
-        p = self._samples(x, samples)
-        return Prediction(p.mean(axis=0), p.std(axis=0), p)
 
     def save(self, path: str | Path) -> str:
         """Write learner and accelerator state (.npz without objects); returns its SHA-256.
@@ -307,7 +338,13 @@ class BaseLearner(ABC):
     def _scaled(self, x: FloatArray) -> FloatArray:
         """Standardised, quantised features (n, n_features) of x (n, n_inputs), float32."""
         assert self.scaler is not None
-        return self.scaler(self.features(x))
+        if len(x) <= ROWS_AT_ONCE:
+            return self.scaler(self.features(x))
+        scaled = np.empty((len(x), self.n_features), dtype=np.float32)
+        for start in range(0, len(x), ROWS_AT_ONCE):
+            part = slice(start, start + ROWS_AT_ONCE)
+            scaled[part] = self.scaler(self.features(x[part]))
+        return scaled
 
     def _accuracy(self, x: FloatArray, y: FloatArray, samples: int = 20) -> float:
         """Share of the labels that the mean of a prediction gets right."""

@@ -16,6 +16,10 @@ from memristor_bdnn.network.bayesian import decided
 FloatArray = npt.NDArray[np.floating[Any]]
 
 
+_AT_ONCE = 1 << 17
+"""Samples of candidates whose mean and spread are taken at a time: they stay in the cache."""
+
+
 @dataclass(frozen=True)
 class Prediction:
     """Predicted probability of success of every candidate, or of each of k > 2 classes.
@@ -29,6 +33,20 @@ class Prediction:
     mean: FloatArray
     std: FloatArray
     samples: FloatArray
+
+    @classmethod
+    def of(cls, samples: FloatArray) -> Prediction:
+        """From the posterior samples alone, (samples, n) or (samples, n, k); candidates are taken some at a time."""
+        mean = np.empty(samples.shape[1:], dtype=samples.dtype)
+        std, at_once = np.empty_like(mean), max(1024, _AT_ONCE // len(samples))
+        for start in range(0, samples.shape[1], at_once):
+            part = samples[:, start : start + at_once]
+            centre = mean[start : start + at_once]
+            centre[:] = part.mean(axis=0)
+            spread = part - centre
+            spread *= spread
+            std[start : start + at_once] = np.sqrt(spread.mean(axis=0))
+        return cls(mean, std, samples)
 
     @property
     def n_classes(self) -> int:

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from memristor_bdnn.errors import ConfigError
+from memristor_bdnn.network.scratch import Scratch
 
 FloatArray = npt.NDArray[np.floating[Any]]
 Shape = tuple[int, int, int]
@@ -23,7 +24,11 @@ Shape = tuple[int, int, int]
 POURING_SHAPES: tuple[Shape, ...] = ((12, 50, 3), (51, 50, 3), (51, 2, 3))
 """(inputs + bias row, outputs, devices per weight) of each layer, source paper and its chip files."""
 
-_BLOCK = 256  # rows per block of a large forward pass: activations of 20 reads stay in the cache
+_BLOCK = 256
+"""Rows per block of a forward pass: activations of 20 reads stay in the cache."""
+_GRADIENT_FLOATS = 1 << 19
+"""Activations of one layer, all reads, that a block of a gradient may hold; more rows are taken block by block."""
+_scratch = Scratch()
 
 
 @dataclass(frozen=True)
@@ -124,14 +129,14 @@ class BayesianNetwork:
         out = np.empty((len(flat), n) if two else (len(flat), n, self.n_classes), dtype=np.float32)
         for start in range(0, n, _BLOCK):
             values: FloatArray = columns[:, start : start + _BLOCK]
-            for weight in weights[:-1]:
-                above = np.empty((len(flat), weight.shape[2] + 1, values.shape[-1]), dtype=np.float32)
-                above[:, -1] = 1.0
-                np.matmul(weight.transpose(0, 2, 1), values, out=above[:, :-1])
-                np.tanh(above[:, :-1], out=above[:, :-1])
-                values = above
+            for layer, weight in enumerate(weights[:-1]):
+                values, hidden = _before_sigmoid(layer, weight, values)
+                np.tanh(hidden, out=hidden)
             logits = np.matmul(weights[-1].transpose(0, 2, 1), values)
-            out[:, start : start + _BLOCK] = _sigmoid(logits[:, 0]) if two else softmax(logits.transpose(0, 2, 1))
+            if two:
+                _sigmoid(logits[:, 0], out=out[:, start : start + _BLOCK])
+            else:
+                out[:, start : start + _BLOCK] = softmax(logits.transpose(0, 2, 1))
         return out
 
     def gradient(
@@ -157,25 +162,50 @@ class BayesianNetwork:
             raise ConfigError(f"{samples} reads cannot be shared by {groups} groups")
         columns = self._augmented(x)
         weights = self.split(flat)
-        activations = self._activations(columns, weights)
-        probability, delta, loss = _output_error(activations[-1], np.asarray(y, dtype=np.float32), sample_weight)
-        parts: list[FloatArray] = []
+        y = np.asarray(y, dtype=np.float32)
+        widest = max(outputs for _, outputs, _ in self.shapes)
+        block = max(_BLOCK, _GRADIENT_FLOATS // (samples * (widest + 1)))
+        loss, probabilities = 0.0, []
+        gradient = np.empty((groups, self.n_weights), dtype=np.float32)
+        for start in range(0, columns.shape[1], block):
+            rows = slice(start, start + block)
+            weight = None if sample_weight is None else np.asarray(sample_weight)[rows]
+            activations = self._activations(columns[:, rows], weights)
+            probability, delta, part = _output_error(activations[-1], y[rows], weight)
+            self._backward(weights, activations, delta, gradient, add=start > 0)
+            probabilities.append(probability)
+            loss += part
+        gradient /= np.float32(samples // groups)
+        return LossGradient(loss / samples, gradient, np.concatenate(probabilities))
+
+    def _backward(
+        self, weights: list[FloatArray], activations: list[FloatArray], delta: FloatArray, total: FloatArray, add: bool
+    ) -> None:
+        """Gradient of a block of rows, summed over each group's reads, into total (groups, n_weights) or added to it.
+
+        ``delta`` is d loss / d logits (S, classes, n); the activations are overwritten.
+        """
+        samples, groups = len(delta), len(total)
         for index in range(len(weights) - 1, -1, -1):
-            below = activations[index]
+            below, into = activations[index], total[:, self.layers[index]]
             if index == 0:  # the inputs are the same for every read
                 error = delta.reshape(groups, samples // groups, *delta.shape[1:]).sum(axis=1)
-                part = np.matmul(below, error.transpose(0, 2, 1))
+                summed = np.matmul(below, error.transpose(0, 2, 1)).reshape(groups, -1)
             else:
-                part = np.matmul(below, delta.transpose(0, 2, 1))
-                part = part.reshape(groups, samples // groups, -1).sum(axis=1)
+                part = _scratch("part", samples, below.shape[1], delta.shape[1])
+                np.matmul(below, delta.transpose(0, 2, 1), out=part)
+                summed = part.reshape(groups, samples // groups, -1).sum(axis=1)
+            if add:
+                into += summed
+            else:
+                into[:] = summed
+            if index:
                 hidden = below[:, :-1]
-                delta = np.matmul(weights[index][:, :-1], delta)
+                above, delta = delta, _scratch(f"delta {index}", *hidden.shape)
+                np.matmul(weights[index][:, :-1], above, out=delta)
                 delta *= hidden
-                delta *= 1.0 - hidden
-            parts.append(part.reshape(groups, -1))
-        gradient = np.concatenate(parts[::-1], axis=1)
-        gradient /= np.float32(samples // groups)
-        return LossGradient(loss / samples, gradient, probability)
+                np.subtract(np.float32(1.0), hidden, out=hidden)  # the activations are not needed again
+                delta *= hidden
 
     def _augmented(self, x: FloatArray) -> FloatArray:
         """Inputs as columns with a row of ones below, (n_inputs + 1, n): the last layout axis is the batch,
@@ -186,17 +216,29 @@ class BayesianNetwork:
         return np.concatenate([x.T, np.ones((1, len(x)), dtype=np.float32)])
 
     def _activations(self, columns: FloatArray, weights: list[FloatArray]) -> list[FloatArray]:
-        """Inputs of every layer (S, units + 1, n), a row of ones last, and the logits (S, classes, n)."""
+        """Inputs of every layer (S, units + 1, n), a row of ones last, and the logits (S, classes, n).
+
+        The arrays are used again by the next call.
+        """
         values: list[FloatArray] = [columns]
-        for weight in weights[:-1]:
-            out = np.empty((weight.shape[0], weight.shape[2] + 1, columns.shape[1]), dtype=np.float32)
-            out[:, -1] = 1.0
-            hidden = out[:, :-1]
-            np.matmul(weight.transpose(0, 2, 1), values[-1], out=hidden)
+        for layer, weight in enumerate(weights[:-1]):
+            inputs, hidden = _before_sigmoid(layer, weight, values[-1])
             _sigmoid(hidden, out=hidden)
-            values.append(out)
+            values.append(inputs)
         values.append(np.matmul(weights[-1].transpose(0, 2, 1), values[-1]))
         return values
+
+
+def _before_sigmoid(layer: int, weight: FloatArray, below: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """What the layer above takes in (S, units + 1, n), a row of ones last, and of it the units, before the sigmoid.
+
+    The array is used again by the next call for this layer.
+    """
+    above = _scratch(f"layer {layer}", weight.shape[0], weight.shape[2] + 1, below.shape[-1])
+    above[:, -1] = 1.0
+    hidden = above[:, :-1]
+    np.matmul(weight.transpose(0, 2, 1), below, out=hidden)
+    return above, hidden
 
 
 def decided(p: FloatArray) -> npt.NDArray[Any]:
@@ -255,8 +297,10 @@ def _output_error(
     if logits.shape[1] == 2 and y.ndim == 1:
         z = logits[:, 1] - logits[:, 0]
         p = _sigmoid(z)
-        # log(1 + e^z) - y z, stable for any z
-        cost = np.logaddexp(np.float32(0.0), z) - y * z
+        # log(1 + e^z) - y z, stable for any z; np.logaddexp takes several times as long
+        cost = np.maximum(z, np.float32(0.0))
+        cost += np.log(np.exp(-np.abs(z)) + np.float32(1.0))
+        cost -= y * z
         error = p - y
         if weight is not None:
             error *= weight

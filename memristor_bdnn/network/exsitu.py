@@ -194,16 +194,21 @@ def gaussian_kl(
     """
     if layers == "none" or beta == 0.0:
         return None
-    part = network.layers[-1] if layers == "last" else np.arange(network.n_weights)
+    part: Any = network.layers[-1] if layers == "last" else slice(0, network.n_weights)
 
     def penalty(flat: FloatArray) -> tuple[float, FloatArray]:
-        reads = flat[:, part]
-        mean = reads.mean(axis=0)
+        # A weight's reads side by side are summed pairwise; row by row would round otherwise and change sessions.
+        mean = flat.T[part].copy().mean(axis=1)
+        if len(flat) > 1:
+            spread = flat[:, part] - mean
+            spread *= spread
+            sd = np.sqrt(spread.sum(axis=0) / np.float32(len(flat)))
+        else:
+            sd = np.full_like(mean, prior_sd)
         if anchor is not None:
             mean = mean - anchor[part]
         gradient = np.zeros(network.n_weights, dtype=np.float32)
         gradient[part] = beta / prior_sd**2 * mean
-        sd = reads.std(axis=0) if len(reads) > 1 else np.full_like(mean, prior_sd)
         return beta * kl_to_prior(mean, sd, prior_sd), gradient
 
     return penalty

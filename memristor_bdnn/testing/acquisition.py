@@ -123,6 +123,14 @@ class AcquisitionConformance:
             scores = acquisitions.score(self.make(), self.prediction(), np.random.default_rng(0), few)
             assert scores.shape == (40,) and np.isfinite(scores).all()
 
+    def test_a_score_by_the_row_alone_is_the_same_beside_others(self) -> None:
+        """Who says ``rowwise`` gives a candidate the same score whichever others are there, and draws nothing."""
+        if not getattr(self.make(), "rowwise", False):
+            return
+        whole, some = self.prediction(), slice(5, 12)
+        part = Prediction(whole.mean[some], whole.std[some], whole.samples[:, some])
+        np.testing.assert_allclose(self.scores(part, None), self.scores(whole, None)[some], rtol=1e-6, atol=1e-9)
+
     def test_the_prediction_stays_as_it_is(self) -> None:
         """No array of the prediction is written to."""
         prediction, kept = self.prediction(), self.prediction()

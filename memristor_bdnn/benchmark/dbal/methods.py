@@ -84,6 +84,12 @@ class LearnerMethod:
         """What the next question is chosen by."""
         return self.predict(x)
 
+    def shortlist(self, x: FloatArray, value: Any) -> tuple[npt.NDArray[np.intp], Prediction]:
+        """Candidates that may be the best ones, and what they are chosen by."""
+        if hasattr(self.learner, "shortlist"):
+            return self.learner.shortlist(x, self.samples, value)
+        return np.arange(len(x)), self.ask(x)
+
     def costs(self) -> dict[str, float]:
         """Programming pulses and device energy since the chips were made."""
         ledger = self.accelerator.ledger

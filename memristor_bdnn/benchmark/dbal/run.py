@@ -112,8 +112,7 @@ def run(
             row = int(rng.choice(np.flatnonzero(free)))
         else:
             around = functools.partial(_tried, likeness, data.x_pool, asked, scores) if likeness else None
-            value = acquisitions.score(score_of, method.ask(data.x_pool), rng, around)
-            row = int(np.argmax(np.where(free, value, -np.inf)))
+            row = _best(method, data.x_pool, score_of, free, rng, around)
         free[row] = False
         asked.append(row)
         scores.append(oracle.ask(row))
@@ -127,6 +126,18 @@ def run(
     if data.x_audit is not None and data.score_audit is not None:
         made["audit"] = figures(method.predict(data.x_audit).mean, data.score_audit)
     return made
+
+
+def _best(method: Method, x: FloatArray, score_of: Any, free: Any, rng: Any, around: Any) -> int:
+    """The free row with the highest score; where scores allow it only rows on a shortlist are predicted in full."""
+    if not (getattr(score_of, "rowwise", False) and hasattr(method, "shortlist")):
+        return int(np.argmax(np.where(free, acquisitions.score(score_of, method.ask(x), rng, around), -np.inf)))
+
+    def value(prediction: Prediction, rows: npt.NDArray[np.intp]) -> FloatArray:
+        return np.where(free[rows], acquisitions.score(score_of, prediction), -np.inf)
+
+    rows, prediction = method.shortlist(x, value)
+    return int(rows[np.argmax(value(prediction, rows))])
 
 
 def _tried(likeness: Callable[[FloatArray], FloatArray], x: FloatArray, asked: list[int], scores: list[float]) -> Tried:

@@ -104,7 +104,7 @@ class InSituTrainer:
             size = cfg.sgd_rate * np.abs(mean)
         else:
             fraction = cfg.mark_fraction * cfg.mark_decay ** (self.epochs_done // cfg.mark_decay_every)
-            scaled = self.scale.apply(gradient)
+            scaled = self.scale.apply(gradient, mean)
             marked = mark(scaled, fraction, cfg.mark_votes)
             if cfg.update == "magnitude" and marked.any():
                 size = np.abs(scaled.mean(axis=0))

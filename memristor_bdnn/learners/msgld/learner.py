@@ -11,19 +11,22 @@ import numpy.typing as npt
 
 from memristor_bdnn.accelerator.protocol import Accelerator
 from memristor_bdnn.errors import ConfigError
-from memristor_bdnn.learners.base import COUNTED, Arrays, BaseLearner, Watch
+from memristor_bdnn.learners.base import COUNTED, ROWS_AT_ONCE, SHORTLIST, Arrays, BaseLearner, Value, Watch
 from memristor_bdnn.learners.checks import check_inputs
 from memristor_bdnn.learners.msgld.boundary import boundary, nearest_share
 from memristor_bdnn.learners.msgld.config import MSGLDConfig
 from memristor_bdnn.learners.msgld.insitu import InSituTrainer
-from memristor_bdnn.learners.protocol import LearnReport
+from memristor_bdnn.learners.protocol import LearnReport, Prediction
 from memristor_bdnn.network import exsitu
 from memristor_bdnn.network.bayesian import decided, layer_shapes
 from memristor_bdnn.network.chains import Chains
 from memristor_bdnn.state import check_array
 
 FloatArray = npt.NDArray[np.floating[Any]]
+IndexArray = npt.NDArray[np.intp]
 ANCHOR_READS = 16
+FIRST_LOOK = 4
+"""Chains from which on two samples are enough for a first look at candidates of whom a few are asked for."""
 
 
 class MSGLD(BaseLearner):
@@ -161,6 +164,33 @@ class MSGLD(BaseLearner):
             p = np.concatenate([p, self._remembered(x)])
         return self._carried(p)
 
+    def shortlist(
+        self, x: FloatArray, samples: int, value: Value, keep: int = SHORTLIST
+    ) -> tuple[IndexArray, Prediction]:
+        """See :meth:`BaseLearner.shortlist`.
+
+        The first look is by a mirrored pair (antithetic variates: Hammersley and Morton 1956): one posterior sample of
+        the weights and its image on the other side of the samples' mean. It sees how much chains disagree, and so
+        takes some; a network alone is asked in full.
+        """
+        if len(x) < 2 * keep or self.network.count < FIRST_LOOK:
+            return super().shortlist(x, samples, value, keep)
+        self._check_asked(samples)
+        x = self._same(check_inputs(x, self.n_inputs))
+        live = self.network.flat_weights(self.accelerator.read(samples))
+        flat, rows = np.concatenate([live, *(m[None] for m in self.memory)]), self._scaled(x)
+        look = np.stack([flat[0], 2 * flat.mean(axis=0) - flat[0]])
+        scores = np.empty(len(x))
+        for start in range(0, len(x), ROWS_AT_ONCE):
+            part = np.arange(start, min(start + ROWS_AT_ONCE, len(x)))
+            scores[part] = value(self._prediction(rows[start : part[-1] + 1], look), part)
+        best = np.sort(np.argpartition(scores, len(x) - keep)[len(x) - keep :])
+        return best, self._prediction(rows[best], flat)
+
+    def _prediction(self, rows: FloatArray, flat: FloatArray) -> Prediction:
+        """Of scaled rows from flat weights of some samples."""
+        return Prediction.of(self._carried(self.network.forward_flat(rows, flat)))
+
     def _state(self) -> Arrays:
         arrays: Arrays = {
             "counters": np.array([self.trainer.epochs_done, self._labels_learned], dtype=np.int64),
@@ -239,7 +269,7 @@ class MSGLD(BaseLearner):
         first = self._samples_kept - len(self.memory)
         seen_x, _, seen, last = self._seen
         known = max(last - first, 0) if x is seen_x else 0
-        old = seen[len(seen) - known :]
+        old = seen[len(seen) - known * self.network.count :]  # every sample speaks once for each chain
         if known < len(self.memory):
             new = self.network.forward_flat(self._scaled(x), np.stack(list(self.memory)[known:]))
             old = np.concatenate([old, new]) if known else new
@@ -288,7 +318,12 @@ class MSGLD(BaseLearner):
     def _carried(self, p: FloatArray) -> FloatArray:
         """Outputs of the network as probabilities of success."""
         odds = self._deployment_odds * self._label_odds
-        return p if odds == 1.0 else p * odds / (1.0 - p + p * odds)
+        if odds == 1.0:
+            return p
+        carried, rest = p * odds, 1.0 - p
+        rest += carried
+        carried /= rest
+        return carried
 
     def _targets(self, y: FloatArray) -> FloatArray:
         """Probability that a repeat of each trial would succeed: its score plus logistic noise above 0.

@@ -32,10 +32,13 @@ class GradientScale:
         self.square = np.zeros_like(self.square)
         self.steps = 0
 
-    def apply(self, gradient: FloatArray) -> FloatArray:
-        """Take in gradients (evaluations, n_weights) and return them divided by the centred RMS."""
+    def apply(self, gradient: FloatArray, average: FloatArray | None = None) -> FloatArray:
+        """Take in gradients (evaluations, n_weights) and return them divided by the centred RMS.
+
+        ``average`` is their mean (n_weights,) where somebody has it already.
+        """
         keep = np.float32(self.decay)
-        self.mean = keep * self.mean + (1 - keep) * gradient.mean(axis=0)
+        self.mean = keep * self.mean + (1 - keep) * (gradient.mean(axis=0) if average is None else average)
         self.square = keep * self.square + (1 - keep) * (gradient * gradient).mean(axis=0)
         self.steps += 1
         correction = np.float32(1.0 - self.decay**self.steps) if self.decay > 0.0 else np.float32(1.0)
@@ -80,18 +83,15 @@ def choose_pulses(
         max_pulses: upper limit of pulses per weight.
         rng: source of the draws.
     """
-    count = np.zeros(len(size), dtype=np.int64)
     where = np.flatnonzero(marked)
     if len(where) == 0:
         return
     wanted = np.minimum(size[where], max_pulses)
     floor = np.floor(wanted)
-    count[where] = floor + (rng.random(len(where)) < wanted - floor)
-    while True:
-        where = np.flatnonzero(count > 0)
-        if len(where) == 0:
-            return
+    left = floor + (rng.random(len(where)) < wanted - floor)
+    steps = direction[where].astype(np.int8)
+    while len(where := where[left > 0]):
+        steps, left = steps[left > 0], left[left > 0] - 1
         pulse = np.zeros(len(size) * devices, dtype=np.int8)
-        pulse[where * devices + rng.integers(0, devices, len(where))] = direction[where]
+        pulse[where * devices + rng.integers(0, devices, len(where))] = steps
         yield pulse
-        count[where] -= 1
