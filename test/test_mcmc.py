@@ -8,6 +8,7 @@ from memristor_bdnn.benchmark.mcmc import cartpole
 from memristor_bdnn.benchmark.mcmc.tasks import DeepQ, cancer_runs, cancer_split, test_policy
 from memristor_bdnn.device import presets
 from memristor_bdnn.errors import CapacityError, ConfigError, UnsupportedError
+from memristor_bdnn.learners.mcmc import rows as rows_module
 from memristor_bdnn.learners.mcmc.models import BernoulliData, Logistic, Network, log_sigmoid_sum, posterior_mean
 from memristor_bdnn.learners.mcmc.rows import ChainConfig, Posterior, RowArrays, run_chains
 
@@ -90,6 +91,42 @@ def test_patience_skips_rows_and_limits_end_chains():
     ended = run_chains(arrays(rows=10), lambda _, g: -1e6 * (g**2).sum(1), limit)
     assert ended.proposals.max() == 7
     np.testing.assert_allclose(ended.weights().sum(axis=1), 1.0)
+
+
+@pytest.mark.parametrize(
+    ("chains", "share", "changes"),
+    [(1, 1.0, {}), (1, 0.4, {}), (3, 1.0, {}), (1, 1.0, {"patience": 7}), (1, 1.0, {"max_proposals": 203})],
+)
+def test_proposals_drawn_ahead_give_the_same_chain(chains, share, changes, monkeypatch):
+    """Accepted rows, counters, operations, and what is drawn afterwards: as if they were drawn one by one."""
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=(chains, 40, 5))
+    data = BernoulliData(Logistic(0.05), x, (x[..., 0] > 0).astype(float))
+    config = ChainConfig(rows=24, burn_in=5, **changes)
+    seen: list[int] = []
+    found = []
+    for alone in (rows_module._Walk.alone, lambda walk, chain: walk.together(np.array([chain]))):
+        monkeypatch.setattr(rows_module._Walk, "alone", alone)
+        rows = arrays(chains=chains, rows=24, pairs=5, stuck_low=0.05)
+        counted = lambda who, g: (seen.append(len(who)), data(who, g))[1]  # noqa: E731
+        found.append((run_chains(rows, counted, config, share), rows._pair, rows.rng.random()))
+    (ahead, pair, after), (one_by_one, pair_1, after_1) = found
+    for name in ("counters", "proposals", "accepted", "operations"):
+        np.testing.assert_array_equal(getattr(ahead, name), getattr(one_by_one, name))
+    np.testing.assert_array_equal(ahead.g, one_by_one.g)
+    np.testing.assert_array_equal(pair, pair_1)
+    assert after == after_1 and ahead.proposals.min() > 30
+    assert max(seen) > 1, "several were drawn at once"
+
+
+def test_several_models_of_one_chain_have_its_likelihood():
+    rng = np.random.default_rng(4)
+    x = rng.normal(size=(3, 20, 4))
+    for model in (Logistic(0.05), Network(2, 0.1)):
+        data = BernoulliData(model, x, (x[..., 1] > 0).astype(float))
+        g = rng.normal(size=(3, model.parameters(4))).astype(np.float32) * 20
+        each = [data(np.array([1]), row[None])[0] for row in g]
+        np.testing.assert_allclose(data(np.array([1, 1, 1]), g), each, rtol=1e-5)
 
 
 def test_log_likelihoods_match_the_definition():

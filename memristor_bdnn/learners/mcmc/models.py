@@ -134,14 +134,18 @@ class BernoulliData:
 
     def __call__(self, chain: Array, g: Array) -> Array:
         """Log likelihood (a,) of parameters g (a, p), uS, under the data of chains (a,)."""
-        own = self.x.ndim == 3
-        everyone = own and len(chain) == len(self.x)
-        if self._folded is not None:
-            x = self._folded if not own or everyone else self._folded[chain]
-            return log_sigmoid_sum(self.model.logits(x, g))
-        x = self.x if not own or everyone else self.x[chain]
-        sign = self.sign if not own or everyone else self.sign[chain]
-        return log_sigmoid_sum(sign * self.model.logits(x, g))
+        x = self.x if self._folded is None else self._folded
+        if x.ndim == 3:
+            if len(chain) > 1 and (chain == chain[0]).all():  # several models under the data of one chain
+                chain = chain[0]
+            if np.ndim(chain) == 0 or len(chain) < len(x):
+                x, sign = x[chain], self.sign[chain]
+            else:
+                sign = self.sign
+        else:
+            sign = self.sign
+        z = self.model.logits(x, g)
+        return log_sigmoid_sum(z if self._folded is not None else sign * z)
 
 
 def posterior_mean(model: Model, posterior: Posterior, x: Array) -> Array:

@@ -19,7 +19,9 @@ from memristor_bdnn.errors import ConfigError
 
 Array = npt.NDArray[Any]
 LogLikelihood = Callable[[Array, Array], Array]
-"""(chain numbers (a,), parameters (a, p) in uS) -> log likelihood (a,)."""
+"""(chain numbers (a,), parameters (a, p) in uS) -> log likelihood (a,); different chains, or all of one."""
+MOST_AHEAD = 64
+"""Proposals that a chain alone draws before it looks at the first."""
 
 
 @dataclass(frozen=True)
@@ -117,23 +119,67 @@ class RowArrays:
             pair = self._faulty(chain, row, np.where(keep[..., None], self._pair[chain, source], pair))
         return self.store(chain, row, pair)
 
+    def draw_ahead(
+        self, chain: int, source: int, row: int, count: int, share: float = 1.0
+    ) -> tuple[Array, Array, Callable[[int], None]]:
+        """What the next proposals of one chain would be if all of them but the last were refused; nothing is written.
+
+        Args:
+            chain: number of the array.
+            source: row read.
+            row: row written.
+            count: how many.
+            share: see :meth:`propose`.
+
+        Returns:
+            Pairs (count, p, 2) in uS, the uniform draws (count,) of their acceptance tests, and a function that takes
+            all draws after the first so many proposals back, as if they had never been drawn.
+        """
+        state, shape = self.rng.bit_generator.state, self._pair.shape[2:]
+
+        def drawn(count: int) -> tuple[Array, Array, Array]:
+            normals, chances = np.empty((count, *shape), np.float32), np.empty((count, 2))
+            renewed = np.zeros((count, shape[0]))
+            for k in range(count):
+                self.rng.standard_normal(dtype=np.float32, out=normals[k])
+                if share < 1.0:
+                    self.rng.random(out=renewed[k])
+                chances[k, 0] = self.rng.random()
+            return normals, renewed, chances[:, 0]
+
+        def take_back(used: int) -> None:
+            self.rng.bit_generator.state = state
+            drawn(used)
+
+        normals, renewed, chances = drawn(count)
+        read = self._pair[chain, source]
+        level = self._nearest(read)
+        one, where = np.array([chain]), np.array([row])
+        pair = self._level[level] * self._factor[chain, row] + self._sd[level] * normals
+        pair = self._faulty(one, where, np.maximum(pair, np.float32(0.0), out=pair))
+        if share < 1.0:
+            pair = self._faulty(one, where, np.where((renewed >= share)[..., None], read, pair))
+        return pair, chances, take_back
+
     def draw(self, chain: Array, source: Array, row: Array) -> Array:
         """Where devices of a row would land if SET around another row's, (a, p, 2) uS; nothing is written yet."""
-        read = self._pair[chain, source]
-        level = np.clip(np.rint((read - self._low) / self._step), 0, len(self._level) - 1).astype(np.intp)
-        return self._land(chain, row, level)
+        return self._land(chain, row, self._nearest(self._pair[chain, source]))
 
-    def store(self, chain: Array, row: Array, pair: Array) -> Array:
-        """The rows now hold what :meth:`draw` gave; counts the SETs; returns g (a, p)."""
+    def store(self, chain: Array, row: Array, pair: Array, times: int = 1) -> Array:
+        """The rows now hold what :meth:`draw` gave, after so many SETs; counts them; returns g (a, p)."""
         self._pair[chain, row] = pair
         g = pair[..., 0] - pair[..., 1]
         self.g[chain, row] = g
-        self.sets[chain] += 2 * self.g.shape[2]
+        self.sets[chain] += times * 2 * self.g.shape[2]
         return g
 
-    def reset(self, chain: Array) -> None:
-        """Count the RESET of one row of each of these arrays (a rejected proposal)."""
-        self.resets[chain] += 2 * self.g.shape[2]
+    def reset(self, chain: Array, times: int = 1) -> None:
+        """Count the RESETs of one row of each of these arrays (rejected proposals)."""
+        self.resets[chain] += times * 2 * self.g.shape[2]
+
+    def _nearest(self, read: Array) -> Array:
+        """Levels of the gate table whose median is nearest to conductances, uS."""
+        return np.clip(np.rint((read - self._low) / self._step), 0, len(self._level) - 1).astype(np.intp)
 
     def _land(self, chain: Array, row: Array, level: Array) -> Array:
         # The spread belongs to the SET current that the gate allows, so it is the level's own.
@@ -193,6 +239,81 @@ class Posterior:
         return weights
 
 
+class _Walk:
+    """Chains on their way down their arrays; see :func:`run_chains`."""
+
+    def __init__(self, arrays: RowArrays, log_likelihood: LogLikelihood, config: ChainConfig, share: float) -> None:
+        self.arrays, self.likelihood, self.config, self.share = arrays, log_likelihood, config, share
+        chains, rows = arrays.g.shape[:2]
+        self.row = np.zeros(chains, np.intp)  # the row that the chain is in
+        self.trial = np.ones(chains, np.intp)  # the row that receives proposals
+        self.refusals = np.zeros(chains, np.int64)  # of the trial row
+        self.counters = np.zeros((chains, rows), np.int64)
+        self.counters[:, 0] = 1
+        self.proposals = np.zeros(chains, np.int64)
+        self.present = np.zeros(chains)
+        everyone = np.arange(chains)
+        self.present[:] = self.log_posterior(everyone, arrays.first(everyone, self.row))
+        self.ahead = 2
+
+    def log_posterior(self, who: Array, g: Array) -> Array:
+        """Of parameters g (a, p), uS, of chains (a,)."""
+        posterior: Array = self.likelihood(who, g) - 0.5 / self.config.prior_sd_us**2 * (g * g).sum(axis=1)
+        return posterior
+
+    def together(self, active: Array) -> None:
+        """One proposal of each of these chains (a,)."""
+        proposed = self.arrays.propose(active, self.row[active], self.trial[active], self.share)
+        proposal = self.log_posterior(active, proposed)
+        accept = np.log(self.arrays.rng.random(active.size)) < proposal - self.present[active]
+        self._take(active[accept], proposal[accept])
+        self._refuse(active[~accept], 1)
+
+    def alone(self, chain: int) -> None:
+        """Some proposals of one chain at once, up to the first that is accepted: the same chain, sooner.
+
+        Most proposals are refused, and a refused one changes nothing of the next; what was drawn beyond the first
+        accepted one is taken back.
+        """
+        config, who = self.config, np.array([chain])
+        most = min(self.ahead, config.max_proposals - int(self.proposals[chain]))
+        if config.patience:
+            most = min(most, config.patience - int(self.refusals[chain]))
+        source, trial = int(self.row[chain]), int(self.trial[chain])
+        pairs, chances, take_back = self.arrays.draw_ahead(chain, source, trial, most, self.share)
+        proposal = self.log_posterior(np.full(most, chain), pairs[..., 0] - pairs[..., 1])
+        accepted = np.flatnonzero(np.log(chances) < proposal - self.present[chain])[:1]
+        used = int(accepted[0]) + 1 if accepted.size else most
+        if used < most:
+            take_back(used)
+        self.arrays.store(who, who * 0 + trial, pairs[used - 1 : used], used)
+        if used > accepted.size:
+            self._refuse(who, used - accepted.size)
+        if accepted.size:
+            self._take(who, proposal[used - 1 : used])
+        self.ahead = max(2, self.ahead // 2) if accepted.size else min(MOST_AHEAD, 2 * self.ahead)
+
+    def _take(self, chains: Array, posterior: Array) -> None:
+        """These chains move to their trial rows, whose log posteriors are given."""
+        self.proposals[chains] += 1
+        self.present[chains] = posterior
+        self.row[chains] = self.trial[chains]
+        self.counters[chains, self.row[chains]] = 1
+        self.trial[chains] += 1
+        self.refusals[chains] = 0
+
+    def _refuse(self, chains: Array, times: int) -> None:
+        """So many proposals of each of these chains are refused; where patience has an end the row is skipped."""
+        self.proposals[chains] += times
+        self.counters[chains, self.row[chains]] += times
+        self.arrays.reset(chains, times)
+        self.refusals[chains] += times
+        if self.config.patience:
+            given_up = chains[self.refusals[chains] >= self.config.patience]
+            self.trial[given_up] += 1
+            self.refusals[given_up] = 0
+
+
 def run_chains(arrays: RowArrays, log_likelihood: LogLikelihood, config: ChainConfig, share: float = 1.0) -> Posterior:
     """Walk every array's chain from its first row to its last.
 
@@ -206,39 +327,16 @@ def run_chains(arrays: RowArrays, log_likelihood: LogLikelihood, config: ChainCo
         config: rows, prior, limits.
         share: see :meth:`RowArrays.propose`.
     """
-    chains, rows = arrays.g.shape[:2]
+    walk, (chains, rows) = _Walk(arrays, log_likelihood, config, share), arrays.g.shape[:2]
     active = np.arange(chains)
-    row = np.zeros(chains, np.intp)  # the row that the chain is in
-    trial = np.ones(chains, np.intp)  # the row that receives proposals
-    refusals = np.zeros(chains, np.int64)  # of the trial row
-    counters = np.zeros((chains, rows), np.int64)
-    counters[:, 0] = 1
-    proposals = np.zeros(chains, np.int64)
-    inverse = -0.5 / config.prior_sd_us**2
-
-    def log_posterior(who: Array, g: Array) -> Array:
-        return log_likelihood(who, g) + inverse * (g * g).sum(axis=1)
-
-    present = np.zeros(chains)
-    present[:] = log_posterior(active, arrays.first(active, row))
     while active.size:
-        here = row[active]
-        proposal = log_posterior(active, arrays.propose(active, here, trial[active], share))
-        proposals[active] += 1
-        accept = np.log(arrays.rng.random(active.size)) < proposal - present[active]
-        taken, refused = active[accept], active[~accept]
-        present[taken] = proposal[accept]
-        row[taken] = trial[taken]
-        counters[taken, row[taken]] = 1
-        counters[refused, row[refused]] += 1
-        arrays.reset(refused)
-        refusals[refused] += 1
-        given_up = refused[refusals[refused] >= config.patience] if config.patience else refused[:0]
-        for moved in (taken, given_up):
-            trial[moved] += 1
-            refusals[moved] = 0
-        done = (trial[active] >= rows) | (proposals[active] >= config.max_proposals)
+        if active.size == 1:
+            walk.alone(int(active[0]))
+        else:
+            walk.together(active)
+        done = (walk.trial[active] >= rows) | (walk.proposals[active] >= config.max_proposals)
         if done.any():
             active = active[~done]
-    accepted = np.count_nonzero(counters, axis=1) - 1
-    return Posterior(arrays.g, counters, proposals, accepted, config.burn_in, arrays.sets + arrays.resets)
+    accepted = np.count_nonzero(walk.counters, axis=1) - 1
+    operations = arrays.sets + arrays.resets
+    return Posterior(arrays.g, walk.counters, walk.proposals, accepted, config.burn_in, operations)
