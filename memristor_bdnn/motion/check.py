@@ -310,10 +310,9 @@ def _fingers(arm: ArmDescription, robot: Any) -> Iterator[str]:
 @contextmanager
 def _simulated(arm: ArmDescription) -> Iterator[Any]:
     """The arm as the simulated worlds have it, alone."""
-    import pybullet
-    from pybullet_utils.bullet_client import BulletClient
+    from memristor_bdnn.motion import bullet
 
-    client = BulletClient(pybullet.DIRECT)
+    client = bullet.client()
     try:
         yield SimulatedArm(client, arm)
     finally:

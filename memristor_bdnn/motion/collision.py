@@ -67,7 +67,7 @@ class CollisionModel:
         Raises:
             ConfigError: padding outside [0, 0.02] m.
         """
-        import pybullet
+        from memristor_bdnn.motion.bullet import pybullet
 
         if not 0.0 <= padding <= MAX_PADDING:
             raise ConfigError(f"collision padding = {padding} m: allowed [0, {MAX_PADDING}] m")

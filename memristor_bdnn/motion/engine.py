@@ -55,12 +55,11 @@ class Engine:
     """
 
     def __init__(self, arm: ArmDescription, table: float | None) -> None:
-        import pybullet
-        from pybullet_utils.bullet_client import BulletClient
+        from memristor_bdnn.motion import bullet
 
         self._arm, self._height, self._made = arm, table, 0
         self._pairs: dict[tuple[int, int, int, int], None] = {}
-        self.client: Any = BulletClient(pybullet.DIRECT)
+        self.client: Any = bullet.client()
         self.joints: dict[str, int] = {}
         self.links: dict[str, int] = {}
         try:

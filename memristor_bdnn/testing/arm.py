@@ -50,12 +50,10 @@ class ArmConformance:
     @pytest.fixture
     def loaded(self) -> Iterator[Any]:
         """The arm in a PyBullet client of its own."""
-        import pybullet
-        from pybullet_utils.bullet_client import BulletClient
-
+        from memristor_bdnn.motion import bullet
         from memristor_bdnn.motion.ports.simulated import SimulatedArm
 
-        client = BulletClient(pybullet.DIRECT)
+        client = bullet.client()
         yield SimulatedArm(client, self.make())
         client.disconnect()
 

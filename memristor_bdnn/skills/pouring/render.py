@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pybullet
-from pybullet_utils.bullet_client import BulletClient
 
 from memristor_bdnn.errors import ConfigError
+from memristor_bdnn.motion.bullet import client
 from memristor_bdnn.skills.pouring.geometry import BOWL_POSITION
 from memristor_bdnn.skills.pouring.setup import TrialSetup
 from memristor_bdnn.skills.pouring.vessels import Vessel, bowl_of, cup_of
@@ -139,7 +138,7 @@ class Stage:
     def __init__(self, setup: TrialSetup, description: Any = None, gui: bool = False) -> None:
         if gui and not os.environ.get("DISPLAY"):
             raise ConfigError("gui needs a display, and DISPLAY is not set: leave gui off, or use the camera")
-        self._bullet = BulletClient(connection_mode=pybullet.GUI if gui else pybullet.DIRECT)
+        self._bullet = client(gui)
         self._setup = setup
         bullet = self._bullet
         if gui:

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pybullet
 
+from memristor_bdnn.motion.bullet import pybullet
 from memristor_bdnn.skills.pouring.setup import Surface, TrialSetup
 from memristor_bdnn.skills.pouring.vessels import Vessel, bowl_of, cup_of, slats
 

@@ -43,11 +43,10 @@ class PouringWorld:
     """
 
     def __init__(self, config: WorldConfig | None = None, gui: bool = False) -> None:
-        import pybullet
-        from pybullet_utils.bullet_client import BulletClient
+        from memristor_bdnn.motion import bullet
 
         self.config = WorldConfig() if config is None else config
-        self._bullet = BulletClient(connection_mode=pybullet.DIRECT)
+        self._bullet = bullet.client()
         self._client: int = self._bullet._client
         self._gui = gui
         self._stage: Any = None

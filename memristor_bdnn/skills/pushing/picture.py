@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pybullet
-from pybullet_utils.bullet_client import BulletClient
 
 from memristor_bdnn.errors import ConfigError
+from memristor_bdnn.motion.bullet import client
 from memristor_bdnn.motion.shapes import Shape
 from memristor_bdnn.skills.pushing.geometry import OBJECT, ends, goal_of, tip_height, yaw_of
 from memristor_bdnn.skills.pushing.scene import finger_corners
@@ -82,7 +81,7 @@ class Stage:
     def __init__(self, context: Context, description: Any = None, gui: bool = False) -> None:
         if gui and not os.environ.get("DISPLAY"):
             raise ConfigError("gui needs a display, and DISPLAY is not set: leave gui off, or use the camera")
-        self._bullet: Any = BulletClient(connection_mode=pybullet.GUI if gui else pybullet.DIRECT)
+        self._bullet: Any = client(gui)
         bullet = self._bullet
         if gui:
             bullet.configureDebugVisualizer(bullet.COV_ENABLE_GUI, 0)

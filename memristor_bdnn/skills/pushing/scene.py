@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pybullet
 
+from memristor_bdnn.motion.bullet import pybullet
 from memristor_bdnn.skills.pushing.geometry import FINGERS, OBJECT, yaw_of
 from memristor_bdnn.skills.pushing.setup import TrialSetup
 

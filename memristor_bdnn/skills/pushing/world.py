@@ -48,8 +48,7 @@ class PushingWorld:
     """
 
     def __init__(self, arm: str = "", config: PushWorldConfig | None = None, gui: bool = False) -> None:
-        import pybullet
-        from pybullet_utils.bullet_client import BulletClient
+        from memristor_bdnn.motion import bullet
 
         self.config = config or PushWorldConfig()
         self._description: Any = None
@@ -57,7 +56,7 @@ class PushingWorld:
             from memristor_bdnn.skills.pushing.motion import pushing_arm
 
             self._description = pushing_arm(arm)
-        self._bullet = BulletClient(connection_mode=pybullet.DIRECT)
+        self._bullet = bullet.client()
         self._client: int = self._bullet._client
         self._gui = gui
         self._stage: Stage | None = None
