@@ -9,7 +9,7 @@ data=${DATA:-../shared/data}
 if [ -d "$data" ]; then export MEMRISTOR_BDNN_DATA=$data; fi
 quick=${QUICK:+--quick}
 mkdir -p "$out"
-for name in speed device world planning escim eapu mcmc stability; do
+for name in speed peers growth device world planning escim eapu mcmc stability; do
   "$command" benchmark "$name" $quick --out "$out/$name.json"
 done
 "$command" benchmark dbal $quick --out "$out/dbal.json"

@@ -30,7 +30,7 @@ _RANGES = {
     "read_count": (0.0, 2.0**60),
 }
 """What a saved state may hold: no cell carries a milliampere at the read voltage."""
-_PULSED_AT_ONCE = 1 << 17
+_PULSED_AT_ONCE = 1 << 16
 """Cells of a full pass that are pulsed at a time: what a pulse needs of them stays in the cache."""
 
 
@@ -142,7 +142,7 @@ class CellArray:
         """Single pulses on cells 0..n-1: +1 SET, -1 RESET, 0 none.
 
         Where less than a quarter of the cells is pulsed this is :meth:`pulse` on the SET cells, then on the RESET
-        cells; otherwise one pass over all cells, a stretch of 131,072 after the other.
+        cells; otherwise one pass over all cells, a stretch of 65,536 after the other.
 
         Args:
             direction: shape (n,), n at most the number of cells.
