@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
     """Measure, print and write."""
     common.check_out(args.out)
     seeds = list(range(args.seeds or (1 if args.quick else 5)))
-    figures = {**_learner_figures(seeds, args.quick), **_trial_figures(args.arm, seeds, 4 if args.quick else 12)}
+    figures = {**_learner_figures(seeds, args.quick), **trial_figures(args.arm, seeds, 4 if args.quick else 12)}
     rows = [(name, value, TARGETS.get(name, "")) for name, value in figures.items()]
     common.print_table("speed (CPU seconds of one core, medians)", ["figure", "value", "target"], rows)
     common.write_record(args.out, common.record(figures, seeds))
@@ -60,7 +60,7 @@ def _learner_figures(seeds: list[int], quick: bool) -> dict[str, float]:
         learn.append(_cpu(learner.learn, x, y))
         many = rng.uniform(-1, 1, (10_000, learner.n_inputs))
         predict.append(min(_cpu(learner.predict, many, 20) for _ in range(3)))
-        plain.append(_cpu(_plain_prediction, chips, many))
+        plain.append(_cpu(plain_prediction, chips, many))
         chips.close()
     return {
         "predict_10000x20_s": float(np.median(predict)),
@@ -70,7 +70,7 @@ def _learner_figures(seeds: list[int], quick: bool) -> dict[str, float]:
     }
 
 
-def _plain_prediction(chips: Any, x: Any) -> Any:
+def plain_prediction(chips: Any, x: Any) -> Any:
     """The same prediction written plainly: one read and one float64 pass after the other."""
     shapes = ((12, 50, 3), (51, 50, 3), (51, 2, 3))
     outputs = []
@@ -88,7 +88,8 @@ def _plain_prediction(chips: Any, x: Any) -> Any:
     return np.mean(outputs, axis=0), np.std(outputs, axis=0)
 
 
-def _trial_figures(arm: str, seeds: list[int], trials: int) -> dict[str, float]:
+def trial_figures(arm: str, seeds: list[int], trials: int) -> dict[str, float]:
+    """Rates of simulated trials with an arm and with the cup alone, and how plans for them go."""
     from memristor_bdnn.errors import PlanningError
     from memristor_bdnn.motion import arms
     from memristor_bdnn.skills.pouring.context import PourParameters

@@ -22,6 +22,8 @@ BENCHMARKS: dict[str, tuple[str, str]] = {
     "heartbeat": ("heartbeat.main", "arrhythmic beats of people held out: MCMC on RRAM rows beside software"),
     "rl": ("rl.main", "reinforcement learning on devices: cart-pole, mountain car, gate slopes, write errors"),
     "faults": ("faults.main", "kills, hostile requests and damaged files: nothing lost, nothing wrongly believed"),
+    "peers": ("peers.main", "our works beside those of every installed peer: ratios, and what the machine allows"),
+    "growth": ("growth", "how time and memory grow with pool, labels, devices and workers"),
     "speed": ("speed", "prediction, in situ learning, trial and planning rates of the running system"),
 }
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,7 @@ def plan(
     config: RRTConfig | None = None,
     *,
     default_resolution: bool = False,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> FloatArray:
     """A path (n, dof) as :func:`memristor_bdnn.motion.rrt.plan` returns it, found by OMPL.
 
@@ -46,6 +48,8 @@ def plan(
         rng: seeds the shortcuts; OMPL keeps a generator of its own.
         config: steps, shortcuts and time limit.
         default_resolution: leave OMPL's own step and skip shortcuts and re-check, as a plain user would.
+        clock: what ``timeout`` is counted by, seconds; ``time.process_time`` where other work on the machine is not
+            to decide.
 
     Raises:
         ConfigError: OMPL is not installed.
@@ -58,7 +62,9 @@ def plan(
         raise ConfigError("the OMPL back end needs the extra: pip install ompl") from error
     util.setLogLevel(util.LogLevel.LOG_NONE)
     low, high = space.model.arm.limits()
-    deadline = time.perf_counter() + config.timeout
+    deadline = clock() + config.timeout
+    by_the_clock = clock is time.perf_counter
+    over = None if by_the_clock else base.PlannerTerminationCondition(lambda: clock() > deadline)
     resolution = config.resolution
     while True:
         setup = _problem(
@@ -71,14 +77,17 @@ def plan(
             high,
             None if default_resolution else resolution / float(np.linalg.norm(high - low)),
         )
-        if not setup.solve(max(deadline - time.perf_counter(), 1e-3)) or not setup.haveExactSolutionPath():
-            raise PlanningError("timeout", f"OMPL found no path in {config.timeout} s")
+        limit = over or max(deadline - time.perf_counter(), 1e-3)
+        if not setup.solve(limit) or not setup.haveExactSolutionPath():
+            of_what = "" if by_the_clock else " of this process's time"
+            raise PlanningError("timeout", f"OMPL found no path in {config.timeout} s{of_what}")
         found = setup.getSolutionPath()
         corners = [np.array([found.getState(i)[j] for j in range(len(low))]) for i in range(found.getStateCount())]
         path = _draw(corners, config.fine_resolution if default_resolution else resolution)
         if default_resolution:
             return path
-        path = shortcut(space, path, rng, config.shortcuts, resolution, deadline)
+        until = deadline if by_the_clock else time.perf_counter() + config.timeout
+        path = shortcut(space, path, rng, config.shortcuts, resolution, until)
         fine = _draw(list(path), config.fine_resolution)
         if space.blocked(fine) is None:
             return fine

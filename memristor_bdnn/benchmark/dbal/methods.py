@@ -146,10 +146,11 @@ class _Software(abc.ABC):
         return {}
 
 
-class _Lazy(_Software):
+class Refitted(_Software):
     """A model refitted from scratch when it is asked, so that passive runs cost nothing between measurements."""
 
     def learn(self, x: FloatArray, score: FloatArray) -> None:
+        """Keep the labels until somebody asks."""
         self.labels: tuple[FloatArray, FloatArray] | None = (np.array(x), np.array(score))
 
     @abc.abstractmethod
@@ -157,6 +158,7 @@ class _Lazy(_Software):
         """Fit from scratch."""
 
     def predict(self, x: FloatArray) -> Prediction:
+        """Refit where labels came, then predict."""
         if self.labels is not None:
             self.refit(*self.labels)
             self.labels = None
@@ -167,7 +169,7 @@ class _Lazy(_Software):
         """Predict with the fitted model."""
 
 
-class GaussianProcess(_Lazy):
+class GaussianProcess(Refitted):
     """Matern 5/2 regression of the score, one length scale per input, refitted every 16 labels."""
 
     model: Any = None
@@ -199,7 +201,7 @@ class GaussianProcess(_Lazy):
         return Prediction(p, sd / 2.0, np.stack([np.clip(p - sd / 2, 0, 1), np.clip(p + sd / 2, 0, 1)]))
 
 
-class RandomForest(_Lazy):
+class RandomForest(Refitted):
     """Fifty trees on bits; the spread is over the trees."""
 
     def refit(self, x: FloatArray, score: FloatArray) -> None:

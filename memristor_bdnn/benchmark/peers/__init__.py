@@ -1,0 +1,1 @@
+"""Our works beside those of every installed peer, in one run."""
