@@ -160,7 +160,8 @@ def test_benchmark_records_rates_memory_and_methods(tmp_path, capsys):
         assert record[f"{kind}_speedup_over_loop"] > 0 and record[f"{kind}_speedup_over_naive"] > 0
     assert record["memory_operations"] == 10_000 and record["memory_growth_kib"] < 64
     methods = record["programming"]
-    assert methods["two-pulse"]["pulses_small"] == 2 and methods["sign-based"]["pulses_small"] == 1
+    assert 1.3 < methods["two-pulse"]["pulses_small"] < 1.7  # every other update is a SET alone
+    assert methods["sign-based"]["pulses_small"] == 1
     assert methods["memorial"]["pulses_any"] < 0.2 * methods["write-verify"]["pulses_any"]
     assert methods["write-verify"]["pulses_any"] == pytest.approx(66, rel=0.1), "published: 66 on average"
 

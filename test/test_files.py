@@ -342,7 +342,7 @@ def test_collect_killed_leaves_no_worker_and_every_row(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_collect_goes_on_when_a_worker_is_killed(tmp_path: Path) -> None:
-    words = [str(COMMAND), "collect", "--skill", "pushing", "--trials", "64", "--workers", "2", "--out", "p.pool"]
+    words = [str(COMMAND), "collect", "--skill", "pushing", "--trials", "640", "--workers", "2", "--out", "p.pool"]
     process = subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def spawned() -> list[int]:
@@ -353,7 +353,7 @@ def test_collect_goes_on_when_a_worker_is_killed(tmp_path: Path) -> None:
     for pid in spawned()[:1]:
         os.kill(pid, signal.SIGKILL)
     output, errors = process.communicate(timeout=240)
-    assert process.returncode == 0 and "64 trials" in output and "Traceback" not in errors, errors
+    assert process.returncode == 0 and "640 trials" in output and "Traceback" not in errors, errors
     assert "a worker process died" in errors
 
 

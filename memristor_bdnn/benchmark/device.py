@@ -162,7 +162,7 @@ def _methods(seed: int) -> list[Method]:
     cases = {
         "write-verify": ("incremental", "write_verify, incremental"),
         "memorial": ("memorial", "write_verify, memorial (the preset's)"),
-        "two-pulse": ("memorial", "program: RESET and SET, unverified"),
+        "two-pulse": ("memorial", "program: RESET and SET (SET alone upwards), unverified"),
         "sign-based": ("memorial", "pulse: one SET or RESET by the sign"),
     }
     found = []
