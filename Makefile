@@ -18,7 +18,7 @@ build: $(VENV)/.built
 demo: $(VENV)/.built
 	$(BIN)/memristor-bdnn demo --out $(OUT) $(DEMO_ARGS)
 
-test: $(VENV)/.built
+test: $(VENV)/.built $(VENV)/.interfaces
 	$(BIN)/python -m pytest test -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder $(TEST_ARGS)
 
 lint: $(VENV)/.dependencies
@@ -45,6 +45,12 @@ $(VENV)/bin/python: | tools
 $(VENV)/.dependencies: requirements.txt constraints.txt | $(VENV)/bin/python
 	@echo "installing dependencies into $(VENV) (a few minutes the first time)"
 	$(BIN)/python -m pip install -q -r requirements.txt -c constraints.txt
+	@touch $@
+
+# Message packages that only tests need; where they cannot be built, the tests that need them say so and are skipped.
+$(VENV)/.interfaces: $(VENV)/.dependencies test/moveit_interfaces.py CMakeLists.txt $(shell find test/interfaces cmake -type f)
+	@echo "building message packages for the tests (a minute or two, once)"
+	@$(BIN)/python test/moveit_interfaces.py || echo "they cannot be built here"
 	@touch $@
 
 $(VENV)/.built: $(VENV)/.dependencies $(SOURCES)

@@ -102,6 +102,7 @@ def _package(folder: Path, name: str, needs: tuple[str, ...], install: Path) -> 
     prologue = prologue.replace("find_package(rosidl_default_generators REQUIRED)\n", GENERATORS)
     shutil.copytree(INTERFACES / name, folder)
     files = sorted(str(path.relative_to(folder)) for path in folder.rglob("*.*"))
+    shutil.copytree(ROOT / "cmake", folder / "cmake")  # what the prologue includes
     depends = "".join(f"<depend>{need}</depend>" for need in needs)
     (folder / "package.xml").write_text(PACKAGE.format(name=name, depends=depends))
     own = "".join(f"find_package({need} REQUIRED)\n" for need in needs if need in PACKAGES)
@@ -124,3 +125,7 @@ def _package(folder: Path, name: str, needs: tuple[str, ...], install: Path) -> 
         ["cmake", "--build", str(folder / "build"), "--target", "install"],
     ):
         subprocess.run(words, check=True, env=path, capture_output=True)
+
+
+if __name__ == "__main__":
+    environment()
