@@ -270,7 +270,7 @@ def test_a_world_that_is_held_up_takes_its_own_absence_for_nobodys_silence(bench
         lab.world.send_signal(signal.SIGSTOP)
         time.sleep(1.0)
         lab.world.send_signal(signal.SIGCONT)
-        time.sleep(0.3)
+        time.sleep(1.0)  # beside other work it needs some of this to hear what waited; a moment is given once a silence
     until(lambda: bool(results), 60.0)
     assert results[0].error_code == ExecuteTrial.Result.NO_LABEL, results[0].error_msg
 

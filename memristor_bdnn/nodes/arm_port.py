@@ -47,8 +47,9 @@ ACKNOWLEDGED_S = 3.5
 HOLD_S = 0.1
 """Time that a hold gives the controller to come to rest."""
 TICK_S = 0.01
-ABSENT_S, GRACE_S = 0.1, 0.25
-"""A watch that was held up for longer than the first is given the second, once a silence, to hear what waits for it."""
+ABSENT_S, GRACE_S, LONGEST_GRACE_S = 0.1, 0.25, 1.0
+"""A watch that was held up for longer than the first is given the second, once a silence, to hear what waits for it: so
+much of its own looking, at most the third on the clock, since whatever held it up may do so again in small pieces."""
 # Reliable, and never kept for a controller that appears later: it would carry out a motion of long ago.
 COMMAND_QOS = QoSProfile(depth=10)
 
@@ -263,15 +264,16 @@ class ControllerPort:
         """Watch joint_states until the monitor has a verdict."""
         assert self._motion is not None
         begin, seen = self._motion.begin, 0
-        looked, back, excused = begin, -np.inf, False
+        looked, back, heard, excused = begin, -np.inf, 0.0, False
         # A controller begins some time between the sending of a goal and its answer.
         monitor = TrajectoryMonitor(sent, self.states.names, begin, config, slack=time.monotonic() - begin)
         while True:
             may_go_on()
             answer()
             now = time.monotonic()
+            heard += min(now - looked, 2 * TICK_S)
             if now - looked > ABSENT_S and not excused:
-                back, excused = now, True
+                back, heard, excused = now, 0.0, True
             looked = now
             self.states.catch_up()
             if fault := self.states.fault_since(begin):
@@ -285,7 +287,7 @@ class ControllerPort:
                 if judgement.verdict is not Verdict.RUNNING:
                     break
             else:
-                if now - back > GRACE_S:
+                if now - back > LONGEST_GRACE_S or (heard > GRACE_S and now - back > GRACE_S):
                     judgement = monitor.tick(now)
             if judgement.verdict is Verdict.SUCCEEDED:
                 return
