@@ -266,9 +266,9 @@ def test_a_world_that_is_held_up_takes_its_own_absence_for_nobodys_silence(bench
 
     lab = Lab(bench, "port.stale_after:=0.5", "port.latency:=0.3", "port.path_tolerance:=0.05")
     results = lab.start(2.0)
-    for _ in range(3):
+    for _ in range(2):
         lab.world.send_signal(signal.SIGSTOP)
-        time.sleep(1.0)
+        time.sleep(0.7)
         lab.world.send_signal(signal.SIGCONT)
         time.sleep(1.0)  # beside other work it needs some of this to hear what waited; a moment is given once a silence
     until(lambda: bool(results), 60.0)
