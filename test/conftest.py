@@ -51,6 +51,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: places.get(Path(item.path).stem, len(places)))
 
 
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Any]:
+    """Nodes of a physical arm and scripted peers on a domain of their own; all end with the test."""
+    from hardware_bench import Bench
+
+    made = Bench(tmp_path)
+    yield made
+    made.close()
+
+
 @pytest.fixture(scope="session")
 def data_folder() -> Path:
     """Published measurements, from MEMRISTOR_BDNN_DATA or beside the repository; skips when absent."""

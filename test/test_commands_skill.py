@@ -172,7 +172,11 @@ def test_evaluate_skill_learns_from_a_pool_or_a_store(own_pool: Path, capsys: An
     assert "designed_fraction" not in figures and Path("bars.png").stat().st_size > 10_000
     assert learn() == 0 and evaluate("--store", "slide_trials.jsonl", "--out", "e.json") == 0
     assert json.loads(Path("e.json").read_text())["labels"] == 8
-    capsys.readouterr()
+    assert "the confident choice" in capsys.readouterr().out
+    assert learn("--strategy", "sturdy", "--store", "sturdy.jsonl") == 0 and evaluate("--store", "sturdy.jsonl") == 0
+    assert "the sturdy choice" in capsys.readouterr().out  # as it was asked, so it is used
+    assert evaluate("--store", "sturdy.jsonl", "--final", "confident") == 0
+    assert "the confident choice" in capsys.readouterr().out
     assert evaluate(*sizes, "--per-round", "8", "--recipe", "taught") == 0
     assert "the recipe's prior is left out" in capsys.readouterr().out
 

@@ -145,3 +145,9 @@ def test_a_residual_network_learns_a_folder(tmp_path: Path, capsys: pytest.Captu
     assert set(found) >= {"eapu_accuracy", "adam_with_error_accuracy"}
     assert cli.main(["benchmark", "eapu", "--data", "cifar10"]) == 1
     assert "--root" in capsys.readouterr().err
+    for ignored in (["--only", "speed"], ["--figures", str(tmp_path)]):  # with --data
+        assert cli.main([*words, *ignored]) == 1
+        assert ignored[0] in capsys.readouterr().err
+    for ignored in (["--epochs", "3"], ["--blocks", "2"]):  # without it
+        assert cli.main(["benchmark", "eapu", "--only", "speed", *ignored]) == 1
+        assert "is for --data" in capsys.readouterr().err

@@ -98,6 +98,6 @@ if __name__ == "__main__":
         path = EXACT / f"{name}.jsonl"
         path.unlink(missing_ok=True)
         learned(name, path)
-        for left in EXACT.glob(f"{path.name}.npz*"):
+        for left in EXACT.glob(f"{path.name}.*"):
             left.unlink()
     (EXACT / "machine.json").write_text(json.dumps(kind_of_machine(), indent=2) + "\n")

@@ -6,8 +6,7 @@ import json
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -24,13 +23,6 @@ from memristor_bdnn.errors import ArmError, MemristorError
 __all__ = ["mock"]
 BUSY = {"stale_after": 5.0, "latency": 2.0, "path_tolerance": 1.0}
 """Checks for a machine that stalls, where that is not the subject."""
-
-
-@pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
-    made = Bench(tmp_path)
-    yield made
-    made.close()
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +23,6 @@ from memristor_bdnn import skills
 from memristor_bdnn.errors import ArmError
 
 HOME = dict(zip(ARM.joint_names, ARM.home, strict=True))
-
-
-@pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
-    made = Bench(tmp_path)
-    yield made
-    made.close()
 
 
 # ---- the start ----------------------------------------------------------------------------------

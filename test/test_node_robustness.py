@@ -323,3 +323,21 @@ def test_an_error_in_any_callback_is_an_answer_or_a_line_in_the_log(tmp_path: Pa
     finally:
         node.close()
     assert node.process.returncode == 0
+
+
+def test_a_strategy_that_scores_by_labels_is_refused_where_the_node_holds_none(node: OneNode) -> None:
+    """A checkpoint brings back the learner, not the labels: nothing is asked for as if there had been none."""
+    from memristor_bdnn.srv import AddObservations, LoadCheckpoint, SaveCheckpoint, SelectQueries
+
+    def ask(strategy: str) -> Any:
+        request = SelectQueries.Request(candidates=features(), strategy=strategy, k=2, seed=1)
+        return node.call(SelectQueries, "select_queries", request)
+
+    assert node.call(SaveCheckpoint, "save_checkpoint", SaveCheckpoint.Request(path="kept.npz")).success
+    assert node.change("deactivate", "cleanup", "configure", "activate") == [True] * 4
+    assert node.call(LoadCheckpoint, "load_checkpoint", LoadCheckpoint.Request(path="kept.npz", strict=True)).success
+    refused = ask("sturdy")
+    assert not refused.success and "holds none" in refused.message and ask("straddle").success
+    x = features(24, seed=5)
+    assert node.call(AddObservations, "add_observations", AddObservations.Request(x=x, y=labels(x))).success
+    assert ask("sturdy").success

@@ -5,8 +5,6 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,13 +15,6 @@ pytest.importorskip("rclpy")
 from hardware_bench import Bench
 
 from memristor_bdnn.errors import Cancelled, MemristorError
-
-
-@pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
-    made = Bench(tmp_path)
-    yield made
-    made.close()
 
 
 def test_a_goal_that_a_peer_accepts_after_the_caller_gave_up_is_cancelled(bench: Bench) -> None:

@@ -29,3 +29,27 @@ def test_closed_outputs_do_not_matter():
         "import os; os.close(1); os.close(2)\nfrom memristor_bdnn.motion import bullet\nbullet.client().disconnect()"
     )
     assert subprocess.run([sys.executable, "-c", script], timeout=60).returncode == 0
+
+
+def test_making_a_client_takes_nobody_elses_words():
+    """Another thread may write while a client is made."""
+    script = """
+import os, threading
+from memristor_bdnn.motion import bullet
+done = threading.Event()
+def speak():
+    while not done.is_set():
+        os.write(1, b"x"), os.write(2, b"y"), said.append(1)
+said = []
+thread = threading.Thread(target=speak)
+thread.start()
+for _ in range(20):
+    bullet.client().disconnect()
+done.set()
+thread.join()
+print(len(said))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    said = int(done.stdout.strip("x\n"))
+    assert done.stdout.count("x") == done.stderr.count("y") == said

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -165,13 +165,6 @@ pytest.importorskip("rclpy")
 
 from hardware_bench import Bench, Driver, Lab  # noqa: E402
 from test_physical_arm import run_command_in_domain  # noqa: E402
-
-
-@pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
-    made = Bench(tmp_path)
-    yield made
-    made.close()
 
 
 def test_installed_nodes_start_with_any_python(bench: Bench) -> None:

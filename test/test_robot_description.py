@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 import xml.etree.ElementTree as ET
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlparse
@@ -149,13 +149,6 @@ def test_meshes_of_ros_packages_keep_their_names(tmp_path: Path, monkeypatch: py
 pytest.importorskip("rclpy")
 
 from hardware_bench import Bench, Lab  # noqa: E402
-
-
-@pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
-    made = Bench(tmp_path)
-    yield made
-    made.close()
 
 
 class Listener:

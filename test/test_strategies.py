@@ -141,6 +141,15 @@ def test_the_loop_shows_sturdy_what_was_tried(tmp_path, monkeypatch):
     assert {n for n, _ in seen} == {config.candidates} and {t.strategy for t in asked} == {"sturdy"}
 
 
+def test_a_batch_is_not_shown_labels_and_may_not_ask_for_them():
+    with pytest.raises(ConfigError, match="needs_labels or batch"):
+        acquisitions.acquisition(needs_samples=False, needs_labels=True, batch=lambda p, k, r: None)
+    three = prediction(rng().dirichlet(np.ones(3), (5, 4)))
+    with pytest.raises(ConfigError, match="two classes"):
+        tried = surroundings.Tried(np.zeros((4, 2)), np.zeros((4, 2)), np.zeros(4))
+        acquisitions.score(acquisitions.load("sturdy"), three, rng(), lambda: tried)
+
+
 # -- the sturdy choice -----------------------------------------------------------------------------
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from memristor_bdnn.acquisitions.protocol import acquisition
-from memristor_bdnn.acquisitions.scores import straddle
+from memristor_bdnn.acquisitions.scores import straddle, two_classes
 from memristor_bdnn.acquisitions.surroundings import Tried
 from memristor_bdnn.errors import ConfigError
 from memristor_bdnn.learners.protocol import Prediction
@@ -80,10 +80,11 @@ def sturdy(prediction: Prediction, rng: np.random.Generator | None = None, tried
     deviation of p for it.
 
     Raises:
-        ConfigError: no labels were given.
+        ConfigError: no labels were given, or more than two classes.
     """
     if tried is None:
         raise ConfigError("the sturdy strategy scores by labelled trials too: give them")
+    two_classes(prediction, "sturdy", "entropy, bald, variance or margin")
     return prediction.mean + prediction.std + TRUST * tried.nearby() - CURIOUS * tried.novelty()
 
 

@@ -63,7 +63,12 @@ def acquisition(
         rowwise: every candidate's score follows from its own prediction alone, without draws: then candidates that a
             first look rules out need not be predicted by all samples.
         batch: how several candidates are chosen at once; left out, those with the highest scores.
+
+    Raises:
+        ConfigError: a batch of its own and labels; a batch is not shown any.
     """
+    if needs_labels and batch is not None:
+        raise ConfigError("@acquisition: a batch is not shown labels; leave needs_labels or batch out")
 
     def mark(function: Callable[..., FloatArray]) -> Acquisition:
         marked = cast(Acquisition, function)

@@ -27,7 +27,7 @@ def straddle(prediction: Prediction, rng: np.random.Generator | None = None) -> 
     Raises:
         ConfigError: more than two classes, which have no single boundary.
     """
-    _two(prediction, "straddle", "entropy, bald, variance or margin")
+    two_classes(prediction, "straddle", "entropy, bald, variance or margin")
     return -np.abs(2.0 * prediction.mean - 1.0) + 1.96 * 2.0 * prediction.std
 
 
@@ -74,11 +74,11 @@ def margin(prediction: Prediction, rng: np.random.Generator | None = None) -> Fl
 @acquisition(needs_samples=False, rowwise=True)
 def confident(prediction: Prediction, rng: np.random.Generator | None = None) -> FloatArray:
     """mu / sigma, mu = 2 p - 1: the surest success first; used when the skill is put to work (source paper)."""
-    _two(prediction, "confident", "label and classes of the prediction")
+    two_classes(prediction, "confident", "label and classes of the prediction")
     return (2.0 * prediction.mean - 1.0) / np.maximum(2.0 * prediction.std, 1e-6)
 
 
-def _two(prediction: Prediction, name: str, instead: str) -> None:
+def two_classes(prediction: Prediction, name: str, instead: str) -> None:
     """Refuse predictions of more classes than success and failure."""
     if prediction.n_classes != 2:
         raise ConfigError(f"{name} is for two classes, the prediction has {prediction.n_classes}: use {instead}")

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from memristor_bdnn import acquisitions
+from memristor_bdnn.acquisitions.policies import TRUST
 from memristor_bdnn.acquisitions.scores import confident
 from memristor_bdnn.acquisitions.surroundings import Tried
 from memristor_bdnn.errors import ConfigError
@@ -27,8 +28,6 @@ Labels = tuple[FloatArray, FloatArray]
 CHOICES = ("confident", "sturdy")
 CAUTION = 0.6
 """Probability of success that one standard deviation of distance costs."""
-TRUST = 0.5
-"""Probability of success that a mean score of 1 of the trials nearby is worth."""
 
 
 def scores(name: str, skill: Skill, prediction: Prediction, asked: FloatArray, known: Labels) -> FloatArray:

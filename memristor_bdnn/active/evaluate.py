@@ -198,9 +198,9 @@ def learn_from_pool(
     score = acquisitions.load(chosen_by)
     while len(known) < labels:
         asked = rest[:candidates]
-        prediction = learner.predict(pool.x[asked], samples)
-        labelled = pool.x[known], pool.score[known]
-        around = functools.partial(choice.around, skill, pool.x[asked], labelled)
+        x = pool.x[asked]
+        prediction = learner.predict(x, samples)
+        around = functools.partial(choice.around, skill, x, (pool.x[known], pool.score[known]))
         best, _ = acquisitions.propose(score, prediction, min(per_round, labels - len(known)), rng, around)
         chosen = [asked[i] for i in best]
         known += chosen

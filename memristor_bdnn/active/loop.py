@@ -20,16 +20,16 @@ import numpy as np
 import numpy.typing as npt
 
 from memristor_bdnn import acquisitions
-from memristor_bdnn.acquisitions.surroundings import Tried
 from memristor_bdnn.active import checkpoints, choice
 from memristor_bdnn.active.checkpoints import Mark
 from memristor_bdnn.active.losses import Losses
+from memristor_bdnn.active.outcome import Asked, check_feasible, executed
 from memristor_bdnn.active.recipes import check_width
 from memristor_bdnn.active.records import LoopConfig, LoopLearner, LoopProgress, LoopReport, Round
 from memristor_bdnn.active.resume import find
 from memristor_bdnn.active.store import LABEL_PHASES, Trial, TrialStore
 from memristor_bdnn.active.trials import LocalTrials, Trials
-from memristor_bdnn.errors import AcceleratorError, Cancelled, ConfigError, MemristorError, PlanningError, StoreError
+from memristor_bdnn.errors import AcceleratorError, Cancelled, ConfigError, StoreError
 from memristor_bdnn.learners.protocol import LearnReport, Prediction
 from memristor_bdnn.skills.candidates import ask, encoded, too_few
 from memristor_bdnn.skills.protocol import Skill
@@ -147,8 +147,10 @@ class ActiveLoop:
         if hasattr(self.learner, "consider"):
             self.learner.consider(x[:CONSIDERED])
         prediction = self.learner.predict(x, cfg.samples)
-        strategy = acquisitions.load(cfg.strategy)
-        asked = acquisitions.propose(strategy, prediction, cfg.attempts, rng, lambda: self._tried(x))
+        strategy, known = acquisitions.load(cfg.strategy), self._known
+        asked = acquisitions.propose(
+            strategy, prediction, cfg.attempts, rng, lambda: choice.around(self.skill, x, known())
+        )
         return self._try("query", cfg.strategy, context, candidates, prediction, asked, rng)
 
     def _evaluate(self) -> bool:
@@ -183,10 +185,6 @@ class ActiveLoop:
         """Network inputs and scores of the labels; none where a prior knows more than what was tried here."""
         x, _, scores = self.store.labels(0 if self.config.prior_fitted else self._at)
         return x, scores
-
-    def _tried(self, x: FloatArray) -> Tried:
-        """Candidates (n, d) and labels where trials go alike."""
-        return choice.around(self.skill, x, self._known())
 
     def _candidates(self, phase: str, context: FloatArray, n: int, rng: np.random.Generator) -> FloatArray:
         """Candidates of a context, (m, p): n, or what is left of a finite pool, of which the phase began with n.
@@ -279,42 +277,17 @@ class ActiveLoop:
         parameters: FloatArray,
         seed: int,
         chosen_by: str,
-        asked: tuple[Prediction, int, float] | None = None,
+        asked: Asked | None = None,
     ) -> Trial:
         """Run one trial and commit it before anything else; ``asked``: prediction, candidate and score."""
-        prediction, index, score = asked or (None, 0, 0.0)
-        features = encoded(self.skill, context, parameters[None])[0]
-        try:
-            outcome = self.trials.run(context, parameters, seed)
-            feasible, value, fraction, details = outcome.feasible, outcome.score, outcome.fraction, outcome.details
-        except PlanningError as error:
-            feasible, value, fraction, details = False, 0.0, 0.0, {"reason": error.reason, "error": str(error)}
-        trial = Trial(
-            phase=phase,
-            context=_floats(context),
-            parameters=_floats(parameters),
-            features=_floats(features),
-            feasible=bool(feasible),
-            score=float(value),
-            fraction=float(fraction),
-            seed=seed,
-            strategy=chosen_by,
-            acquisition=score,
-            predicted_mean=0.5 if prediction is None else float(prediction.mean[index]),
-            predicted_std=0.0 if prediction is None else float(prediction.std[index]),
-            details=details,
-        )
-        number = self.store.commit(trial)
+        made = executed(self.skill, self.trials, phase, context, parameters, seed, chosen_by, asked)
+        number = self.store.commit(made)
         self._at = number + 1
         trial = self.store.trials[number]
         if self.on_trial is not None:
             self.on_trial(number, trial)
-        limit = self.config.max_infeasible
-        if not feasible and len(self.store.trials) >= limit and not any(t.feasible for t in self.store.trials[-limit:]):
-            raise MemristorError(
-                f"{limit} trials in a row were infeasible (the last: {details or 'no reason'}); check the arm, "
-                "the skill's ranges and the planner; what was committed is kept"
-            )
+        if not trial.feasible:
+            check_feasible(self.store.trials, self.config.max_infeasible)
         return trial
 
     def _prepare(self) -> bool:
@@ -445,7 +418,3 @@ class ActiveLoop:
         lost = Losses.of(self.store.trials[: self._at])
         good = lost.trials - lost.failures
         self._progress(LoopProgress(phase, done, total, lost.trials, good, message, lost.failures, lost.undone))
-
-
-def _floats(values: FloatArray) -> tuple[float, ...]:
-    return tuple(float(v) for v in np.asarray(values, dtype=np.float64))

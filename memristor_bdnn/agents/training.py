@@ -48,7 +48,10 @@ class TrainingConfig:
     )
     keep_best: bool = option(True, "end with the best policy instead of the last one (studies); else nothing compares")
     rewrites: int = option(
-        5, "attempts to write the best policy again at the end; the one that validates best stays", low=1, high=1000
+        5,
+        "attempts to write the best policy again at the end, until it does as well; the last stays",
+        low=1,
+        high=1000,
     )
     stop_when_solved: bool = option(True, "end when the greedy return reaches what the task counts as solved")
     checkpoint_every: int = option(10, "training episodes between checkpoints", low=1)
@@ -169,7 +172,7 @@ class Training:
         return float(np.mean(totals))
 
     def _finish(self) -> None:
-        """The agent holds the best policy. On devices a policy that is written again lands anew: the best stays."""
+        """The agent holds the best policy. On devices it lands anew where it is written again: the last write stays."""
         p = self.progress
         p.done = True
         if p.present_is_best or p.best is None or not isinstance(self.agent, DQNAgent):

@@ -21,11 +21,15 @@ from memristor_bdnn.errors import ConfigError
 
 @dataclasses.dataclass
 class Learned:
-    """A learner, inputs (n, d) and scores (n,) of its labels, and how many of those that it asked for were failures."""
+    """A learner, inputs (n, d) and scores (n,) of its labels, and how many of those that it asked for were failures.
+
+    ``final`` is the choice that belongs to how they were asked for.
+    """
 
     learner: Any
     tried: Any = None
     failures: int | None = None
+    final: str = "confident"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--per-round", type=int, default=1, help="queries between in situ learnings (default 1)")
     parser.add_argument("--strategy", default="straddle", help="acquisition that asks a pool (default straddle)")
     parser.add_argument(
-        "--final", choices=CHOICES, help="how the skill is used (default confident; sturdy with --strategy sturdy)"
+        "--final", choices=CHOICES, help="how the skill is used (default confident; sturdy where sturdy has asked)"
     )
     parser.add_argument("--pairs", type=int, default=50, help="unseen contexts (default 50)")
     parser.add_argument("--candidates", type=int, default=1000, help="valid candidates per context (default 1000)")
@@ -70,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f"--seeds {args.seeds}: allowed 1 and above")
     if args.seeds > 1 and (args.store or args.figure or args.poses):
         raise ConfigError(f"--seeds {args.seeds} learns anew each time: it goes without --store, --figure and --poses")
-    args.final = args.final or for_strategy(args.strategy)
+    for_strategy(args.strategy)  # an unknown one is refused before anything is learned
     skill = skills.load(args.skill)
     if args.poses and type(skill).confident_picture is skills.Skill.confident_picture:
         raise ConfigError(f"--poses {args.poses}: skill {skill.name} draws no such picture; leave it out")
@@ -134,8 +138,9 @@ def _evaluated(
 
     with Progress(transient=True) as progress:
         labels = _learn(args, skill, sections, learners, progress)
+        progress.console.print(f"learned skill: the {args.final or learners['learned'].final} choice", highlight=False)
         policies: dict[str, ev.Policy] = {
-            name: ev.learned_policy(skill, of.learner, final=args.final, tried=of.tried)
+            name: ev.learned_policy(skill, of.learner, final=args.final or of.final, tried=of.tried)
             for name, of in learners.items()
         }
         if _has_baseline(skill, trials.arm):
@@ -227,12 +232,14 @@ def _learn(
         rows = ev.learn_from_pool(
             skill, of.learner, pool, args.labels, args.initial, chosen_by, rng, args.per_round, progress=show
         )
+        of.final = for_strategy(args.strategy)
         of.tried, of.failures = (pool.x[rows], pool.score[rows]), int((pool.score[rows[args.initial :]] <= 0).sum())
     return int(args.labels)
 
 
 def _from_store(args: argparse.Namespace, skill: Any, of: Learned) -> int:
     """Bring a learner to a store's labels: from its checkpoint, or by learning them again."""
+    from memristor_bdnn import acquisitions
     from memristor_bdnn.active.checkpoints import mark_of
     from memristor_bdnn.active.resume import belongs
     from memristor_bdnn.active.store import TrialStore
@@ -257,7 +264,9 @@ def _from_store(args: argparse.Namespace, skill: Any, of: Learned) -> int:
                 f"{checkpoint} was not learned from the trials of {args.store} ({mark.labels} labels, "
                 f"{mark.trials} trials): give the checkpoint of this session"
             )
+        asked = {t.strategy for t in store.trials if t.phase == "query" and t.strategy in acquisitions.names()}
     learner, of.tried = of.learner, (x, scores)
+    of.final = "sturdy" if any(for_strategy(name) == "sturdy" for name in asked) else "confident"
     if checkpoint.exists():
         learner.load(checkpoint)
         return len(x) if mark is None else mark.labels

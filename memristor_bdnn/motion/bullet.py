@@ -1,4 +1,4 @@
-"""PyBullet without its banners: it prints a line when it is imported and another for every client."""
+"""PyBullet without its banners: it prints a line when it is imported and, as its wrapper asks, for every client."""
 
 from __future__ import annotations
 
@@ -11,34 +11,40 @@ from typing import Any
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """The process's standard output and error lead nowhere; what Python has buffered is written before."""
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(Exception):
-            stream.flush()
-    kept: list[tuple[int, int]] = []
+    """The process's standard error leads nowhere; what Python has buffered is written before."""
+    with contextlib.suppress(Exception):
+        sys.stderr.flush()
     try:
-        for number in (1, 2):
-            with contextlib.suppress(OSError):  # closed, as in a daemon
-                kept.append((number, os.dup(number)))
+        kept = os.dup(2)
+    except OSError:  # closed, as in a daemon
+        yield
+        return
+    try:
         nowhere = os.open(os.devnull, os.O_WRONLY)
-        for number, _ in kept:
-            os.dup2(nowhere, number)
+        os.dup2(nowhere, 2)
         os.close(nowhere)
         yield
     finally:
-        for number, copy in kept:
-            os.dup2(copy, number)
-            os.close(copy)
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
-with _quiet():
+with _quiet():  # once in a process; nothing else is redirected, since other threads may be writing
     import pybullet
     from pybullet_utils.bullet_client import BulletClient
 
 __all__ = ["client", "pybullet"]
 
 
+class _Client(BulletClient):  # type: ignore[misc]
+    """The wrapper passes empty options on, at which the engine prints that it was given some."""
+
+    def __init__(self, mode: int) -> None:
+        self._shapes: dict[Any, Any] = {}
+        self._pid = os.getpid()
+        self._client = pybullet.connect(mode)
+
+
 def client(gui: bool = False) -> Any:
     """A new client of the engine in this process, or (``gui``) one with a window."""
-    with _quiet():
-        return BulletClient(connection_mode=pybullet.GUI if gui else pybullet.DIRECT)
+    return _Client(pybullet.GUI if gui else pybullet.DIRECT)

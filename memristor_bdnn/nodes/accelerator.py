@@ -220,22 +220,25 @@ class AcceleratorNode(SkillNode):
 
     def _predict(self, request: Any, response: Any) -> Any:
         most = MAX_CELLS_SENT if request.want_samples else MAX_CELLS
-        prediction, response.prediction = self._run_prediction(
-            request.candidates, request.samples, most, request.considered
-        )
+        x = self._rows_of(request.candidates)
+        prediction, response.prediction = self._run_prediction(x, request.samples, most, request.considered)
         if request.want_samples:
             response.sample_data = floats(prediction.samples)
         return response
 
+    def _rows_of(self, candidates: Any) -> FloatArray:
+        """Candidates of a message, (n, d), n at least 1."""
+        x = features_from_message(candidates, self._skill.feature_names, MAX_ROWS)
+        if len(x) == 0:
+            raise ConfigError("candidates: 0 rows, expected at least one")
+        return x
+
     def _run_prediction(
-        self, candidates: Any, samples: int, most: int = MAX_CELLS, considered: int = 0
+        self, x: FloatArray, samples: int, most: int = MAX_CELLS, considered: int = 0
     ) -> tuple[Any, Any]:
         samples = samples or self.config.samples
         if samples > MAX_SAMPLES:
             raise ConfigError(f"samples = {samples}: allowed [1, {MAX_SAMPLES}], or 0 for the node's own")
-        x = features_from_message(candidates, self._skill.feature_names, MAX_ROWS)
-        if len(x) == 0:
-            raise ConfigError("candidates: 0 rows, expected at least one")
         if considered > len(x):
             raise ConfigError(f"considered = {considered}: allowed [0, {len(x)}], the number of candidates")
         if len(x) * samples > most:
@@ -262,21 +265,24 @@ class AcceleratorNode(SkillNode):
     def _select(self, request: Any, response: Any) -> Any:
         acquisition = acquisitions.load(request.strategy[:80])
         rng = np.random.default_rng(seed_from_message(request.seed, self.config.seed))
-        rows = len(request.candidates.values) // len(self._skill.feature_names)
-        if not 1 <= request.k <= rows:
-            raise ConfigError(f"k = {request.k}: allowed [1, {rows}], the number of candidates")
-        prediction, _ = self._run_prediction(request.candidates, 0)
-        best, scores = acquisitions.propose(
-            acquisition, prediction, request.k, rng, lambda: self._tried(request.candidates)
-        )
+        x = self._rows_of(request.candidates)
+        if not 1 <= request.k <= len(x):
+            raise ConfigError(f"k = {request.k}: allowed [1, {len(x)}], the number of candidates")
+        prediction, _ = self._run_prediction(x, 0)
+        best, scores = acquisitions.propose(acquisition, prediction, request.k, rng, lambda: self._tried(x))
         response.indices, response.scores = best.astype(np.uint32).tolist(), floats(scores)
         return response
 
-    def _tried(self, candidates: Any) -> Any:
-        """Candidates and the labels that the node was given, where trials go alike."""
+    def _tried(self, x: FloatArray) -> Any:
+        """Candidates (n, d) and the labels that the node holds, where trials go alike."""
         with self._labels_lock:
             known = self._x, 2.0 * self._y - 1.0
-        return around(self._skill, features_from_message(candidates, self._skill.feature_names, MAX_ROWS), known)
+        if len(known[1]) == 0:
+            raise ConfigError(
+                "this strategy scores by labels too, and the node holds none (a checkpoint brings none): give them by "
+                "add_observations, or choose another strategy"
+            )
+        return around(self._skill, x, known)
 
     def _add(self, request: Any, response: Any) -> Any:
         x = features_from_message(request.x, self._skill.feature_names, MAX_LABELS)

@@ -85,17 +85,19 @@ class RemoteLearner:
         return LearnReport(s.epoch, s.loss, s.train_accuracy, int(s.set_pulses + s.reset_pulses), tuple(history))
 
     def consider(self, x: FloatArray) -> None:
-        """Have the node's learner take notice of candidates (n, d); they travel with the prediction they begin."""
+        """Have the node's learner take notice of candidates (n, d): they travel as the first of the next prediction."""
         self._considered = np.array(x)
 
     def predict(self, x: FloatArray, samples: int = 20) -> Prediction:
         """Predict candidates from reads of the accelerator."""
         shown, self._considered = self._considered, self._considered[:0]
+        if not np.array_equal(shown, x[: len(shown)]):
+            raise ConfigError(f"the {len(shown)} candidates to consider are not the first of those to predict")
         request = Predict.Request(
             candidates=convert.table(self._features, x),
             samples=samples,
             want_samples=self._want_samples,
-            considered=len(shown) if np.array_equal(shown, x[: len(shown)]) else 0,
+            considered=len(shown),
         )
         response = self._call(Predict, "predict", request, PREDICT_S)
         self._expect(response.prediction.model_version)

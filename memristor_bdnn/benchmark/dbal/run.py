@@ -98,6 +98,14 @@ def run(
             points[str(labels)]["pool_share_of_successes"] = float(np.mean(np.array(scores) > 0))
         started = time.process_time() - seconds  # the test rows are no part of the run
 
+    @functools.cache
+    def alike() -> FloatArray:
+        return likeness(data.x_pool) if likeness else data.x_pool
+
+    def tried() -> Tried:
+        """Pool rows and those that were asked where trials go alike."""
+        return Tried(alike(), alike()[asked], np.array(scores))
+
     if hasattr(method, "consider"):  # inputs alone: the pool's labels stay with the oracle
         method.consider(data.x_pool)
     if method.prepare():
@@ -111,8 +119,7 @@ def run(
         if strategy_name == "random":
             row = int(rng.choice(np.flatnonzero(free)))
         else:
-            around = functools.partial(_tried, likeness, data.x_pool, asked, scores) if likeness else None
-            row = _best(method, data.x_pool, score_of, free, rng, around)
+            row = _best(method, data.x_pool, score_of, free, rng, tried if likeness else None)
         free[row] = False
         asked.append(row)
         scores.append(oracle.ask(row))
@@ -138,12 +145,6 @@ def _best(method: Method, x: FloatArray, score_of: Any, free: Any, rng: Any, aro
 
     rows, prediction = method.shortlist(x, value)
     return int(rows[np.argmax(value(prediction, rows))])
-
-
-def _tried(likeness: Callable[[FloatArray], FloatArray], x: FloatArray, asked: list[int], scores: list[float]) -> Tried:
-    """Pool rows and those that were asked where trials go alike."""
-    like = likeness(x)
-    return Tried(like, like[asked], np.array(scores))
 
 
 def figures(p: FloatArray, score: FloatArray, bins: int = 10) -> dict[str, Any]:

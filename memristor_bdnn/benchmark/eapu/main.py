@@ -63,8 +63,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help="for --data: the binary version of CIFAR-10, or train/CLASS/*.png and test/CLASS/*.png of 32x32 pixels",
     )
-    parser.add_argument("--epochs", type=int, default=30, help="for --data (default 30)")
-    parser.add_argument("--blocks", type=int, default=1, help="for --data: blocks a stage, ResNet-8 (1) to -20 (3)")
+    parser.add_argument("--epochs", type=int, help="for --data (default 30, with --quick 2)")
+    parser.add_argument("--blocks", type=int, help="for --data: blocks a stage, ResNet-8 (1, the default) to -20 (3)")
     parser.add_argument("--figures", metavar="DIR", help="write the figures as PNG files into this folder")
 
 
@@ -75,11 +75,7 @@ def run(args: argparse.Namespace) -> int:
     from memristor_bdnn.learners.eapu.cells import EapuDevice
 
     check_out(args.out)
-    if (args.data is None) != (args.root is None):
-        raise ConfigError("--data and --root belong together: --data cifar10 --root FOLDER")
-    for name, low in (("epochs", 1), ("blocks", 1)):
-        if getattr(args, name) < low:
-            raise ConfigError(f"--{name} {getattr(args, name)}: allowed {low} and above")
+    _check_data(args)
     make_folder(args.figures, "--figures")
     torch.set_num_threads(1)
     plan = QUICK if args.quick else Plan()
@@ -90,7 +86,8 @@ def run(args: argparse.Namespace) -> int:
     if args.data:
         from memristor_bdnn.benchmark.eapu import cifar
 
-        figures["results"] = cifar.part(args.root, args.seeds or 1, args.epochs, args.blocks, device)
+        epochs = args.epochs or (2 if args.quick else 30)
+        figures["results"] = cifar.part(args.root, args.seeds or 1, epochs, args.blocks or 1, device)
         write_record(args.out, record(figures, range(args.seeds or 1)))
         return 0
     for name in dict.fromkeys(args.only or PARTS):
@@ -103,6 +100,21 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _check_data(args: argparse.Namespace) -> None:
+    """Refuse options that would be ignored: those of --data without it, and those of the parts with it."""
+    if (args.data is None) != (args.root is None):
+        raise ConfigError("--data and --root belong together: --data cifar10 --root FOLDER")
+    for name in ("epochs", "blocks"):
+        given = getattr(args, name)
+        if given is not None and args.data is None:
+            raise ConfigError(f"--{name} {given} is for --data: give --data cifar10 --root FOLDER, or leave it out")
+        if given is not None and given < 1:
+            raise ConfigError(f"--{name} {given}: allowed 1 and above")
+    for name in ("only", "figures"):
+        if args.data and getattr(args, name):
+            raise ConfigError(f"--{name} is of the parts, which --data replaces: leave one of them out")
+
+
 def _draw(folder: Path, figures: dict[str, Any], plan: Plan, device: EapuDevice) -> None:
     """Write the pictures of the parts that were run."""
     from memristor_bdnn.benchmark.eapu import superres
@@ -110,6 +122,8 @@ def _draw(folder: Path, figures: dict[str, Any], plan: Plan, device: EapuDevice)
 
     if {"sweep_sd_us", "autoencoder_ideal_ssim", "methods"} <= set(figures):
         write_figures(folder, figures)
+    else:
+        print("eapu_sweep.png and eapu_pulses.png are not drawn: they need the parts sweep, autoencoder and methods")
     if "superres" in figures:
         print(f"wrote {superres.draw(folder, device, plan.picture_batches)}")
 

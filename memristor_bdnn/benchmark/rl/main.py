@@ -31,6 +31,7 @@ def run(args: argparse.Namespace) -> int:
     """Run what is missing, print the tables, write JSON and pictures."""
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")  # before numpy: one process per core is the better use of two cores
+    from memristor_bdnn.agents import PRESETS
     from memristor_bdnn.benchmark import runs
     from memristor_bdnn.benchmark.rl import report
     from memristor_bdnn.benchmark.rl.run import execute
@@ -60,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
         for path in report.draw(Path(args.figures), results, found):
             print(f"wrote {path}")
     seeds = sorted({seed for _, seed in pieces})
-    write_record(args.out, record({"results": results, "preset": "rl_gate_400"}, seeds))
+    write_record(args.out, record({"results": results, "presets": PRESETS}, seeds))
     return 0
 
 
