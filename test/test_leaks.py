@@ -102,6 +102,18 @@ def test_plans_and_scenes_cost_nothing(name: str, make: Callable[..., object], n
     close()
 
 
+def test_what_something_else_takes_once_is_no_growth_and_a_leak_is() -> None:
+    """Another thread of a busy process may take megabytes in the middle of a measurement."""
+    kept: list[np.ndarray] = []
+
+    def once(i: int) -> None:
+        if i == 30:
+            kept.append(np.ones((16 << 20) // 8))
+
+    assert growth_kib(once, 50, 5) < 16.0
+    assert growth_kib(lambda i: kept.append(np.ones((256 << 10) // 8)), 50, 5) > 200.0
+
+
 def test_the_figure_of_many_plans_has_a_command() -> None:
     run = run_command("benchmark", "planning", "--memory", "10")
     assert run.returncode == 0, run.stderr

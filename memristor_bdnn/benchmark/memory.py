@@ -23,7 +23,10 @@ def resident_kib() -> int:
 
 
 def growth_kib(step: Callable[[int], object], n: int, warm_up: int | None = None) -> float:
-    """KiB by which a repetition of ``step(i)`` lets the process grow: the slope over ``n`` of them.
+    """KiB by which a repetition of ``step(i)`` lets the process grow: over ``n`` of them, looked at in ten parts.
+
+    The mean of the parts without the two that grew most and least: what anything else of the process takes once does
+    not count.
 
     Args:
         step: called with 0, 1, 2 ...
@@ -39,7 +42,8 @@ def growth_kib(step: Callable[[int], object], n: int, warm_up: int | None = None
         if (i + 1) % max(n // PARTS, 1) == 0:
             done.append(i + 1)
             memory.append(resident_kib())
-    return float(np.polyfit(done, memory, 1)[0])
+    parts = np.sort(np.diff(memory) / np.diff(done))
+    return float(np.mean(parts[2:-2] if len(parts) > 4 else parts))
 
 
 def plans(skill: Any, arm: str, seed: int = 0) -> tuple[Callable[[int], object], Callable[[], None]]:
