@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import errno
 import importlib
@@ -15,6 +14,7 @@ from concurrent.futures import BrokenExecutor
 from typing import Any
 
 from memristor_bdnn import __version__
+from memristor_bdnn.commands.parsing import Parser, RawHelp
 from memristor_bdnn.errors import Cancelled, DeviceWarning, MemristorError
 from memristor_bdnn.nodes.environment import prepare_matplotlib
 
@@ -23,7 +23,9 @@ from memristor_bdnn.nodes.environment import prepare_matplotlib
 VERBS: dict[str, tuple[str, str]] = {
     "demo": ("demo", "run a short active-learning session through the four ROS 2 nodes"),
     "up": ("up", "start the ROS 2 graph and supervise it"),
-    "info": ("info", "versions, plugins, and what is missing for what"),
+    "active-learn": ("active_learn", "send a goal of active learning to a running graph, and watch it"),
+    "info": ("info", "versions, plugins, what is missing; with a plugin's name its options and defaults"),
+    "learners": ("learners", "the learners, with their options and defaults"),
     "new": ("new", "begin a plugin: a skill, learner, accelerator or acquisition of your own"),
     "learn": ("learn", "run active learning in one process, without ROS"),
     "rl": ("rl", "reinforcement learning with a network on devices: train, play"),
@@ -45,10 +47,10 @@ EXIT_OK, EXIT_FAILURE, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns 0 success, 1 failure, 2 wrong usage, 130 interrupted."""
     argv = list(sys.argv[1:] if argv is None else argv)
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="memristor-bdnn",
         description="Bayesian active learning of robot skills on memristor hardware.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=RawHelp,
         epilog="verbs:\n"
         + "\n".join(f"  {verb:<16}{text}" for verb, (_, text) in VERBS.items())
         + "\n\nmemristor-bdnn VERB --help describes each.",
@@ -65,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         prepare_matplotlib(os.environ)
         module = importlib.import_module(f"memristor_bdnn.commands.{VERBS[verb][0]}")
-        sub = argparse.ArgumentParser(prog=f"memristor-bdnn {verb}", description=module.__doc__)
+        sub = Parser(prog=f"memristor-bdnn {verb}", description=module.__doc__)
         module.add_arguments(sub)
         warnings.formatwarning = _one_line
         args = sub.parse_args(argv[1:])

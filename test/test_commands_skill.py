@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
+import re
 import sys
 import types
 from pathlib import Path
@@ -12,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from analytic import SlideSkill, register
+from rich.console import Console
 
 from memristor_bdnn import cli, skills
 from memristor_bdnn.active.store import Trial, TrialStore
@@ -283,13 +286,36 @@ def test_a_skill_without_a_film_says_so(tmp_path: Path, capsys: Any, monkeypatch
     assert "no animation: skill slide makes no film" in capsys.readouterr().out
 
 
-def test_progress_shows_the_fraction_of_the_last_trial() -> None:
-    bars = SessionProgress(SlideSkill(), 2, 1, 1)
-    outcome = types.SimpleNamespace(source="simulation", measures=types.SimpleNamespace(values=[0.1, np.nan]))
-    bars.update(
-        types.SimpleNamespace(phase="initial", labels=1, failures=1, accuracy=0.0, last_outcome=outcome, round=1)
+def feedback(n: int, phase: str = "initial") -> Any:
+    outcome = types.SimpleNamespace(
+        source="simulation", skill="slide", measures=types.SimpleNamespace(values=[0.1, np.nan])
     )
-    assert bars._progress.tasks[0].fields["note"] == "labels 1, failures 1, last trial 0.75"
+    return types.SimpleNamespace(phase=phase, labels=n, failures=1, accuracy=0.0, last_outcome=outcome, round=n)
+
+
+@pytest.mark.parametrize("width", [30, 50, 80, 120])
+def test_progress_fits_the_terminal(width: int) -> None:
+    text = io.StringIO()
+    console = Console(file=text, force_terminal=True, width=width, color_system=None)
+    with SessionProgress(SlideSkill(), {"initial": 2, "query": 1}, console) as bars:
+        bars.update(feedback(1))
+    lines = re.sub(r"\x1b\[[^A-Za-z]*[A-Za-z]|\r", "\n", text.getvalue()).splitlines()
+    assert all(len(line) <= width for line in lines)
+    assert any("random trials" in line and "1/2" in line for line in lines)
+    assert width < 50 or any("last trial 0.75" in line for line in lines)
+
+
+def test_progress_in_a_pipe_is_plain_lines() -> None:
+    text = io.StringIO()
+    with SessionProgress(SlideSkill(), {"initial": 6, "query": None}, Console(file=text, width=40)) as bars:
+        for n in range(1, 7):
+            bars.update(feedback(n))
+        bars.update(feedback(4, "query"))
+    assert text.getvalue().splitlines() == [
+        "random trials 4 of 6: last trial 0.75, 4 labels, 1 failed",
+        "random trials 6 of 6: last trial 0.75, 6 labels, 1 failed",
+        "queries 4: last trial 0.75, 4 labels, 1 failed",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import os
 import signal
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from conftest import RunningGraph, fresh_environment, run_command, until
+from conftest import COMMAND, RunningGraph, fresh_environment, run_command, until
 
 pytest.importorskip("rclpy")
 
@@ -374,3 +375,26 @@ def test_a_session_asks_on_policy_unless_told_otherwise_and_tells_its_failures(t
     assert {t.strategy for t in trials if t.phase == "evaluation"} == {"sturdy"}
     lost = Losses.of(trials)
     assert heard[-1].failures == lost.failures and heard[-1].undone == pytest.approx(lost.undone)
+
+
+def test_a_goal_is_sent_by_a_command_and_the_console_tells_what_came_of_it(
+    start_graph: Callable[..., RunningGraph],
+) -> None:
+    graph = start_graph("initial_trials:=2", "candidates:=60", "log_level:=info")
+    graph.wait_ready()
+
+    def command(*words: str) -> subprocess.CompletedProcess[str]:
+        environment = {**fresh_environment(), "ROS_DOMAIN_ID": os.environ["ROS_DOMAIN_ID"]}
+        return subprocess.run([str(COMMAND), *words], env=environment, capture_output=True, text=True, timeout=120.0)
+
+    done = command("active-learn", "1", "--evaluations", "1", "--strategy", "random")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "queries 1 of 1: last trial " in done.stdout and "3 labels, accuracy on them" in done.stdout
+    console = graph.log.read_text()
+    assert "goal accepted: 1 queries by random, 1 confident trials" in console
+    for trial in ("trial 0 (initial 1 of 2): fraction poured ", "(query 1 of 1): fraction poured "):
+        assert console.count(trial) == 1, console
+    assert "goal reached: 3 labels" in console
+    wrong = command("active-learn", "1", "--strategy", "strudy")
+    assert wrong.returncode == 1 and "choose one of" in wrong.stderr
+    assert command("active-learn", "-1").returncode == 1

@@ -13,6 +13,7 @@ from collections import Counter
 from typing import Any
 
 from memristor_bdnn.commands import shared
+from memristor_bdnn.commands.parsing import RawHelp
 from memristor_bdnn.errors import ConfigError, PlanningError
 
 HOPELESS = 10
@@ -30,7 +31,7 @@ REMEDIES = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """One sub-parser per noun."""
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.formatter_class = RawHelp
     sub = parser.add_subparsers(dest="noun", required=True, metavar="check")
     check = sub.add_parser("check", help="measure an arm: kinematics, solver, limits, home, shapes, plans of a skill")
     check.add_argument("arm", metavar="NAME|FILE", help="arm: a name (see `memristor-bdnn info`) or a YAML file")

@@ -12,6 +12,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from memristor_bdnn.commands.parsing import RawHelp
+
 DEFAULT_BLOCK = "3:120-127:24-31"
 """Cells of chip 3 that the published network leaves unused."""
 MOST = 10_000
@@ -20,7 +22,7 @@ MOST = 10_000
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """One sub-parser per noun, all with the address of the board."""
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.formatter_class = RawHelp
     sub = parser.add_subparsers(dest="noun", required=True, metavar="info|read|map|selftest|log")
     address = argparse.ArgumentParser(add_help=False)
     address.add_argument("--host", default="192.168.1.10", help="address of the board (default: %(default)s)")

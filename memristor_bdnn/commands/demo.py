@@ -22,7 +22,8 @@ from memristor_bdnn.report.record import check_folder
 
 STAGES = 3
 """Confident trials are made at so many label counts, so that skill against labels can be drawn."""
-
+EARLIER = 4
+"""Confident trials of each stage before the last, at most."""
 
 BOARD = {"host": "127.0.0.1", "port": "7"}
 """Where the demo looks for an ESCIM board unless told otherwise: at the emulator on this machine."""
@@ -36,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--initial", type=int, default=32, help="random trials before the first query")
     parser.add_argument("--queries", type=int, default=12, help="trials chosen by the strategy")
-    parser.add_argument("--evaluations", type=int, default=12, help="confident trials in unseen contexts")
+    parser.add_argument("--evaluations", type=int, default=12, help="confident trials in unseen contexts at the end")
     parser.add_argument("--candidates", type=int, default=2000, help="candidates scored per query")
     parser.add_argument(
         "--strategy", default="sturdy", help="acquisition function (default sturdy: asks near what went well)"
@@ -187,7 +188,7 @@ def prepare_folder(folder: Path, resume: bool) -> Path:
 
 def _session(args: argparse.Namespace, skill: Any, commands: list[Any], folder: Path, clock: dict[str, float]) -> None:
     """Start the graph, send the goals stage by stage, stop the graph whatever happens."""
-    from memristor_bdnn.nodes.client import GraphClient
+    from memristor_bdnn.nodes.client import GraphClient, learn_actively
     from memristor_bdnn.nodes.supervisor import NodeDied, Supervisor
     from memristor_bdnn.report.console import SessionProgress
 
@@ -200,7 +201,9 @@ def _session(args: argparse.Namespace, skill: Any, commands: list[Any], folder: 
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, on_signal)
-    with SessionProgress(skill, args.initial, args.queries, args.evaluations) as progress:
+    plan = stages(args.queries, args.evaluations)
+    totals = {"initial": args.initial, "query": args.queries, "evaluation": plan[-1][1]}
+    with SessionProgress(skill, totals) as progress:
         log = progress.print if args.verbose else progress.only_problems
         supervisor = Supervisor(commands, log=log, log_folder=folder / "log")
 
@@ -213,8 +216,9 @@ def _session(args: argparse.Namespace, skill: Any, commands: list[Any], folder: 
             with GraphClient("demo_client", cancelled=cancelled) as client:
                 client.peers.wait_ready(tuple(c.name for c in commands), 60.0)
                 clock["ready"] = time.monotonic()
-                for queries, evaluations in stages(args.queries, args.evaluations):
-                    _learn(client, args, queries, evaluations, progress)
+                for queries, evaluations in plan:
+                    attempts = 5 if args.respawn else 1
+                    learn_actively(client, queries, args.strategy, evaluations, progress.update, attempts)
         except NodeDied as error:
             raise MemristorError(
                 f"{error}; every finished trial is in {folder / 'trials.jsonl'}: go on with --resume "
@@ -229,29 +233,13 @@ def _session(args: argparse.Namespace, skill: Any, commands: list[Any], folder: 
 
 
 def stages(queries: int, evaluations: int) -> list[tuple[int, int]]:
-    """Totals of queries and evaluations after each stage, the last being what was asked for."""
-    count = STAGES if evaluations >= STAGES and queries >= STAGES - 1 else 1
-    if count == 1:
+    """Totals of queries and confident trials after each stage; the last stage makes all ``evaluations``."""
+    if evaluations < STAGES or queries < STAGES - 1:
         return [(queries, evaluations)]
-    return [(queries * k // (count - 1), evaluations * (k + 1) // count) for k in range(count)]
-
-
-def _learn(client: Any, args: argparse.Namespace, queries: int, evaluations: int, progress: Any) -> None:
-    """Send one goal; its totals make sending it again after a respawn harmless."""
-    from memristor_bdnn.action import ActiveLearn
-    from memristor_bdnn.nodes.peers import PeerLost
-
-    goal = ActiveLearn.Goal(queries=queries, strategy=args.strategy, evaluation_trials=evaluations)
-    for attempt in range(5):
-        try:
-            client.peers.wait_ready(("coordinator",), 60.0)
-            result = client.act("coordinator", ActiveLearn, "active_learn", goal, 24 * 3600.0, progress.update)
-            break
-        except PeerLost:
-            if not args.respawn or attempt == 4:
-                raise
-    if result.error_code:
-        raise MemristorError(result.error_msg)
+    few = min(evaluations, EARLIER)
+    return [
+        (queries * k // (STAGES - 1), few * (k + 1) if k < STAGES - 1 else few * k + evaluations) for k in range(STAGES)
+    ]
 
 
 def _choose_domain() -> None:
@@ -276,5 +264,5 @@ def _print_summary(skill: Any, summary: dict[str, Any], folder: Path) -> None:
         "median_planning_s",
         "wall_s",
     )
-    print_table("demo", ["figure", "value"], [(k, summary[k]) for k in keys if summary.get(k) is not None])
+    print_table("demo", ["figure", "value"], [(k, "none" if summary.get(k) is None else summary[k]) for k in keys])
     print(f"results in {folder}: " + ", ".join(sorted(p.name for p in folder.iterdir() if p.is_file())))

@@ -14,6 +14,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+from memristor_bdnn.commands.parsing import RawHelp
 from memristor_bdnn.errors import ConfigError
 
 FIT_EPILOG = """columns of a .csv, currents in microampere:
@@ -25,14 +26,14 @@ with --unit nA or uS: state_na,next_na,... or state_us,next_us,... (uS with --re
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """One sub-parser per noun."""
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.formatter_class = RawHelp
     sub = parser.add_subparsers(dest="noun", required=True, metavar="show|fit|validate|map|check")
     show = sub.add_parser("show", help="parameters with their sources, and figures")
     show.add_argument("preset", metavar="PRESET", help="name of a preset, or a YAML file")
     show.add_argument("--out", metavar="DIR", default=".", help="folder for the figures (made if missing)")
     show.add_argument("--seed", type=int, default=0)
     fit = sub.add_parser("fit", help="a preset from measurements: CSV of pulses and reads, or NPZ of write-verify")
-    fit.formatter_class = argparse.RawDescriptionHelpFormatter
+    fit.formatter_class = RawHelp
     fit.epilog = FIT_EPILOG
     fit.add_argument("measurements", metavar="FILE", help=".csv (see docs/devices.md) or .npz (target_ua, read_ua)")
     fit.add_argument("--out", metavar="YAML", required=True, help="preset file to write")

@@ -1,4 +1,7 @@
-"""Print versions, the plugins of all six kinds and presets, and name what is missing and for what."""
+"""Print versions, the plugins of all six kinds and presets, and name what is missing and for what.
+
+With the name of a plugin, or of a kind (learners, skills ...): what it is, and its options with their defaults.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ import platform
 import sys
 
 from memristor_bdnn import __version__
+from memristor_bdnn.errors import ConfigError
 
 # distribution, importable module, what it is for; the first group is required.
 REQUIRED = (
@@ -40,18 +44,41 @@ OPTIONAL = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """--json prints the same as JSON."""
+    """A plugin or a kind of them; --json prints the same as JSON."""
+    parser.add_argument("name", nargs="?", metavar="NAME", help="a plugin such as msgld, or a kind such as learners")
     parser.add_argument("--json", action="store_true", help="print JSON instead of text")
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the report; returns 1 if something required is missing."""
+    if args.name is not None:
+        return describe(args.name, args.json)
     report = collect()
     if args.json:
         print(json.dumps(report, indent=2))
     else:
         _print(report)
     return 1 if report["missing"] else 0
+
+
+def describe(name: str, as_json: bool) -> int:
+    """Print the plugins of a name or a kind; returns 1 if one of them cannot be loaded.
+
+    Raises:
+        ConfigError: neither a plugin nor a kind of them.
+    """
+    from memristor_bdnn.commands import plugins
+
+    described, problems = [], []
+    for kind, plugin in plugins.found(name):
+        try:
+            described.append(plugins.described(kind, plugin))
+        except ConfigError as error:
+            problems.append(str(error))
+    print(json.dumps(described, indent=2) if as_json else "\n\n".join(map(plugins.text_of, described)))
+    for problem in problems:
+        print(f"error: {problem}", file=sys.stderr)
+    return 1 if problems else 0
 
 
 def collect() -> dict[str, object]:

@@ -8,9 +8,11 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
-from memristor_bdnn.errors import ConfigError
+from memristor_bdnn.errors import ConfigError, MemristorError
 from memristor_bdnn.nodes import environment
 from memristor_bdnn.nodes.peers import Peers
+
+DAY_S = 24 * 3600.0
 
 
 class GraphClient:
@@ -89,3 +91,43 @@ class GraphClient:
     ) -> None:
         """Leave the graph."""
         self.close()
+
+
+def learn_actively(
+    client: GraphClient,
+    queries: int,
+    strategy: str,
+    evaluations: int,
+    feedback: Callable[[Any], None] | None = None,
+    attempts: int = 1,
+) -> Any:
+    """Send one goal of active learning to the coordinator and wait for its result.
+
+    Args:
+        client: a participant of the graph.
+        queries, evaluations: totals of the session, so that sending a goal again after a restart is harmless.
+        strategy: name of an acquisition; empty for the coordinator's own.
+        feedback: called with every feedback message.
+        attempts: how often it is sent when the coordinator is lost.
+
+    Raises:
+        PeerLost: the coordinator is lost, or was never there.
+        Cancelled: by the client's ``cancelled``; the goal is cancelled too.
+        MemristorError: the coordinator's reason.
+    """
+    from memristor_bdnn.action import ActiveLearn
+    from memristor_bdnn.nodes.peers import PeerLost
+
+    goal = ActiveLearn.Goal(queries=queries, strategy=strategy, evaluation_trials=evaluations)
+    for left in reversed(range(attempts)):
+        try:
+            client.peers.wait_ready(("coordinator",), 60.0)
+            result = client.act("coordinator", ActiveLearn, "active_learn", goal, DAY_S, feedback)
+        except PeerLost:
+            if not left:
+                raise
+        else:
+            break
+    if result.error_code:
+        raise MemristorError(result.error_msg)
+    return result

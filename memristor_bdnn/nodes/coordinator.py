@@ -99,6 +99,7 @@ class CoordinatorNode(SkillNode):
         self._busy = threading.Lock()
         self._store: TrialStore | None = None
         self._waiting: int | None = None
+        self._told: int | None = None
         self._outcome: tuple[Any, str] | None = None
         self._label_lock = threading.Lock()
         self._skill: Any = None
@@ -199,6 +200,7 @@ class CoordinatorNode(SkillNode):
             finally:
                 self._goal = None
         self._state_of_session(result)
+        self.get_logger().info(f"goal reached: {result.labels} labels, accuracy on them {result.accuracy:.2f}")
         goal.succeed()
         return result
 
@@ -234,6 +236,9 @@ class CoordinatorNode(SkillNode):
                 "evaluations": request.evaluation_trials,
                 "strategy": strategy,
             },
+        )
+        self.get_logger().info(
+            f"goal accepted: {config.queries} queries by {strategy}, {config.evaluations} confident trials"
         )
         others = self._introductions
         assert others is not None
@@ -285,6 +290,7 @@ class CoordinatorNode(SkillNode):
                 feedback.accuracy = float(learner.status.train_accuracy)
             if trials.last_outcome is not None:
                 feedback.last_outcome = trials.last_outcome
+                self._tell(p, trials.last_outcome)
             goal.publish_feedback(feedback)
 
         loop = ActiveLoop(
@@ -299,6 +305,18 @@ class CoordinatorNode(SkillNode):
             on_round=on_round,
         )
         return loop.run(progress, self._cancelled)
+
+    def _tell(self, p: LoopProgress, outcome: Any) -> None:
+        """Say on the console what a trial gave, once."""
+        if p.phase == "learn" or outcome.trial_id == self._told:
+            return
+        self._told = outcome.trial_id
+        done = self._skill.fraction(np.array(outcome.measures.values))
+        name = self._skill.fraction_name.replace("_", " ")
+        self.get_logger().info(
+            f"trial {outcome.trial_id} ({p.phase} {p.done} of {p.total}): {name} {done:.2f}; "
+            f"{p.labels} labels, {p.failures} failures"
+        )
 
     def _checkpoint(self) -> Path:
         return (Path(self.config.results) / "learner.npz").resolve()
