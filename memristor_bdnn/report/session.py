@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import html
-import importlib.metadata
 import json
 import os
-import platform
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from memristor_bdnn import __version__, skills
-from memristor_bdnn.active.losses import Losses
+from memristor_bdnn import skills
 from memristor_bdnn.active.rounds import Rounds
 from memristor_bdnn.active.store import LABEL_PHASES, Trial, TrialStore
 from memristor_bdnn.errors import MemristorError, StoreError
 from memristor_bdnn.report.record import save_figure
+from memristor_bdnn.report.summary import evaluations_by_labels, summarise
 from memristor_bdnn.state import write_atomic
 
 
@@ -52,86 +50,6 @@ def write_report(
     write_atomic(folder / "summary.json", (json.dumps(summary, indent=2) + "\n").encode())
     write_atomic(folder / "index.html", page(summary, film).encode(errors="backslashreplace"))
     return summary
-
-
-def summarise(
-    skill: skills.Skill,
-    trials: Sequence[Trial],
-    rounds: Sequence[Mapping[str, Any]],
-    options: Mapping[str, Any],
-    wall_s: Mapping[str, float],
-) -> dict[str, Any]:
-    """The session in flat figures."""
-    labels = [t for t in trials if t.feasible and t.phase in LABEL_PHASES]
-    shown = evaluations_by_labels(trials)
-    final = shown[-1][1] if shown else []
-    done = skill.fraction_name
-    lost, asked = Losses.of(trials), Losses.of(trials, ("query",))
-    last = dict(rounds[-1]) if rounds else {}
-    random = [t.fraction for t in labels if t.phase == "initial"]
-    summary: dict[str, Any] = {
-        "labels": len(labels),
-        "label_successes": sum(t.score > 0 for t in labels),
-        "queries": sum(t.phase == "query" for t in labels),
-        "failures": lost.failures,
-        "query_failures": asked.failures,
-        "undone_share": lost.undone_share,
-        "query_undone_share": asked.undone_share,
-        "infeasible": sum(not t.feasible for t in trials),
-        "train_accuracy": last.get("train_accuracy"),
-        "test_accuracy": last.get("test_accuracy"),
-        "test_balanced_accuracy": last.get("test_balanced_accuracy"),
-        done: _mean([t.fraction for t in final]),
-        "success_rate": _mean([t.score > 0 for t in final]),
-        "evaluation_trials": len(final),
-        f"{done}_random": _mean(random),
-        "set_pulses": last.get("set_pulses"),
-        "reset_pulses": last.get("reset_pulses"),
-        "pulses": last["set_pulses"] + last["reset_pulses"] if last else None,
-        "reads": last.get("reads"),
-        "energy_j": last.get("energy_j"),
-        "system_energy_j": last.get("system_energy_j"),
-        "latency_s": last.get("latency_s"),
-        "max_wear": last.get("max_wear"),
-        "median_planning_s": last.get("median_planning_s"),
-        "wall_s": round(sum(wall_s.values()), 3),
-        **{f"wall_{phase}_s": round(seconds, 3) for phase, seconds in wall_s.items()},
-        **{name: options.get(name) for name in ("skill", "seed", "learner", "accelerator", "arm", "strategy")},
-        "label_scores": [round(t.score, 6) for t in labels],
-        "failures_by_label": np.cumsum([t.score <= 0 for t in labels], dtype=int).tolist(),
-        "train_accuracy_by_labels": {str(r["labels"]): r["train_accuracy"] for r in rounds},
-        "test_accuracy_by_labels": {str(r["labels"]): r["test_accuracy"] for r in rounds if "test_accuracy" in r},
-        f"{done}_by_labels": {str(n): _mean([t.fraction for t in group]) for n, group in shown},
-        "versions": versions(),
-    }
-    return summary
-
-
-def _mean(values: Sequence[float]) -> float | None:
-    return float(np.mean(values)) if values else None
-
-
-def versions() -> dict[str, str]:
-    """Versions of what the session ran on."""
-    found = {"memristor_bdnn": __version__, "python": platform.python_version()}
-    for name in ("numpy", "torch", "pybullet", "ros-rclpy"):
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
-
-
-def evaluations_by_labels(trials: Sequence[Trial]) -> list[tuple[int, list[Trial]]]:
-    """The confident trials, grouped by how many labels the network had learned."""
-    groups: dict[int, list[Trial]] = {}
-    labels = 0
-    for trial in trials:
-        if trial.feasible and trial.phase in LABEL_PHASES:
-            labels += 1
-        elif trial.feasible and trial.phase == "evaluation":
-            groups.setdefault(labels, []).append(trial)
-    return sorted(groups.items())
 
 
 def plot_session(skill: skills.Skill, trials: Sequence[Trial], rounds: Sequence[Mapping[str, Any]], path: Path) -> None:

@@ -28,6 +28,7 @@ from memristor_bdnn.skills.records import (
     Progress,
     Recipe,
     TrialOutcome,
+    Words,
     World,
 )
 from memristor_bdnn.spaces import Space
@@ -47,6 +48,7 @@ __all__ = [
     "Recipe",
     "Skill",
     "TrialOutcome",
+    "Words",
     "World",
 ]
 
@@ -74,6 +76,7 @@ class Skill(abc.ABC):
         trials_name: what several trials are called, as part of the names of figures.
         fraction_name: key of :meth:`fraction` in summaries.
         fraction_label: what it is, for axes and tables.
+        words: how a sentence says what it did.
         film_name: file that :meth:`film` is asked to write in a results folder.
     """
 
@@ -93,6 +96,7 @@ class Skill(abc.ABC):
     trials_name: ClassVar[str] = "trials"
     fraction_name: ClassVar[str] = "fraction_done"
     fraction_label: ClassVar[str] = "fraction of the task done"
+    words: ClassVar[Words] = Words()
     film_name: ClassVar[str] = "trial.gif"
 
     # -- pure maths ---------------------------------------------------------------------------

@@ -68,6 +68,23 @@ class Recipe:
 
 
 @dataclass(frozen=True)
+class Words:
+    """How a skill says what it did, for sentences that people read.
+
+    Attributes:
+        past: of several trials, with {} for the share, such as "poured {} of their beads".
+        present: of what was learned, with {} for the share and its error.
+        unseen: appended where no trial had the contexts of the evaluation before.
+        by: the share is the mean ``fraction``, or the share of trials that were a ``success``.
+    """
+
+    past: str = "did {} of the task"
+    present: str = "does {}"
+    unseen: str = " in situations it has never met"
+    by: str = "fraction"
+
+
+@dataclass(frozen=True)
 class NoOptions:
     """A world or a motion without options."""
 

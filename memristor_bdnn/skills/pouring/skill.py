@@ -27,7 +27,7 @@ from memristor_bdnn.skills.pouring.motion import NODE_DEFAULTS, PHASES, PlannerC
 from memristor_bdnn.skills.pouring.records import WorldConfig
 from memristor_bdnn.skills.pouring.setup import draw_context
 from memristor_bdnn.skills.pouring.vessels import context_of
-from memristor_bdnn.skills.protocol import Skill
+from memristor_bdnn.skills.protocol import Skill, Words
 
 if TYPE_CHECKING:
     from memristor_bdnn.motion.plan import MotionPlan
@@ -73,6 +73,7 @@ class PouringSkill(Skill):
     arguments = ("bowl", "cup")
     trials_name = "pours"
     fraction_name, fraction_label = "fraction_poured", "fraction poured into the bowl"
+    words = Words("poured {} of their beads into the bowl", "pours {}", " into bowls it has never seen")
     film_name = "pour.gif"
 
     @property

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from memristor_bdnn.config import build
 from memristor_bdnn.errors import ConfigError
 from memristor_bdnn.skills import pool as pools
-from memristor_bdnn.skills.protocol import Motion, Skill, World
+from memristor_bdnn.skills.protocol import Motion, Skill, Words, World
 from memristor_bdnn.skills.pushing.baseline import guess
 from memristor_bdnn.skills.pushing.geometry import is_valid
 from memristor_bdnn.skills.pushing.recipes import RECIPES
@@ -42,6 +42,12 @@ class PushingSkill(Skill):
 
     name: ClassVar[str] = "pushing"
     trials_name: ClassVar[str] = "pushes"
+    words: ClassVar[Words] = Words(
+        "brought {} of their objects to the goal",
+        "brings {} of them there",
+        ", with objects and goals it has never seen",
+        by="success",
+    )
     context_space = CONTEXT
     parameter_space = PARAMETERS
     measure_space = MEASURES

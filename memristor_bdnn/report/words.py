@@ -1,0 +1,68 @@
+"""What a session learned, in one sentence: only what its trials measured, with its error."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from memristor_bdnn import skills
+
+
+def learned_in_words(summary: Mapping[str, Any]) -> str:
+    """What random trials did and what the learned skill does; says so where a part was not measured.
+
+    Args:
+        summary: of a session, as :func:`memristor_bdnn.report.summary.summarise` makes it or ``summary.json`` holds it.
+    """
+    words, done = skills.load(str(summary["skill"])).words, _key(summary)
+    tried, before = summary.get("random_trials"), summary.get(f"{done}_random")
+    if before is None:
+        said = "no random trials were made"
+    else:
+        said = f"{_count(tried, 'random trial')} {words.past.format(f'{before:.2f}')}"
+    labels = summary.get("evaluation_labels", summary.get("labels"))
+    shown, after = int(summary.get("evaluation_trials") or 0), summary.get(done)
+    if not shown or after is None:
+        return f"{_capital(said)}; what was learned after {_count(summary.get('labels'), 'trial')} was not evaluated."
+    value, error = f"{after:.2f}", summary.get(f"{done}_error")
+    if error is not None:
+        value += f" +- {error:.2f}"
+    place = words.unseen if summary.get("evaluation_unseen") else ""
+    how = f"{_count(shown, 'evaluation trial')}{', no error known' if error is None else ''}"
+    return f"{_capital(said)}; after {_count(labels, 'trial')} it {words.present.format(value)}{place} ({how})."
+
+
+def mean_error(values: Sequence[float]) -> float | None:
+    """Standard error of the mean of values (n,); None of fewer than two."""
+    n = len(values)
+    if n < 2:
+        return None
+    mean = math.fsum(values) / n
+    return math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (n - 1) / n)
+
+
+def share_error(good: int, n: int) -> float | None:
+    """Standard error of a share of successes, with two successes and two failures added; None of no trials.
+
+    Source: Agresti and Coull 1998. Four of four are no certainty, which the plain formula would call them.
+    """
+    if n < 1:
+        return None
+    share = (good + 2) / (n + 4)
+    return math.sqrt(share * (1 - share) / (n + 4))
+
+
+def _key(summary: Mapping[str, Any]) -> str:
+    skill = skills.load(str(summary["skill"]))
+    return "success_rate" if skill.words.by == "success" else skill.fraction_name
+
+
+def _count(n: Any, what: str) -> str:
+    if n is None:
+        return f"{what}s"
+    return f"{n} {what}{'' if n == 1 else 's'}"
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
