@@ -14,9 +14,9 @@ from concurrent.futures import BrokenExecutor
 from typing import Any
 
 from memristor_bdnn import __version__
-from memristor_bdnn.commands.parsing import Parser, RawHelp
 from memristor_bdnn.errors import Cancelled, DeviceWarning, MemristorError
 from memristor_bdnn.nodes.environment import prepare_matplotlib
+from memristor_bdnn.parsing import Parser, RawHelp
 
 # verb -> (module under memristor_bdnn.commands, help). Modules are imported only when their verb is
 # used, so that `--help` and node start-up never pay for torch or pybullet.

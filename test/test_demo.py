@@ -42,6 +42,7 @@ def test_same_seed_same_labels_and_accuracies_and_a_full_summary(tmp_path: Path)
     for key in COMPARED:
         assert one[key] == two[key], key
     assert one["labels"] == 5 and one["evaluation_trials"] == 1
+    assert "4 random trials poured " in done.stdout and "after 5 trials it pours " in done.stdout
     for key in ("train_accuracy", "fraction_poured", "energy_j", "wall_s", "wall_session_s", "seed", "versions"):
         assert one[key] is not None, key
     for name in ("learning.png", "index.html", "trials.jsonl"):

@@ -13,8 +13,8 @@ from collections import Counter
 from typing import Any
 
 from memristor_bdnn.commands import shared
-from memristor_bdnn.commands.parsing import RawHelp
 from memristor_bdnn.errors import ConfigError, PlanningError
+from memristor_bdnn.parsing import RawHelp
 
 HOPELESS = 10
 """Trials without a single plan after which the rest is not tried."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from memristor_bdnn.commands.parsing import RawHelp
+from memristor_bdnn.parsing import RawHelp
 
 DEFAULT_BLOCK = "3:120-127:24-31"
 """Cells of chip 3 that the published network leaves unused."""

@@ -250,6 +250,7 @@ def _choose_domain() -> None:
 
 def _print_summary(skill: Any, summary: dict[str, Any], folder: Path) -> None:
     from memristor_bdnn.report.record import print_table
+    from memristor_bdnn.report.words import learned_in_words
 
     keys = (
         "labels",
@@ -266,3 +267,4 @@ def _print_summary(skill: Any, summary: dict[str, Any], folder: Path) -> None:
     )
     print_table("demo", ["figure", "value"], [(k, "none" if summary.get(k) is None else summary[k]) for k in keys])
     print(f"results in {folder}: " + ", ".join(sorted(p.name for p in folder.iterdir() if p.is_file())))
+    print(learned_in_words(summary))

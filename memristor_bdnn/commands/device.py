@@ -14,8 +14,8 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from memristor_bdnn.commands.parsing import RawHelp
 from memristor_bdnn.errors import ConfigError
+from memristor_bdnn.parsing import RawHelp
 
 FIT_EPILOG = """columns of a .csv, currents in microampere:
   operation,state_ua,next_ua         one pulse (set, reset) or one noisy read (read) per row

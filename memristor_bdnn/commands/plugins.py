@@ -9,11 +9,11 @@ import typing
 from typing import Any
 
 from memristor_bdnn import accelerator, acquisitions, learners, skills
-from memristor_bdnn.commands.parsing import meant
 from memristor_bdnn.config import choices_of, shown
 from memristor_bdnn.device import presets
 from memristor_bdnn.errors import ConfigError
 from memristor_bdnn.motion import arms, free_space
+from memristor_bdnn.parsing import meant
 
 KINDS: dict[str, Any] = {
     "skills": skills,
