@@ -1,10 +1,13 @@
 # make build | demo | test | lint | bench | clean
 # Everything is installed into .venv; nothing outside the repository is touched.
+# make build WITHOUT=pybullet: chips, learners and benchmarks alone, no simulated world, no demo.
 
 PYTHON ?= python3
 OUT ?= results/demo
 # Many tests wait for processes, more than they compute: more workers than cores.
 TEST_WORKERS ?= 4
+# Requirements to leave out, by name.
+WITHOUT ?=
 VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := $(shell find memristor_bdnn msg srv action launch config cmake -type f -not -name '*.pyc' 2>/dev/null) \
@@ -44,7 +47,7 @@ $(VENV)/bin/python: | tools
 
 $(VENV)/.dependencies: requirements.txt constraints.txt | $(VENV)/bin/python
 	@echo "installing dependencies into $(VENV) (a few minutes the first time)"
-	$(BIN)/python -m pip install -q -r requirements.txt -c constraints.txt
+	@PYTHON=$(BIN)/python WITHOUT="$(WITHOUT)" cmake/dependencies.sh
 	@touch $@
 
 # Message packages that only tests need; where they cannot be built, the tests that need them say so and are skipped.

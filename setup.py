@@ -83,6 +83,7 @@ class CMakeBuild(build_py):
                 f"-DPython3_EXECUTABLE={sys.executable}",
                 f"-DPYTHON_EXECUTABLE={sys.executable}",
                 "-DCMAKE_INSTALL_LIBDIR=lib",
+                "-DMEMRISTOR_BDNN_PIP=ON",
                 "-Wno-dev",
                 "--log-level=WARNING",
             ],
@@ -136,14 +137,13 @@ setup(
     long_description=(ROOT / "README.md").read_text() if (ROOT / "README.md").exists() else "",
     long_description_content_type="text/markdown",
     license="Apache-2.0",
-    python_requires=">=3.10",
+    python_requires=">=3.10,<3.14",
     packages=["memristor_bdnn"],
     cmdclass={"build_py": CMakeBuild},
     distclass=BinaryDistribution,
     install_requires=[
         "numpy>=1.26",
         "torch>=2.2",
-        "pybullet>=3.2.5",
         "transforms3d>=0.4.1",
         "PyYAML>=6",
         "matplotlib>=3.7",
@@ -152,6 +152,8 @@ setup(
         "imageio-ffmpeg>=0.5",
     ],
     extras_require={
+        # simulated worlds and planning; no wheel for Python 3.12 and newer, where pip compiles it
+        "worlds": ["pybullet>=3.2.5"],
         "ros": [
             "ros-rclpy[fastrtps]",
             "ros-std-msgs",

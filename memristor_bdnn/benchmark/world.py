@@ -130,8 +130,8 @@ def naive_trial(seed: int) -> float:
     motion always carried out.
     """
     import numpy as np
-    import pybullet as p
 
+    from memristor_bdnn.motion.bullet import pybullet as p
     from memristor_bdnn.skills.pouring.geometry import BOWL_POSITION, pour_path
     from memristor_bdnn.skills.pouring.hand import tilts
     from memristor_bdnn.skills.pouring.pool import trial_of

@@ -19,7 +19,6 @@ from memristor_bdnn.errors import ConfigError
 REQUIRED = (
     ("numpy", "numpy", "devices, crossbars, kinematics"),
     ("torch", "torch", "ex situ training, EaPU"),
-    ("pybullet", "pybullet", "simulated worlds, collision checks"),
     ("transforms3d", "transforms3d", "rotations"),
     ("PyYAML", "yaml", "configuration files"),
     ("matplotlib", "matplotlib", "figures"),
@@ -29,8 +28,8 @@ REQUIRED = (
     ("ros-rclpy", "rclpy", "the ROS 2 nodes: demo, up"),
 )
 OPTIONAL = (
+    ("pybullet", "pybullet", "simulated worlds, planning: demo, up, learn, collect, arm check"),
     ("scikit-learn", "sklearn", "benchmark dbal baselines, benchmark eapu and mcmc"),
-    ("gymnasium", "gymnasium", "benchmark mcmc cart-pole"),
     ("scikit-image", "skimage", "more photographs in benchmark eapu"),
     ("wfdb", "wfdb", "reading the database in benchmark heartbeat"),
     ("gymnasium", "gymnasium", "rl, benchmark rl, benchmark mcmc cart-pole"),

@@ -8,6 +8,9 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+from memristor_bdnn.errors import ConfigError
+from memristor_bdnn.motion.arms.description import NO_PYBULLET
+
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
@@ -29,9 +32,22 @@ def _quiet() -> Iterator[None]:
         os.close(kept)
 
 
+class _Absent:
+    """In place of the engine where it is not installed: chips and learners go without, what simulates says so."""
+
+    def __init__(self, error: ImportError) -> None:
+        self._error = error
+
+    def __getattr__(self, name: str) -> Any:
+        raise ConfigError(f"{NO_PYBULLET} ({self._error})") from self._error
+
+
 with _quiet():  # once in a process; nothing else is redirected, since other threads may be writing
-    import pybullet
-    from pybullet_utils.bullet_client import BulletClient
+    try:
+        import pybullet
+        from pybullet_utils.bullet_client import BulletClient
+    except ImportError as error:
+        pybullet, BulletClient = _Absent(error), object
 
 __all__ = ["client", "pybullet"]
 

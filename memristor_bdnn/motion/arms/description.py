@@ -15,6 +15,11 @@ from memristor_bdnn.config import check, from_yaml, option
 from memristor_bdnn.errors import ConfigError
 from memristor_bdnn.motion.arms.packages import in_package, resolve, where_looked
 
+NO_PYBULLET = (
+    "PyBullet is not installed: simulated worlds and planning need it; pip install pybullet (where it has no wheel, as "
+    "on Python 3.12 and newer, it is compiled: some minutes)"
+)
+
 
 @dataclass(frozen=True)
 class ArmDescription:
@@ -147,8 +152,10 @@ class ArmDescription:
             if kind:
                 raise ConfigError(f"arm {self.name!r}: {what} {name} is {kind}: expected a file")
             return str(Path(name).absolute())
-        import pybullet_data
-
+        try:
+            import pybullet_data
+        except ImportError as error:
+            raise ConfigError(f"arm {self.name!r}: {what} {name} is not here; {NO_PYBULLET} ({error})") from error
         inside = Path(pybullet_data.getDataPath()) / name
         if not inside.is_file():
             raise ConfigError(f"arm {self.name!r}: {what} {name} not found here or in {inside.parent}")
