@@ -24,6 +24,7 @@ BENCHMARKS: dict[str, tuple[str, str]] = {
     "faults": ("faults.main", "kills, hostile requests and damaged files: nothing lost, nothing wrongly believed"),
     "peers": ("peers.main", "our works beside those of every installed peer: ratios, and what the machine allows"),
     "growth": ("growth", "how time and memory grow with pool, labels, devices and workers"),
+    "idle": ("idle", "what the four nodes cost while nobody asks anything"),
     "speed": ("speed", "prediction, in situ learning, trial and planning rates of the running system"),
 }
 

@@ -78,6 +78,7 @@ class GraphClient:
         self.peers.settle()
         self._stopping.set()
         self._thread.join(2.0)
+        self.peers.close()
         self._executor.shutdown(1.0)
         self.node.destroy_node()
         self._context.try_shutdown()

@@ -14,11 +14,11 @@ from typing import Any
 from action_msgs.msg import GoalStatus
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.callback_groups import ReentrantCallbackGroup
-from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 
 from memristor_bdnn.errors import Cancelled, MemristorError
 from memristor_bdnn.nodes.goals import SentGoal, SpinSafeActionClient
+from memristor_bdnn.nodes.listening import Listener
 
 SILENCE_S = 12.0
 """A peer that has published no diagnostics for so long is taken for dead (it does so every second)."""
@@ -27,7 +27,6 @@ ALIVE_S, DOUBT_S = 3.0, 4.0
 FORGET_S = 60.0
 STALL_S = 2.5
 """When this process has not come to its own ticks for so long, it was asleep: silence is counted from its waking on."""
-TICK_S = 0.5
 ACCEPT_S = 10.0
 """How long a peer may take to accept a goal."""
 SETTLE_S = 5.0
@@ -108,12 +107,11 @@ class Peers:
         self._heard: dict[str, _Heartbeats] = {}
         self._abandoned: list[SentGoal] = []
         self._awake = self._ticked = time.monotonic()
-        self._subscription = node.create_subscription(
-            DiagnosticArray, "/diagnostics", self._on_diagnostics, 20, callback_group=self._group
-        )
-        self._ticker = node.create_timer(
-            TICK_S, self._tick, callback_group=self._group, clock=Clock(clock_type=ClockType.STEADY_TIME)
-        )
+        self._listener = Listener(node, DiagnosticArray, "/diagnostics", 20, self._on_diagnostics, self._tick)
+
+    def close(self) -> None:
+        """Hear no more; call it before the node is destroyed."""
+        self._listener.close()
 
     # -- who is there -------------------------------------------------------------------------
 
@@ -295,7 +293,7 @@ class Peers:
         """Raise PeerLost for a peer that is silent, doubled or another than the one that was asked."""
         now = time.monotonic()
         if now - self._ticked > STALL_S:
-            return  # our own executor is behind: what it has not heard says nothing of the peer
+            return  # we are behind ourselves: what was not heard says nothing of the peer
         self._check_alone(peer)
         heard = self._of(peer)
         if instance is not None and heard.replaced(instance, now, self._awake):

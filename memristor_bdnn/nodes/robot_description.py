@@ -50,7 +50,13 @@ class RobotDescription:
     """
 
     def __init__(
-        self, node: Any, arm: ArmDescription, joint_prefix: str, who: str, source: Callable[[], Known | None]
+        self,
+        node: Any,
+        arm: ArmDescription,
+        joint_prefix: str,
+        who: str,
+        source: Callable[[], Known | None],
+        rate_hz: float = RATE_HZ,
     ) -> None:
         """
         Args:
@@ -60,6 +66,7 @@ class RobotDescription:
             who: one of :data:`WHO`.
             source: where the joints are, asked in the node's threads; None while that is not known. The same stamp
                 again is not published again.
+            rate_hz: how often it looks; 0 for a caller that says itself when to :meth:`look`.
 
         Raises:
             ConfigError: as :class:`memristor_bdnn.motion.frames.Frames`.
@@ -76,7 +83,8 @@ class RobotDescription:
         if not self._ended:
             if who == "always":
                 self._begin()
-            self._timer = node.create_timer(1.0 / RATE_HZ, self._tick, callback_group=node.group)
+            if rate_hz:
+                self._timer = node.create_timer(1.0 / rate_hz, self.look, callback_group=node.group)
 
     def close(self) -> None:
         """Publish nothing any more, latched messages included; safe to call twice."""
@@ -89,12 +97,13 @@ class RobotDescription:
             self._node.destroy_publisher(self._publishers.pop())
         self._tf = None
 
-    def _tick(self) -> None:
+    def look(self) -> None:
+        """Publish the frames if the joints are somewhere else now; in "auto", look for others now and then."""
         with self._lock:
             if self._ended:
                 return
             if self._who == "auto" and time.monotonic() - self._looked > LOOK_S:
-                self._look()
+                self._look_for_others()
             known = self._source() if self._tf is not None else None
             if known is None or known.stamp == self._stamp:
                 return
@@ -103,7 +112,7 @@ class RobotDescription:
             if moved:
                 self._tf.publish(self._message(moved, known.stamp))
 
-    def _look(self) -> None:
+    def _look_for_others(self) -> None:
         """Leave the robot to somebody else who describes it, such as a driver's robot_state_publisher."""
         self._looked = time.monotonic()
         topic = self._node.resolve_topic_name(TOPIC)

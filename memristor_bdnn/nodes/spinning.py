@@ -23,6 +23,8 @@ from memristor_bdnn.nodes.guards import THREADS
 
 TEARDOWN_S = 6.0
 """How long releasing may take at the end; our supervisor sends SIGKILL after 7 s."""
+WAKE_S = 0.5
+"""How often an idle node looks whether it is to stop: every look builds the wait set anew."""
 FAILURES_IN_A_ROW = 100
 """An executor that fails so often without doing anything in between will not recover."""
 
@@ -98,7 +100,7 @@ def _spin(node: Any, executor: EnduringExecutor, stop: threading.Event) -> int:
                 return 1
             starting = None
         try:
-            executor.spin_once(timeout_sec=0.2)
+            executor.spin_once(timeout_sec=WAKE_S)
             failures = 0
         except ExternalShutdownException:
             return 0

@@ -25,6 +25,8 @@ from memristor_bdnn.nodes.robot_description import WHO, Known, RobotDescription
 from memristor_bdnn.srv import ResetWorld
 
 JOINT_STATE_HZ, CAMERA_HZ = 25.0, 5.0
+REST_HZ = 1.0
+"""How often joint states and frames are repeated while nothing moves."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ class WorldNode(SkillNode):
         self._server = self.offer(
             ExecuteTrial, "~/execute_trial", self._trial, ExecuteTrial.Result.FAILED, exclusive=True
         )
-        self.create_timer(1.0 / JOINT_STATE_HZ, self._publish_joints, callback_group=self.group)
+        self.create_timer(1.0 / REST_HZ, self._publish_joints, callback_group=self.group)
 
     # -- lifecycle ----------------------------------------------------------------------------
 
@@ -97,7 +99,7 @@ class WorldNode(SkillNode):
             self._found = None
             self._stand_at_home()
         if self._joints is not None:
-            self._display = RobotDescription(self, self._arm, "", self.config.frames, self._known)
+            self._display = RobotDescription(self, self._arm, "", self.config.frames, self._known, rate_hz=0.0)
         self.announce(self._skill)
 
     def teardown(self) -> None:
@@ -134,6 +136,7 @@ class WorldNode(SkillNode):
             self._found = None  # a reset that fails leaves no scene
             found = self._found = self._world.reset(seed, given)
             self._stand_at_home()
+            self._publish_joints()
             self._publish_scene()
         response.context = convert.table(space.names, found)
         return response
@@ -205,6 +208,7 @@ class WorldNode(SkillNode):
             if now - sent["feedback"] > 1.0 / JOINT_STATE_HZ:
                 sent["feedback"] = now
                 self._remember_joints()
+                self._publish_joints()
                 feedback = ExecuteTrial.Feedback(phase=phase, progress=float(fraction))
                 if measures is not None:
                     feedback.measures = convert.table(names, measures())
@@ -242,6 +246,8 @@ class WorldNode(SkillNode):
         message = JointState(name=self._names(len(q)), position=convert.floats(q), velocity=convert.floats(v))
         message.header = Header(frame_id="world", stamp=self.get_clock().now().to_msg())
         self._joint_states.publish(message)
+        if (display := self._display) is not None:
+            display.look()
 
     def _known(self) -> Known | None:
         """Where the joints are, for the frames."""
