@@ -18,7 +18,6 @@ from memristor_bdnn.errors import Cancelled, ConfigError
 from memristor_bdnn.learners import create
 from memristor_bdnn.skills import pool as pools
 from memristor_bdnn.skills.pushing.features import PUSH_FEATURE_NAMES, push_features
-from memristor_bdnn.skills.pushing.film import film
 from memristor_bdnn.skills.pushing.geometry import ACCELERATION, FINGERS, STANDOFF, ends, path_length, touch
 from memristor_bdnn.skills.pushing.setup import FRICTION, PushSetup, draw
 from memristor_bdnn.skills.pushing.spaces import CONTEXT, PARAMETERS, TOLERANCE, Context, Parameters, score_of
@@ -267,7 +266,7 @@ def test_128_random_labels_beat_chance_by_far():
 
 def test_film_writes_a_gif(tmp_path: Path):
     trial = SimpleNamespace(context=context(), parameters=parameters(speed=0.6, distance=0.02), seed=2)
-    film(SKILL, trial, "", tmp_path / "push.gif", size=(120, 90))
+    SKILL.film(trial, "", tmp_path / "push.gif")
     assert (tmp_path / "push.gif").read_bytes()[:4] == b"GIF8"
     with pytest.raises(ConfigError, match=r"must end in .gif or .mp4"):
         SKILL.film(trial, "", tmp_path / "push.txt")

@@ -10,7 +10,6 @@ import pytest
 
 from memristor_bdnn import skills
 from memristor_bdnn.errors import ConfigError, PlanningError
-from memristor_bdnn.skills.pushing.film import film
 from memristor_bdnn.skills.pushing.geometry import ACCELERATION, STANDOFF, ends, facing_of, tip_height
 from memristor_bdnn.skills.pushing.motion import TIP, PushPlanner
 from memristor_bdnn.skills.pushing.spaces import TOLERANCE, Context, Parameters
@@ -166,5 +165,5 @@ def test_a_plan_needs_an_arm_and_the_phases_of_a_push(jobs):
 def test_film_of_a_trial_with_the_arm(tmp_path: Path, jobs):
     context, parameters, _ = next(job for job in jobs if job[2] is not None)
     trial = SimpleNamespace(context=context, parameters=parameters, seed=0)
-    film(SKILL, trial, "panda", tmp_path / "push.gif", size=(96, 72))
+    SKILL.film(trial, "panda", tmp_path / "push.gif")
     assert (tmp_path / "push.gif").stat().st_size > 5000

@@ -14,6 +14,7 @@ from memristor_bdnn.agents.environments import TEST, episode_seed
 from memristor_bdnn.agents.training import Training
 from memristor_bdnn.errors import ConfigError
 from memristor_bdnn.report.record import check_out
+from memristor_bdnn.skills import pictures
 
 Image = npt.NDArray[np.uint8]
 WIDTH, HEIGHT = 640, 400
@@ -27,46 +28,21 @@ def check_film(path: str | None, flag: str) -> None:
         raise ConfigError(f"{flag} {path}: the name must end in .gif or .mp4")
 
 
-def write_film(frames: Iterable[Image], path: Path, rate: float = 25.0) -> Path:
+def write_film(frames: Iterable[Image], path: Path, rate: float = 25.0, hold_s: float = 0.0) -> Path:
     """Write pictures (height, width, 3), all of the first one's size, as .mp4 or .gif; whole or not at all.
+
+    See :func:`memristor_bdnn.skills.pictures.write_film`.
 
     Raises:
         ConfigError: no pictures.
     """
     unfinished = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    pictures = iter(frames)
-    first = next(pictures, None)
-    if first is None:
-        raise ConfigError(f"film {path}: there is no picture for it")
     try:
-        (_gif if path.suffix.lower() == ".gif" else _mp4)(first, pictures, unfinished, rate)
+        pictures.write_film(frames, unfinished, rate, hold_s)
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
     return path
-
-
-def _mp4(first: Image, more: Iterable[Image], path: Path, rate: float) -> None:
-    import imageio_ffmpeg
-
-    height, width = first.shape[:2]
-    writer = imageio_ffmpeg.write_frames(
-        str(path), (width, height), fps=rate, quality=7, macro_block_size=2, ffmpeg_log_level="error"
-    )
-    writer.send(None)
-    writer.send(np.ascontiguousarray(first))
-    for frame in more:
-        writer.send(np.ascontiguousarray(frame))
-    writer.close()
-
-
-def _gif(first: Image, more: Iterable[Image], path: Path, rate: float) -> None:
-    from PIL import Image as Pillow
-
-    images = [Pillow.fromarray(frame) for frame in (first, *more)]
-    palette = images[len(images) // 2].quantize(128)  # one for all, so that colours do not flicker
-    flat = [image.quantize(palette=palette, dither=Pillow.Dither.NONE) for image in images]
-    flat[0].save(path, save_all=True, append_images=flat[1:], duration=round(1000 / rate), loop=0, optimize=True)
 
 
 def episode_film(training: Training, path: Path, episode: int = 0, every: int = 1) -> float:

@@ -27,6 +27,7 @@ from memristor_bdnn.skills.records import (
     NoOptions,
     Progress,
     Recipe,
+    Shot,
     TrialOutcome,
     Words,
     World,
@@ -46,6 +47,7 @@ __all__ = [
     "NoOptions",
     "Progress",
     "Recipe",
+    "Shot",
     "Skill",
     "TrialOutcome",
     "Words",
@@ -267,10 +269,32 @@ class Skill(abc.ABC):
         """
         raise ConfigError(f"skill {self.name} draws no such picture: it does not implement confident_picture()")
 
+    def outcome_in_words(self, fraction: float) -> str:
+        """What a trial of so much of the task (:meth:`fraction`) did, for pictures and tables."""
+        return f"{self.fraction_label} {fraction:.2f}"
+
+    def shots(self, trial: Any, arm: str, size: tuple[int, int]) -> list[Shot]:
+        """Simulate a trial of the store again (same seed, same outcome) and take pictures of it.
+
+        Args:
+            trial: with context, parameters and seed, as a trial store keeps it.
+            arm: that carried it out; empty when the object moved alone.
+            size: width and height, pixels.
+
+        Returns:
+            At least one picture, :data:`memristor_bdnn.skills.pictures.RATE` a second of the film.
+
+        Raises:
+            ConfigError: the skill takes no pictures.
+        """
+        raise ConfigError(f"skill {self.name} makes no film")
+
     def film(self, trial: Any, arm: str, path: Path) -> None:
-        """Simulate a trial of the store again (same seed, same outcome) and write it as an animation.
+        """Write a film of a trial of the store, GIF or MP4; of :meth:`shots` unless overridden.
 
         Raises:
             ConfigError: the skill has no film.
         """
-        raise ConfigError(f"skill {self.name} makes no film")
+        from memristor_bdnn.skills.pictures import write_film
+
+        write_film([shot.image for shot in self.shots(trial, arm, (480, 400))], path)

@@ -68,6 +68,21 @@ class Recipe:
 
 
 @dataclass(frozen=True)
+class Shot:
+    """One picture of a film of a trial.
+
+    Attributes:
+        image: uint8 (height, width, 3).
+        phase: of the trial; ``end`` for the last.
+        done: how much of the task is done at that moment, in [0, 1]; None where that is known at the end only.
+    """
+
+    image: npt.NDArray[np.uint8]
+    phase: str
+    done: float | None = None
+
+
+@dataclass(frozen=True)
 class Words:
     """How a skill says what it did, for sentences that people read.
 

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from memristor_bdnn.errors import ConfigError
+from memristor_bdnn.skills.pictures import save_image, writable, write_film
 from memristor_bdnn.skills.pouring.context import PourContext, PourParameters
 from memristor_bdnn.skills.pouring.geometry import cup_pose
 from memristor_bdnn.skills.pouring.vessels import Vessel, bowl_of, cup_of
@@ -53,13 +54,6 @@ def record_pour(
     return frames, phases, outcome
 
 
-def save_image(image: Image, path: str | Path) -> None:
-    """Write one picture as PNG (or another format Pillow knows by the name's ending)."""
-    from PIL import Image as Pillow
-
-    Pillow.fromarray(image).save(_checked(path))
-
-
 def filmstrip(frames: Sequence[Image], path: str | Path, gap: int = 6) -> Image:
     """Some moments of a pour side by side (Fig. 4f); returns the picture that was written."""
     if not frames:
@@ -73,36 +67,8 @@ def filmstrip(frames: Sequence[Image], path: str | Path, gap: int = 6) -> Image:
 
 
 def animation(frames: Sequence[Image], path: str | Path, frames_per_s: float = 20.0) -> None:
-    """Write a GIF (Pillow) or an MP4 (imageio-ffmpeg), by the name's ending.
-
-    Raises:
-        ConfigError: no frames, or another ending.
-    """
-    path = _checked(path)
-    if not frames:
-        raise ConfigError("an animation needs at least one picture")
-    if path.suffix.lower() == ".gif":
-        from PIL import Image as Pillow
-
-        # One palette for all frames, so that colours do not flicker.
-        palette = Pillow.fromarray(np.concatenate(list(frames[:: max(1, len(frames) // 6)]), axis=1)).quantize(256)
-        images = [Pillow.fromarray(f).quantize(palette=palette, dither=Pillow.Dither.NONE) for f in frames]
-        images[0].save(
-            path, save_all=True, append_images=images[1:], duration=round(1000 / frames_per_s), loop=0, optimize=True
-        )
-    elif path.suffix.lower() == ".mp4":
-        import imageio_ffmpeg
-
-        height, width = (side - side % 2 for side in frames[0].shape[:2])
-        writer = imageio_ffmpeg.write_frames(
-            str(path), (width, height), fps=frames_per_s, quality=8, macro_block_size=2, ffmpeg_log_level="error"
-        )
-        writer.send(None)
-        for frame in frames:
-            writer.send(np.ascontiguousarray(frame[:height, :width]))
-        writer.close()
-    else:
-        raise ConfigError(f"animation {path}: the name must end in .gif or .mp4")
+    """Write a GIF or an MP4, by the name's ending; see :func:`memristor_bdnn.skills.pictures.write_film`."""
+    write_film(frames, path, frames_per_s)
 
 
 def final_poses(context: PourContext, parameters: FloatArray, confidence: FloatArray, path: str | Path) -> None:
@@ -153,7 +119,7 @@ def final_poses(context: PourContext, parameters: FloatArray, confidence: FloatA
     if bar.solids is not None:
         bar.solids.set_alpha(1.0)
     axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(_checked(path))
+    figure.savefig(writable(path))
 
 
 def _silhouette(v: Vessel) -> FloatArray:
@@ -170,10 +136,3 @@ def _outline(v: Vessel) -> FloatArray:
     inner = [(float(v.inner_radius(v.height)), high), (float(v.inner_radius(v.wall)), low + v.wall)]
     half = outer + inner
     return np.array(half + [(-x, z) for x, z in reversed(half)])
-
-
-def _checked(path: str | Path) -> Path:
-    path = Path(path)
-    if not path.resolve().parent.is_dir():
-        raise ConfigError(f"cannot write {path}: the folder {path.resolve().parent} does not exist")
-    return path

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from memristor_bdnn.motion.bullet import client
 from memristor_bdnn.skills.pouring.geometry import BOWL_POSITION
 from memristor_bdnn.skills.pouring.setup import TrialSetup
 from memristor_bdnn.skills.pouring.vessels import Vessel, bowl_of, cup_of
+from memristor_bdnn.skills.studio import Camera, turned
 
 FloatArray = npt.NDArray[np.floating[Any]]
 Image = npt.NDArray[np.uint8]
@@ -56,48 +56,19 @@ _TABLE = (0.86, 0.84, 0.80)
 _SKY = np.array([0.93, 0.95, 0.97])
 
 
-@dataclass(frozen=True)
-class Camera:
-    """Where the picture is taken from.
+def lathe(vessel: Vessel, segments: int = 48, half: str = "") -> dict[str, Any]:
+    """A double-walled vessel with a rounded rim, turned about its axis, as :func:`memristor_bdnn.skills.studio.turned`.
 
-    Attributes:
-        eye, target: world positions, metres.
-        field_of_view: vertical, degrees.
+    Args:
+        vessel: the vessel.
+        segments: around the axis.
+        half: empty for the whole; ``near`` for the walls on the side of the x axis, ``far`` for all the rest.
     """
-
-    eye: tuple[float, float, float]
-    target: tuple[float, float, float]
-    field_of_view: float = 32.0
-
-
-def lathe(vessel: Vessel, segments: int = 48) -> tuple[list[list[float]], list[list[float]], list[int]]:
-    """A double-walled vessel with a rounded rim, turned about its axis.
-
-    Returns:
-        Vertices (v, 3) m in the vessel's frame, unit normals (v, 3), and indices (3 t,) of triangles.
-    """
+    begin, end = {"": (0.0, 2.0), "near": (-0.5, 0.5), "far": (0.5, 1.5)}[half]
     profile = _profile(vessel)
-    # Sharp edges need two normals: every stretch of the profile gets its own vertices.
-    angles = np.linspace(0, 2 * math.pi, segments + 1)
-    cosine, sine = np.cos(angles), np.sin(angles)
-    vertices: list[FloatArray] = []
-    normals: list[FloatArray] = []
-    indices: list[int] = []
-    base = 0
-    for part in profile:
-        tangent = np.gradient(part, axis=0)
-        outward = np.stack([tangent[:, 1], -tangent[:, 0]], axis=1)
-        outward /= np.maximum(np.linalg.norm(outward, axis=1, keepdims=True), 1e-12)
-        for (r, z), (nr, nz) in zip(part, outward, strict=True):
-            vertices.append(np.stack([r * cosine, r * sine, np.full_like(cosine, z)], axis=1))
-            normals.append(np.stack([nr * cosine, nr * sine, np.full_like(cosine, nz)], axis=1))
-        columns = segments + 1
-        for i in range(len(part) - 1):
-            for j in range(segments):
-                a, b = base + i * columns + j, base + (i + 1) * columns + j
-                indices += [a, a + 1, b, b, a + 1, b + 1]
-        base += len(part) * columns
-    return np.concatenate(vertices).tolist(), np.concatenate(normals).tolist(), indices
+    if half == "near":  # base and floor belong to the far half as a whole
+        profile = [part for part in profile if part[:, 0].min() > 0.0]
+    return turned(profile, segments, begin, end)
 
 
 def _profile(v: Vessel) -> list[FloatArray]:
@@ -222,12 +193,9 @@ class Stage:
         self._bullet.disconnect()
 
     def _vessel(self, vessel: Vessel, colour: tuple[float, float, float]) -> int:
-        vertices, normals, indices = lathe(vessel)
         shape = self._bullet.createVisualShape(
             self._bullet.GEOM_MESH,
-            vertices=vertices,
-            normals=normals,
-            indices=indices,
+            **lathe(vessel),
             rgbaColor=[*colour, 1],
             specularColor=[0.4, 0.4, 0.4],
         )

@@ -27,7 +27,7 @@ from memristor_bdnn.skills.pouring.motion import NODE_DEFAULTS, PHASES, PlannerC
 from memristor_bdnn.skills.pouring.records import WorldConfig
 from memristor_bdnn.skills.pouring.setup import draw_context
 from memristor_bdnn.skills.pouring.vessels import context_of
-from memristor_bdnn.skills.protocol import Skill, Words
+from memristor_bdnn.skills.protocol import Shot, Skill, Words
 
 if TYPE_CHECKING:
     from memristor_bdnn.motion.plan import MotionPlan
@@ -180,11 +180,15 @@ class PouringSkill(Skill):
 
         final_poses(PourContext.from_array(context), candidates, sureness, path)
 
-    def film(self, trial: Any, arm: str, path: Path) -> None:
-        """Simulate a trial of the store again and write it as a GIF."""
-        from memristor_bdnn.skills.pouring.film import animate
+    def outcome_in_words(self, fraction: float) -> str:
+        """Such as "poured 0.91"."""
+        return f"poured {fraction:.2f}"
 
-        animate(trial, arm, path)
+    def shots(self, trial: Any, arm: str, size: tuple[int, int]) -> list[Shot]:
+        """Simulate a pour of the store again and look into cup and bowl."""
+        from memristor_bdnn.skills.pouring.film import shots
+
+        return shots(trial, arm, size)
 
 
 def _built(cls: type[Any], options: Any) -> Any:

@@ -26,6 +26,11 @@ GOAL = (0.88, 0.64, 0.35, 1.0)
 LINE = (0.15, 0.20, 0.23, 0.8)
 _TABLE = (0.86, 0.84, 0.80, 1.0)
 _FINGERS = (0.35, 0.38, 0.40, 1.0)
+FINGER_FACES = (
+    *(0, 1, 3, 0, 3, 2, 4, 7, 5, 4, 6, 7, 0, 4, 5, 0, 5, 1),
+    *(2, 3, 7, 2, 7, 6, 0, 2, 6, 0, 6, 4, 1, 5, 7, 1, 7, 3),
+)
+"""Triangles of the closed fingers, of their corners."""
 _SKY = np.array([0.93, 0.95, 0.97])
 
 
@@ -96,45 +101,9 @@ class Stage:
         for shape in scene_shapes(context):
             self._moving[shape.name] = self._body(self._visual(shape), shape.pose[:3, 3].tolist())
         corners = finger_corners()
-        faces = [
-            0,
-            1,
-            3,
-            0,
-            3,
-            2,
-            4,
-            7,
-            5,
-            4,
-            6,
-            7,
-            0,
-            4,
-            5,
-            0,
-            5,
-            1,
-            2,
-            3,
-            7,
-            2,
-            7,
-            6,
-            0,
-            2,
-            6,
-            0,
-            6,
-            4,
-            1,
-            5,
-            7,
-            1,
-            7,
-            3,
-        ]
-        fingers = bullet.createVisualShape(bullet.GEOM_MESH, vertices=corners, indices=faces, rgbaColor=_FINGERS)
+        fingers = bullet.createVisualShape(
+            bullet.GEOM_MESH, vertices=corners, indices=list(FINGER_FACES), rgbaColor=_FINGERS
+        )
         self._moving["fingers"] = self._body(fingers, (0.0, 0.0, -1.0))
         self._follower: Any = None
         if description is not None:

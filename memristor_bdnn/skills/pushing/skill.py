@@ -12,7 +12,7 @@ import numpy.typing as npt
 from memristor_bdnn.config import build
 from memristor_bdnn.errors import ConfigError
 from memristor_bdnn.skills import pool as pools
-from memristor_bdnn.skills.protocol import Motion, Skill, Words, World
+from memristor_bdnn.skills.protocol import Motion, Shot, Skill, Words, World
 from memristor_bdnn.skills.pushing.baseline import guess
 from memristor_bdnn.skills.pushing.geometry import is_valid
 from memristor_bdnn.skills.pushing.recipes import RECIPES
@@ -24,6 +24,7 @@ from memristor_bdnn.skills.pushing.spaces import (
     PARAMETERS,
     Parameters,
     context_of,
+    distance_of,
     draw_context,
     parameters_of,
     score_of,
@@ -119,11 +120,15 @@ class PushingSkill(Skill):
 
         return list(plan_shapes(context_of(context), parameters_of(parameters)))
 
-    def film(self, trial: Any, arm: str, path: Path) -> None:
-        """Simulate a trial of the store again and write it as a GIF or MP4."""
-        from memristor_bdnn.skills.pushing.film import film
+    def outcome_in_words(self, fraction: float) -> str:
+        """Such as "stopped 12 mm from the goal"."""
+        return f"stopped {1000 * distance_of(fraction):.0f} mm from the goal"
 
-        film(self, trial, arm, path)
+    def shots(self, trial: Any, arm: str, size: tuple[int, int]) -> list[Shot]:
+        """Simulate a push of the store again and look at it from above."""
+        from memristor_bdnn.skills.pushing.film import shots
+
+        return shots(self, trial, arm, size)
 
 
 def _options(kind: type[Any], options: Any) -> Any:

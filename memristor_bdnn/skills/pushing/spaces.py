@@ -121,3 +121,8 @@ def score_of(distance: float) -> float:
     if not (math.isfinite(distance) and distance >= 0.0):
         raise ConfigError(f"measures: distance = {distance} m: expected a finite number, at least 0")
     return (TOLERANCE**2 - distance**2) / (TOLERANCE**2 + distance**2)
+
+
+def distance_of(fraction: float) -> float:
+    """Final distance (m) of a push that did so much of the task, in [0, 1]: the inverse of (score + 1) / 2."""
+    return TOLERANCE * math.sqrt(1.0 / min(max(fraction, 1e-6), 1.0) - 1.0)
