@@ -55,6 +55,24 @@ def previous(path: Path) -> Path:
     return path.with_name(f"{path.stem}.previous{path.suffix}")
 
 
+def first(path: Path) -> Path:
+    """Where the checkpoint before anything was learned is kept, by who asks for it with :func:`keep_first`."""
+    return path.with_name(f"{path.stem}.first{path.suffix}")
+
+
+def keep_first(path: str | Path) -> Path:
+    """Keep the present checkpoint, which knows no label, for pictures of what learning has changed.
+
+    It costs no time, being a second name of the same file. Nothing goes on from it.
+    """
+    path = Path(path)
+    try:
+        _second_name(path, first(path))
+    except OSError as error:
+        raise StoreError(f"checkpoint {first(path)}: {error.strerror or error}; make room, then run again") from error
+    return first(path)
+
+
 def mark_of(path: Path) -> Mark | None:
     """The mark of a checkpoint; None for one that was saved by hand or by version 0.1.
 

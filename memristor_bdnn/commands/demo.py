@@ -10,7 +10,9 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
+import shlex
 import signal
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -84,7 +86,11 @@ def run(args: argparse.Namespace) -> int:
 
     summary = write_report(
         folder,
-        vars(args),
+        {
+            **vars(args),
+            "command_line": shlex.join(["memristor-bdnn", *sys.argv[1:]]),
+            "accelerator_values": shared.accelerator_options(args),
+        },
         {
             "startup": clock["ready"] - clock["start"],
             "session": clock["learned"] - clock["ready"],

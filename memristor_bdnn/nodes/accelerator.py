@@ -303,6 +303,8 @@ class AcceleratorNode(SkillNode):
         with self.holding(self._lock, "it is learning"):
             mark = Mark(labels, request.trials, request.history, self._progress.accuracy if labels else None)
             response.sha256 = checkpoints.keep(path, self._learner.save, mark)
+            if request.history and not labels:
+                checkpoints.keep_first(path)
             response.model_version = self._version
         return response
 

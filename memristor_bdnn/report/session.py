@@ -1,25 +1,25 @@
-"""The report of a session of any skill: summary.json, the plot of accuracy and skill, the film, an HTML page."""
+"""The report of a session of any skill: summary.json, its pictures, the film, and one HTML page that holds them all."""
 
 from __future__ import annotations
 
-import contextlib
-import html
 import json
-import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from memristor_bdnn import skills
 from memristor_bdnn.active.rounds import Rounds
-from memristor_bdnn.active.store import LABEL_PHASES, Trial, TrialStore
+from memristor_bdnn.active.store import Trial, TrialStore
 from memristor_bdnn.errors import MemristorError, StoreError
-from memristor_bdnn.report.record import save_figure
-from memristor_bdnn.report.summary import evaluations_by_labels, summarise
+from memristor_bdnn.report import belief, chips, curves
+from memristor_bdnn.report.page import Figure, page
+from memristor_bdnn.report.session_film import Filming
+from memristor_bdnn.report.summary import summarise
 from memristor_bdnn.state import write_atomic
+
+CHECKPOINT = "learner.npz"
+"""Name of a session's checkpoint in its results folder."""
 
 
 def write_report(
@@ -29,9 +29,10 @@ def write_report(
 
     Args:
         folder: results folder with trials.jsonl and rounds.jsonl.
-        options: what the session was started with; ``skill`` names the skill.
+        options: what the session was started with; ``skill`` names the skill. ``command_line`` is what was typed,
+            ``accelerator_values`` the options of its accelerator by name.
         wall_s: seconds of each phase so far.
-        animate: also simulate the best confident trial again and film it.
+        animate: also simulate two trials again and film them.
     """
     began = time.monotonic()
     skill = skills.load(options["skill"])
@@ -41,118 +42,107 @@ def write_report(
     trials = list(store.trials)
     store.close()
     rounds = Rounds(folder / "rounds.jsonl").read()
-    plot_session(skill, trials, rounds, folder / "learning.png")
-    film = None
-    if animate and (best := best_trial(trials)) is not None:
-        film = film_trial(skill, best, str(options["arm"]), folder)
-    times = {**wall_s, "report": time.monotonic() - began}
-    summary = summarise(skill, trials, rounds, options, times)
+    filming = Filming(skill, trials, str(options["arm"] or ""), folder) if animate else None
+    try:
+        summary = summarise(skill, trials, rounds, options, wall_s)
+        figures = [_learning(skill, trials, rounds, summary, folder), _belief(skill, trials, options, folder)]
+        held, figure = _chips(folder)
+        figures.append(figure)
+    finally:
+        film = _film(filming)
+    summary["chips"] = None if held is None else held.figures
+    _add_time(summary, wall_s, time.monotonic() - began)
     write_atomic(folder / "summary.json", (json.dumps(summary, indent=2) + "\n").encode())
-    write_atomic(folder / "index.html", page(summary, film).encode(errors="backslashreplace"))
+    text = page(skill, summary, trials, film, figures)
+    write_atomic(folder / "index.html", text.encode(errors="backslashreplace"))
     return summary
 
 
-def plot_session(skill: skills.Skill, trials: Sequence[Trial], rounds: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Accuracy of the network, how much of the task it does, and failures so far, against the number of labels."""
-    import matplotlib
+def _add_time(summary: dict[str, Any], wall_s: Mapping[str, float], report_s: float) -> None:
+    """The report's own seconds, which are known last."""
+    summary["wall_report_s"] = round(report_s, 3)
+    summary["wall_s"] = round(sum(wall_s.values()) + report_s, 3)
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
 
-    figure, (left, right, cost) = plt.subplots(1, 3, figsize=(14, 4), layout="constrained")
-    n = [r["labels"] for r in rounds]
-    left.plot(n, [r["train_accuracy"] for r in rounds], "o-", color="#1f77b4", label="on the labels", markersize=4)
-    if rounds and "test_accuracy" in rounds[-1]:
-        known = [r for r in rounds if "test_accuracy" in r]
-        x = [r["labels"] for r in known]
-        left.plot(x, [r["test_accuracy"] for r in known], "s-", color="#d62728", label="on unseen trials", markersize=4)
-        balanced = [r["test_balanced_accuracy"] for r in known]
-        left.plot(x, balanced, "^--", color="#ff9896", label="unseen, balanced", markersize=4)
-    left.set(xlabel="labels", ylabel="accuracy", ylim=(0.3, 1.03), title="What the network predicts right")
-    left.grid(alpha=0.3)
-    left.legend(loc="lower right", frameon=False)
+def _film(filming: Filming | None) -> Figure:
+    title = "A random trial and a learned one"
+    if filming is None:
+        return Figure(title, None, "The session was asked to make no animation.")
+    name = filming.finish()
+    if name is None:
+        return Figure(title, None, filming.reason)
+    return Figure(title, filming.path, filming.caption, filming.still)
 
-    random = [t.fraction for t in trials if t.phase == "initial" and t.feasible]
-    if random:
-        right.axhline(float(np.mean(random)), color="0.5", linestyle=":", label="random trials")
-    groups = [(n, [t.fraction for t in group]) for n, group in evaluations_by_labels(trials)]
-    for labels, fractions in groups:
-        right.plot([labels] * len(fractions), fractions, "o", color="#2ca02c", alpha=0.35, markersize=5)
-    if groups:
-        means = [float(np.mean(f)) for _, f in groups]
-        right.plot([k for k, _ in groups], means, "D-", color="#2ca02c", label="most confident trial")
-    right.set(xlabel="labels", ylabel=skill.fraction_label, ylim=(-0.03, 1.05), title="What it does")
-    right.grid(alpha=0.3)
-    right.legend(loc="lower right", frameon=False)
-    _plot_failures(cost, trials)
-    for axes in (left, right, cost):
-        axes.xaxis.get_major_locator().set_params(integer=True)
+
+def _learning(
+    skill: skills.Skill,
+    trials: Sequence[Trial],
+    rounds: Sequence[Mapping[str, Any]],
+    summary: Mapping[str, Any],
+    folder: Path,
+) -> Figure:
+    path = curves.learning(skill, trials, rounds, summary, folder / "learning.png")
+    return Figure(
+        "What the trials did, what the network predicts right, what learning cost",
+        path,
+        f"Left: {skill.fraction_label} of every trial, in the order in which it learned from them (0 nothing, 1 all); "
+        "grey band: mean of the random trials and its standard error; diamonds: mean of trials of the learned skill "
+        "and its standard error, dashes: those trials. Right: share of trials whose success it predicts right, and "
+        "failures among the trials that it learned from.",
+    )
+
+
+def _belief(skill: skills.Skill, trials: Sequence[Trial], options: Mapping[str, Any], folder: Path) -> Figure:
+    """Confidence around the last trial that the network chose."""
+    title = "What the network believes"
+    chosen = [t for t in trials if t.feasible and t.phase != "initial"]
+    if not chosen:
+        return Figure(title, None, "The network has chosen no trial.")
+
+    def drawn() -> Path:
+        learner = belief.learner_of(folder / CHECKPOINT, options.get("accelerator_values"))
+        found = belief.believed(skill, learner, chosen[-1], str(options["arm"] or ""))
+        return belief.draw(skill, found, trials, folder / "belief.png")
+
+    path, reason = _tried(drawn)
+    said = (
+        "Predicted probability of success (left) and its standard deviation over posterior samples (right), over the "
+        "two parameters that matter most there; the other parameters are those of the last trial that it chose (star). "
+        "The line is 0.5. Circles are trials of other situations, where these two parameters lie."
+    )
+    return Figure(title, path, reason or said)
+
+
+def _chips(folder: Path) -> tuple[chips.Chips | None, Figure]:
+    title = "Conductances of the devices before and after learning"
+    held: list[chips.Chips] = []
+
+    def drawn() -> Path | None:
+        found = chips.read(folder / CHECKPOINT)
+        if found is None:
+            return None
+        held.append(found)
+        return chips.draw(found, folder / "chips.png")
+
+    path, reason = _tried(drawn)
+    if path is None:
+        reason = reason or f"The session kept no states of cells in {CHECKPOINT}."
+    else:
+        before = "" if held[0].before_us is not None else " The state before learning was not kept."
+        reason = (
+            "Every pixel is a device, in microsiemens; circles are stuck devices. A device has moved when its "
+            f"conductance has changed by more than {100 * chips.MOVED:.0f} % of the range of all.{before}"
+        )
+    return (held[0] if held else None), Figure(title, path, reason)
+
+
+def _tried(draw: Callable[[], Path | None]) -> tuple[Path | None, str]:
+    """A picture, or why there is none: the results are complete without it."""
     try:
-        save_figure(figure, path, dpi=130)
-    finally:
-        plt.close(figure)
-
-
-def _plot_failures(axes: Any, trials: Sequence[Trial]) -> None:
-    """Failures so far over the labels, beside what random trials would go on to cost."""
-    labels = [t for t in trials if t.feasible and t.phase in LABEL_PHASES]
-    n = np.arange(len(labels) + 1)
-    failed = np.concatenate([[0], np.cumsum([t.score <= 0 for t in labels])])
-    axes.step(n, failed, where="post", color="#d62728", label="this session")
-    first = sum(t.phase == "initial" for t in labels)
-    if 0 < first < len(labels):
-        rate = failed[first] / first
-        axes.plot(n[first:], rate * n[first:], ":", color="0.5", label="random trials, at the rate of the first")
-        axes.axvline(first, color="0.85", zorder=0)
-    axes.set(xlabel="labels", ylabel="failures", title="What learning cost")
-    axes.grid(alpha=0.3)
-    axes.legend(loc="upper left", frameon=False)
-
-
-def best_trial(trials: Sequence[Trial]) -> Trial | None:
-    """The confident trial to film: the last of those that did most."""
-    shown = [t for t in trials if t.phase == "evaluation" and t.feasible]
-    return max(reversed(shown), key=lambda t: t.fraction, default=None)
-
-
-def film_trial(skill: skills.Skill, trial: Trial, arm: str, folder: Path) -> str | None:
-    """Let the skill simulate a trial of the store again and film it; returns the file's name.
-
-    A trial that cannot be repeated is reported and leaves the film out: the results are complete without it.
-    """
-    film = folder / skill.film_name
-    unfinished = film.with_name(f".unfinished.{os.getpid()}{film.suffix}")
-    try:
-        skill.film(trial, arm, unfinished)
-        os.replace(unfinished, film)
+        return draw(), ""
     except MemristorError as error:
-        print(f"no animation: {error}")
-        return None
-    except Exception as error:  # a skill of another package may fail in any way, after the trials are paid for
-        print(f"no animation: {type(error).__name__}: {error}")
-        return None
-    finally:
-        with contextlib.suppress(OSError):
-            unfinished.unlink(missing_ok=True)
-    return skill.film_name
-
-
-def page(summary: Mapping[str, Any], film: str | None) -> str:
-    """A page of the session for a browser."""
-    rows = "".join(
-        f"<tr><td>{html.escape(key)}</td><td>{html.escape(_text(value))}</td></tr>"
-        for key, value in summary.items()
-        if not isinstance(value, dict | list)
-    )
-    picture = f'<img src="{html.escape(film)}" alt="the learned skill">' if film else ""
-    return (
-        "<!doctype html><meta charset='utf-8'><title>memristor_bdnn session</title>"
-        "<style>body{font-family:sans-serif;max-width:60rem;margin:2rem auto}td{padding:.1rem 1rem .1rem 0}"
-        "img{max-width:100%}</style><h1>A skill learned on memristors</h1>"
-        f"<p><img src='learning.png' alt='accuracy and skill against labels'></p><p>{picture}</p>"
-        f"<table>{rows}</table>\n"
-    )
-
-
-def _text(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+        return None, f"{error}."
+    except (
+        Exception
+    ) as error:  # a learner or skill of another package may fail in any way, after the trials are paid for
+        return None, f"{type(error).__name__}: {error}."

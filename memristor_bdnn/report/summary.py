@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import platform
+import subprocess
+import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +17,9 @@ from memristor_bdnn import __version__, skills
 from memristor_bdnn.active.losses import Losses
 from memristor_bdnn.active.store import LABEL_PHASES, Trial
 from memristor_bdnn.report.words import learned_in_words, mean_error, share_error
+
+STARTED_WITH = ("skill", "seed", "learner", "accelerator", "arm", "strategy", "preset", "recipe")
+"""Options of a session that its summary repeats."""
 
 
 def summarise(
@@ -64,13 +71,20 @@ def summarise(
         "median_planning_s": last.get("median_planning_s"),
         "wall_s": round(sum(wall_s.values()), 3),
         **{f"wall_{phase}_s": round(seconds, 3) for phase, seconds in wall_s.items()},
-        **{name: options.get(name) for name in ("skill", "seed", "learner", "accelerator", "arm", "strategy")},
+        **{
+            name: options.get(name)
+            for name in ("skill", "seed", "learner", "accelerator", "arm", "strategy", "preset", "recipe")
+        },
         "label_scores": [round(t.score, 6) for t in labels],
         "failures_by_label": np.cumsum([t.score <= 0 for t in labels], dtype=int).tolist(),
         "train_accuracy_by_labels": {str(r["labels"]): r["train_accuracy"] for r in rounds},
         "test_accuracy_by_labels": {str(r["labels"]): r["test_accuracy"] for r in rounds if "test_accuracy" in r},
         f"{done}_by_labels": {str(n): _mean([t.fraction for t in group]) for n, group in shown},
         "versions": versions(),
+        "commit": commit(),
+        "machine": {"processor": platform.machine(), "system": platform.system(), "cores": os.cpu_count()},
+        "command_line": options.get("command_line"),
+        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
     summary["learned"] = learned_in_words(summary)
     return summary
@@ -88,12 +102,29 @@ def _mean(values: Sequence[float]) -> float | None:
 def versions() -> dict[str, str]:
     """Versions of what the session ran on."""
     found = {"memristor_bdnn": __version__, "python": platform.python_version()}
-    for name in ("numpy", "torch", "pybullet", "ros-rclpy"):
+    for name in ("numpy", "torch", "pybullet", "ros-rclpy", "matplotlib", "pillow"):
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
+
+
+def commit() -> str | None:
+    """The git commit of the sources that ran, with "(changed)" where they differ from it; None where none is known."""
+    root = Path(__file__).parents[2]
+    if not (root / ".git").exists():
+        return None
+
+    def git(*words: str) -> str:
+        done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, timeout=10, check=True)
+        return done.stdout.strip()
+
+    try:
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", "memristor_bdnn")
+        return git("rev-parse", "HEAD") + (" (changed)" if changed else "")
+    except (OSError, subprocess.SubprocessError):
+        return None
 
 
 def evaluations_by_labels(trials: Sequence[Trial]) -> list[tuple[int, list[Trial]]]:

@@ -33,6 +33,23 @@ def learned_in_words(summary: Mapping[str, Any]) -> str:
     return f"{_capital(said)}; after {_count(labels, 'trial')} it {words.present.format(value)}{place} ({how})."
 
 
+def grown_in_words(summary: Mapping[str, Any]) -> str:
+    """The title of a session's picture: from what, to what, by how many questions; or what is missing for that."""
+    skill, key = skills.load(str(summary["skill"])), _key(summary)
+    name = "Share of successes" if key == "success_rate" else _capital(skill.fraction_label)
+    before, after, asked = summary.get(f"{key}_random"), summary.get(key), int(summary.get("queries") or 0)
+    while_asking = f"while it asks for {_count(asked, 'trial')}" if asked else "without asking"
+    if before is None and after is None:
+        return f"{name}: no random and no evaluation trials"
+    if after is None:
+        return f"{name}: {before:.2f} at random; what was learned was not evaluated"
+    if before is None:
+        return f"{name}: {after:.2f} {while_asking}; no random trials to compare with"
+    change = round(after, 2) - round(before, 2)
+    verb = "grows" if change > 0 else "falls" if change < 0 else "stays the same,"
+    return f"{name} {verb} from {before:.2f} to {after:.2f} {while_asking}"
+
+
 def mean_error(values: Sequence[float]) -> float | None:
     """Standard error of the mean of values (n,); None of fewer than two."""
     n = len(values)

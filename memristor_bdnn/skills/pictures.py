@@ -13,7 +13,7 @@ from memristor_bdnn.errors import ConfigError
 Image = npt.NDArray[np.uint8]
 RATE = 10.0
 """Pictures a second of a film of a trial."""
-COLOURS = 160
+COLOURS = 255
 """Of a GIF, one palette for all pictures, so that nothing flickers."""
 
 
@@ -63,6 +63,9 @@ def _gif(frames: Sequence[Image], path: Path, rate: float, hold_s: float) -> Non
 
     some = frames[:: max(1, len(frames) // 6)]
     palette = Pillow.fromarray(np.concatenate(list(some), axis=1)).quantize(COLOURS)
+    colours = np.reshape(palette.getpalette() or [0, 0, 0], (-1, 3))
+    colours[colours.sum(axis=1).argmax()] = 255  # paper stays white
+    palette.putpalette(colours.ravel().tolist())
     images = [Pillow.fromarray(f).quantize(palette=palette, dither=Pillow.Dither.NONE) for f in frames]
     each = round(1000 / rate)
     images[0].save(

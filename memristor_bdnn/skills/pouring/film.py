@@ -24,9 +24,9 @@ from memristor_bdnn.skills.studio import Body, Camera, Spheres, Studio
 BEADS = np.array([(0.90, 0.36, 0.08), (0.96, 0.62, 0.10), (0.84, 0.20, 0.14)])
 """Warm colours, which stand out from glass and floor."""
 BOWL_GLASS, CUP_GLASS = (0.68, 0.83, 0.93), (0.62, 0.86, 0.80)
-SHOWN_OF_APPROACH = 0.35
+SHOWN_OF_APPROACH = 0.2
 """The last part of the approach, in which cup and bowl are both in the picture, as a share."""
-EVERY = {"settle": 0, "approach": 4, "tilt": 2, "pour": 2, "wait": 4}
+EVERY = {"settle": 0, "approach": 3, "tilt": 2, "pour": 2, "wait": 4}
 """A picture at every so many reports of progress, which come 20 times a simulated second; 0 for none."""
 ELEVATION = math.radians(27)
 
