@@ -46,7 +46,7 @@ def test_same_seed_same_labels_and_accuracies_and_a_full_summary(tmp_path: Path)
     assert "4 random trials poured " in done.stdout and "after 5 trials it pours " in done.stdout
     for key in ("train_accuracy", "fraction_poured", "energy_j", "wall_s", "wall_session_s", "seed", "versions"):
         assert one[key] is not None, key
-    for name in ("learning.png", "index.html", "trials.jsonl"):
+    for name in ("learning.png", "belief.png", "chips.png", "index.html", "learner.first.npz", "trials.jsonl"):
         assert (tmp_path / "one" / name).stat().st_size > 0
 
 

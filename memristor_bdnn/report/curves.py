@@ -26,7 +26,10 @@ def learning(
     grid = figure.add_gridspec(2, 2, width_ratios=(1.4, 1))
     labels = [t for t in trials if t.feasible and t.phase in LABEL_PHASES]
     place = " in unseen situations" if summary.get("evaluation_unseen") else ""
-    _trials(figure.add_subplot(grid[:, 0]), skill, labels, trials, place)
+    large = figure.add_subplot(grid[:, 0])
+    _trials(large, skill, labels, trials, place)
+    handles, names = large.get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower left", ncols=3, handletextpad=0.4, columnspacing=1.4)
     _accuracy(figure.add_subplot(grid[0, 1]), rounds)
     _failures(figure.add_subplot(grid[1, 1]), labels)
     return style.save(figure, path)
@@ -37,8 +40,12 @@ def _trials(axis: Any, skill: skills.Skill, labels: Sequence[Trial], trials: Seq
     kinds = (("initial", style.RANDOM, "random trial"), ("query", style.ASKED, "trial it asked for"))
     for phase, colour, label in kinds:
         of = [(k, t) for k, t in enumerate(labels, start=1) if t.phase == phase]
-        if of:
-            axis.plot([k for k, _ in of], [t.fraction for _, t in of], "o", color=colour, alpha=0.6, label=label)
+        for good in (True, False):
+            some = [(k, t.fraction) for k, t in of if (t.score > 0) == good]
+            face = colour if good else "white"
+            told = label if good else f"{label}, failed"
+            if some:
+                axis.plot(*zip(*some, strict=True), "o", color=colour, mfc=face, mew=1.8, alpha=0.75, label=told)
     random = [t.fraction for t in labels if t.phase == "initial"]
     if random:
         mean, error = float(np.mean(random)), mean_error(random) or 0.0
@@ -58,7 +65,6 @@ def _trials(axis: Any, skill: skills.Skill, labels: Sequence[Trial], trials: Seq
     style.whole_numbers(axis)
     axis.set(xlabel="trials learned from", ylabel=skill.fraction_label, title="What its trials did",
              xlim=(0, max(len(labels), 1) + 1.5))  # fmt: skip
-    axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=2, handletextpad=0.4, columnspacing=1.2)
 
 
 def _accuracy(axis: Any, rounds: Rounds) -> None:

@@ -18,10 +18,11 @@ import numpy as np
 import numpy.typing as npt
 
 from memristor_bdnn import skills
-from memristor_bdnn.active.store import LABEL_PHASES, Trial
+from memristor_bdnn.active.store import Trial
 from memristor_bdnn.errors import MemristorError
 from memristor_bdnn.report import style
 from memristor_bdnn.report.films import write_film
+from memristor_bdnn.report.summary import evaluations_by_labels
 from memristor_bdnn.skills import workers
 from memristor_bdnn.skills.pictures import RATE
 from memristor_bdnn.skills.records import Shot
@@ -54,21 +55,21 @@ class Part:
 def parts(trials: Sequence[Trial]) -> list[Part]:
     """What is shown: a random trial that failed, the one in the middle of all that did; and the best learned one.
 
-    The learned one is the last of the evaluations that did most; without an evaluation nothing is shown.
+    The learned one is, of the evaluations after the last trial that was learned from, the last that did most; without
+    an evaluation nothing is shown.
     """
-    numbered = [(k, t) for k, t in enumerate(trials, start=1) if t.feasible]
-    shown = [(k, t) for k, t in numbered if t.phase == "evaluation"]
-    if not shown:
+    groups = evaluations_by_labels(trials)
+    if not groups:
         return []
-    number, best = max(reversed(shown), key=lambda item: item[1].fraction)
-    learned = sum(t.phase in LABEL_PHASES for k, t in numbered if k < number)
-    found = [Part(number, best, f"After {learned} trials: trial {number}, its choice")]
-    failed = sorted(
-        ((k, t) for k, t in numbered if t.phase == "initial" and t.score <= 0), key=lambda item: item[1].fraction
-    )
+    learned, shown = groups[-1]
+    number = {id(trial): k for k, trial in enumerate(trials, start=1)}
+    best = max(reversed(shown), key=lambda t: t.fraction)
+    found = [Part(number[id(best)], best, f"After {learned} trials: trial {number[id(best)]}, its choice")]
+    random = [t for t in trials if t.feasible and t.phase == "initial" and t.score <= 0]
+    failed = sorted(random, key=lambda t: t.fraction)
     if failed:
-        before, trial = failed[len(failed) // 2]
-        found.insert(0, Part(before, trial, f"Before: trial {before}, random"))
+        middle = failed[len(failed) // 2]
+        found.insert(0, Part(number[id(middle)], middle, f"Before: trial {number[id(middle)]}, random"))
     return found
 
 
@@ -138,10 +139,10 @@ class Filming:
         """Which trials are shown and how they were picked."""
         picked = [f"trial {part.number}" for part in self.parts]
         if self._shots is None or len(picked) == 1:
-            return f"The best trial of the learned skill ({picked[-1]}), simulated again from its seed."
+            return f"The best trial of the learned skill at the end ({picked[-1]}), simulated again from its seed."
         return (
             f"Left: {picked[0]}, the one in the middle of the random trials that failed. Right: {picked[1]}, the best "
-            "of the learned skill. Both are simulated again from their seeds."
+            "of the learned skill at the end. Both are simulated again from their seeds."
         )
 
 

@@ -15,6 +15,8 @@ RATE = 10.0
 """Pictures a second of a film of a trial."""
 COLOURS = 255
 """Of a GIF, one palette for all pictures, so that nothing flickers."""
+NEARLY_WHITE = 235
+"""What is lighter becomes white: averaged colours would tint paper."""
 
 
 def write_film(frames: Iterable[Image], path: str | Path, rate: float = RATE, hold_s: float = 0.0) -> Path:
@@ -64,8 +66,10 @@ def _gif(frames: Sequence[Image], path: Path, rate: float, hold_s: float) -> Non
     some = frames[:: max(1, len(frames) // 6)]
     palette = Pillow.fromarray(np.concatenate(list(some), axis=1)).quantize(COLOURS)
     colours = np.reshape(palette.getpalette() or [0, 0, 0], (-1, 3))
-    colours[colours.sum(axis=1).argmax()] = 255  # paper stays white
-    palette.putpalette(colours.ravel().tolist())
+    lightest = colours.sum(axis=1).argmax()
+    if colours[lightest].min() > NEARLY_WHITE:
+        colours[lightest] = 255
+        palette.putpalette(colours.ravel().tolist())
     images = [Pillow.fromarray(f).quantize(palette=palette, dither=Pillow.Dither.NONE) for f in frames]
     each = round(1000 / rate)
     images[0].save(

@@ -121,8 +121,8 @@ class PushingSkill(Skill):
         return list(plan_shapes(context_of(context), parameters_of(parameters)))
 
     def outcome_in_words(self, fraction: float) -> str:
-        """Such as "stopped 12 mm from the goal"."""
-        return f"stopped {1000 * distance_of(fraction):.0f} mm from the goal"
+        """Such as "12 mm from the goal"."""
+        return f"{1000 * distance_of(fraction):.0f} mm from the goal"
 
     def shots(self, trial: Any, arm: str, size: tuple[int, int]) -> list[Shot]:
         """Simulate a push of the store again and look at it from above."""
