@@ -11,8 +11,7 @@ from memristor_bdnn.agents.dqn import DQNAgent
 from memristor_bdnn.agents.training import Training
 from memristor_bdnn.agents.weights import DeviceWeights
 from memristor_bdnn.report.record import save_figure
-
-BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#718096"
+from memristor_bdnn.report.style import BLUE, ORANGE
 
 
 def training_figure(training: Training) -> Any:

@@ -24,6 +24,8 @@ RANDOM, ASKED, LEARNED, FAILED = GREY, BLUE, GREEN, ORANGE
 WIDE = (12.8, 7.2)
 """Inches; with :data:`DPI` a picture of 1280 x 720 pixels."""
 DPI = 100
+LONGEST = 84
+"""Letters of a title that fit at its usual size; a longer one is written smaller."""
 
 RC: dict[str, Any] = {
     "font.size": 14,
@@ -61,8 +63,9 @@ def drawn(draw: Callable[P, T]) -> Callable[P, T]:
     @functools.wraps(draw)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> T:
         import matplotlib
+        from cycler import cycler
 
-        with matplotlib.rc_context(RC):
+        with matplotlib.rc_context({**RC, "axes.prop_cycle": cycler(color=COLOURS)}):
             return draw(*args, **kwargs)
 
     return wrapped
@@ -74,7 +77,7 @@ def slide(title: str, size: tuple[float, float] = WIDE) -> Any:
 
     figure = Figure(figsize=size, layout="constrained")
     figure.get_layout_engine().set(w_pad=0.12, h_pad=0.1, wspace=0.03, hspace=0.04)  # type: ignore[union-attr, call-arg]
-    figure.suptitle(title, x=0.012, ha="left")
+    figure.suptitle(title, x=0.012, ha="left", fontsize=RC["figure.titlesize"] * min(1.0, LONGEST / max(len(title), 1)))
     return figure
 
 

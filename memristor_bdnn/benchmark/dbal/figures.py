@@ -11,13 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from memristor_bdnn.benchmark.dbal.jobs import PUBLISHED
-from memristor_bdnn.report.record import save_figure
+from memristor_bdnn.report import style
+from memristor_bdnn.report.style import COLOURS
 
 FloatArray = npt.NDArray[np.floating[Any]]
-
-# Colours that stay apart for colour-blind readers (Okabe and Ito).
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C8C8C")
-
 
 SMALLEST_SPAN = 0.1
 """Least range of an axis of accuracies: differences of a tenth of a point shall not look like any."""
@@ -40,12 +37,13 @@ def write_all(figures: dict[str, Any], trials: Any, folder: Path, prior: str = "
     return made
 
 
+@style.drawn
 def active_against_passive(figures: dict[str, Any], path: Path) -> Path:
     """Accuracy with the share of "yes" matched, and area under the ROC curve, over labels; neither knows a threshold.
 
     Active solid, passive dashed; bands are the quartiles of the recipe.
     """
-    fig, axes = _axes(1, 2, (10, 4.2))
+    fig, axes = _axes(1, 2, f"What asking gains over random labels, at up to {figures['final_labels']} labels")
     for axis, name in zip(axes, ("accuracy_matched", "auc"), strict=True):
         for (colour, marker), (method, strategies) in zip(_styles(), figures["results"].items(), strict=False):
             for strategy, points in strategies.items():
@@ -67,17 +65,17 @@ def active_against_passive(figures: dict[str, Any], path: Path) -> Path:
         axis.set_xlabel("labels")
         axis.set_ylabel(f"{NAMES[name]}, test rows")
         _widen(axis)
-        axis.grid(alpha=0.3)
     handles, names = axes[0].get_legend_handles_labels()
-    fig.legend(handles, names, loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8, frameon=False)
-    return _save(fig, path)
+    fig.legend(handles, names, loc="outside lower center", ncols=3)
+    return style.save(fig, path)
 
 
+@style.drawn
 def calibration(figures: dict[str, Any], path: Path) -> Path:
     """Observed share of successes against the predicted probability, at the last number of labels."""
-    fig, (axis,) = _axes(1, 1, (4.6, 4.4))
-    axis.plot([0, 1], [0, 1], color="#8C8C8C", lw=1)
     last = str(figures["final_labels"])
+    fig, (axis,) = _axes(1, 1, f"Can its probabilities be believed? Test rows, {last} labels")
+    axis.plot([0, 1], [0, 1], color=style.GREY, lw=1, label="exactly right")
     for (colour, marker), (method, strategies) in zip(_styles(marker="o"), figures["results"].items(), strict=False):
         strategy = next((s for s in strategies if s != "random"), "random")
         point = strategies[strategy][last]
@@ -93,15 +91,16 @@ def calibration(figures: dict[str, Any], path: Path) -> Path:
         )
     axis.set_xlabel("predicted probability of success")
     axis.set_ylabel("observed share of successes")
-    axis.set_title(f"test rows, {last} labels", fontsize=10)
-    axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8, frameon=False)
-    axis.grid(alpha=0.3)
-    return _save(fig, path)
+    axis.set(xlim=(-0.02, 1.02), aspect="equal")
+    style.shares(axis)
+    fig.legend(*axis.get_legend_handles_labels(), loc="outside right center")
+    return style.save(fig, path)
 
 
+@style.drawn
 def labels_saved(figures: dict[str, Any], path: Path) -> Path:
     """The recipe on random labels without prior, and where results of labels learned one by one lie on that curve."""
-    fig, axes = _axes(1, 2, (9, 3.8))
+    fig, axes = _axes(1, 2, f"How many random labels {figures['final_labels']} labels learned one by one are worth")
     for axis, name in zip(axes, ("accuracy_matched", "auc"), strict=True):
         curve = figures["passive_curve"]
         labels = sorted(map(int, curve))
@@ -130,14 +129,14 @@ def labels_saved(figures: dict[str, Any], path: Path) -> Path:
         axis.set_xlabel("labels")
         axis.set_ylabel(f"{NAMES[name]}, test rows")
         _widen(axis)
-        axis.grid(alpha=0.3)
-        axis.legend(fontsize=8, frameon=False)
-    return _save(fig, path)
+    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=1)
+    return style.save(fig, path)
 
 
+@style.drawn
 def sizes(figures: dict[str, Any], path: Path) -> Path:
     """What the simulated world gets wrong over the width scale of a bowl, and how well it ranks rows that share one."""
-    fig, axes = _axes(1, 2, (10.4, 4.0))
+    fig, axes = _axes(1, 2, "What the simulated world gets wrong, by the recorded width of a bowl")
     edges = np.array(figures["width_edges"])
     names = {"recorded": "sizes as recorded", "corrected": "sizes to expect from repeats"}
     for index, (colour, (key, name)) in enumerate(zip(COLOURS, names.items(), strict=False)):
@@ -149,23 +148,22 @@ def sizes(figures: dict[str, Any], path: Path) -> Path:
             np.arange(len(groups)) + 0.08 * (index - 0.5), list(groups.values()), "o", color=colour, label=name
         )
     axes[0].axhline(0.0, color="black", lw=0.8)
-    axes[0].set_xlabel("recorded width of the bowl, over that of the bowl it is a scaled copy of")
+    axes[0].set_xlabel("recorded width, over that of the bowl it is a scaled copy of")
     axes[0].set_ylabel("published minus predicted successes, points")
-    axes[0].legend(fontsize=8, frameon=False)
+    axes[0].legend()
     counts = figures["sizes_rows_by_group"]
     axes[1].set_xticks(range(len(counts)), [f"{name}\n({n} rows)" for name, n in counts.items()])
     axes[1].set_xlabel("rows that record the same bowl")
     axes[1].set_ylabel("area under the ROC curve")
-    for axis in axes:
-        axis.grid(alpha=0.3)
-    return _save(fig, path)
+    return style.save(fig, path)
 
 
+@style.drawn
 def training(trials: Any, path: Path, sizes: tuple[int, ...] = (64, 84, 104, 124)) -> Path:
     """Training accuracy per in situ epoch of the published method at four data sizes."""
     from memristor_bdnn.benchmark.dbal.methods import MemristorMethod
 
-    fig, (axis,) = _axes(1, 1, (6, 3.8))
+    fig, (axis,) = _axes(1, 1, "In situ learning, epoch by epoch, at four numbers of labels")
     rows = np.random.default_rng(0).choice(len(trials.x_pool), max(sizes), replace=False)
     x, y = trials.x_pool[rows], (trials.score_pool[rows] + 1) / 2
     method = MemristorMethod("paper", 0)
@@ -176,11 +174,12 @@ def training(trials: Any, path: Path, sizes: tuple[int, ...] = (64, 84, 104, 124
     axis.axhline(0.98, color="#8C8C8C", lw=1, ls=":")
     axis.set_xlabel("in situ epoch")
     axis.set_ylabel("accuracy on the training labels")
-    axis.legend(fontsize=8, frameon=False)
-    axis.grid(alpha=0.3)
-    return _save(fig, path)
+    style.shares(axis)
+    axis.legend()
+    return style.save(fig, path)
 
 
+@style.drawn
 def conductances(trials: Any, path: Path) -> Path:
     """Conductances of all devices after deployment and after learning 128 labels, layer by layer."""
     from memristor_bdnn.benchmark.dbal.methods import MemristorMethod
@@ -196,23 +195,25 @@ def conductances(trials: Any, path: Path) -> Path:
         method.learner.learn(x[:n], y[:n])
     after = read(20).mean(axis=0) * per_ua
     network = method.learner.network
-    fig, axes = _axes(1, len(network.layers), (10, 3.2))
+    moved = 100 * float((np.abs(after - before) > 1.0).mean())
+    fig, axes = _axes(1, len(network.layers), f"In situ learning moves {moved:.0f} % of the devices by more than 1 µS")
     for index, (axis, part) in enumerate(zip(axes, network.layers, strict=True)):
         cells = (part[:, None] * network.devices + np.arange(network.devices)).ravel()
         bins = np.linspace(0.0, 22.0, 45)
         axis.hist(before[cells], bins, color=COLOURS[0], alpha=0.55, label="after deployment")
         axis.hist(after[cells], bins, histtype="step", color=COLOURS[1], lw=1.6, label="after in situ learning")
-        axis.set_title(f"layer {index + 1}: {len(cells)} devices", fontsize=10)
-        axis.set_xlabel("conductance, microsiemens")
+        axis.set_title(f"Layer {index + 1}: {len(cells)} devices")
+        axis.set_xlabel("conductance (µS)")
     axes[0].set_ylabel("devices")
-    axes[-1].legend(fontsize=8, frameon=False)
-    return _save(fig, path)
+    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    return style.save(fig, path)
 
 
+@style.drawn
 def study(figures: dict[str, Any], path: Path) -> Path:
     """Accuracy over labels, a line with quartiles for each part of the method that is left out; one panel per task."""
     tasks = list(figures["study"])
-    fig, axes = _axes(1, len(tasks), (5.2 * len(tasks), 4.0))
+    fig, axes = _axes(1, len(tasks), "What each part of the method is worth: accuracy without it")
     for axis, task in zip(axes, tasks, strict=True):
         styles = zip(itertools.cycle(COLOURS), itertools.cycle("osD^vP"), strict=False)
         for (colour, marker), (variant, found) in zip(styles, figures["study"][task].items(), strict=False):
@@ -229,11 +230,10 @@ def study(figures: dict[str, Any], path: Path) -> Path:
         axis.minorticks_off()
         axis.set_xlabel("labels")
         axis.set_ylabel("test accuracy")
-        axis.set_title(task, fontsize=10)
-        axis.grid(alpha=0.3)
+        axis.set_title(task)
     handles, names = axes[0].get_legend_handles_labels()
-    fig.legend(handles, names, loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8, frameon=False)
-    return _save(fig, path)
+    fig.legend(handles, names, loc="outside lower center", ncols=3)
+    return style.save(fig, path)
 
 
 def _styles(marker: str = "") -> Iterator[tuple[str, str]]:
@@ -248,20 +248,6 @@ def _widen(axis: Any) -> None:
         axis.set_ylim(low - lacking / 2, high + lacking / 2)
 
 
-def _axes(rows: int, columns: int, size: tuple[float, float]) -> Any:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    fig, axes = plt.subplots(rows, columns, figsize=size, squeeze=False)
-    return fig, tuple(axes.ravel())
-
-
-def _save(fig: Any, path: Path) -> Path:
-    import matplotlib.pyplot as plt
-
-    fig.tight_layout()
-    save_figure(fig, path, dpi=120, bbox_inches="tight")
-    plt.close(fig)
-    return path
+def _axes(rows: int, columns: int, title: str) -> Any:
+    figure = style.slide(title)
+    return figure, tuple(figure.subplots(rows, columns, squeeze=False).ravel())

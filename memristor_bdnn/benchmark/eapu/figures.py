@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from memristor_bdnn.report.record import save_figure
-
-BLUE, ORANGE, GREY = "#2b6cb0", "#dd6b20", "#718096"
+from memristor_bdnn.report import style
+from memristor_bdnn.report.style import BLUE, GREY, ORANGE
 
 
 def write_figures(folder: Path, figures: Mapping[str, Any]) -> list[Path]:
@@ -17,10 +16,10 @@ def write_figures(folder: Path, figures: Mapping[str, Any]) -> list[Path]:
     return [_sweep(folder / "eapu_sweep.png", figures), _pulses(folder / "eapu_pulses.png", figures)]
 
 
+@style.drawn
 def _sweep(path: Path, figures: Mapping[str, Any]) -> Path:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    worst = f"EaPU {figures['sweep_eapu_accuracy'][-1]:.2f}, Adam {figures['sweep_adam_accuracy'][-1]:.2f}"
+    figure = style.slide(f"Writing errors: at the largest, {worst} of the digits right")
     left, right = figure.subplots(1, 2)
     sd = figures["sweep_sd_us"]
     left.plot(sd, figures["sweep_eapu_accuracy"], "o-", color=BLUE, label="EaPU(Adam)")
@@ -33,17 +32,14 @@ def _sweep(path: Path, figures: Mapping[str, Any]) -> Path:
     bars = right.bar(names, [figures[k] for k in keys], color=[GREY, BLUE, ORANGE])
     right.bar_label(bars, fmt="%.3f")
     right.set(ylabel="SSIM", ylim=(0, 1), title="Denoising autoencoder, 135 weights")
-    for axis in (left, right):
-        axis.spines[["top", "right"]].set_visible(False)
-    save_figure(figure, path, dpi=130)
-    return path
+    return style.save(figure, path)
 
 
+@style.drawn
 def _pulses(path: Path, figures: Mapping[str, Any]) -> Path:
-    from matplotlib.figure import Figure
-
     methods = sorted(figures["methods"].items(), key=lambda item: -item[1]["n_up"])
-    figure = Figure(figsize=(7.5, 3.4), layout="constrained")
+    fewest = methods[-1]
+    figure = style.slide(f"{fewest[0]} needs fewest pulses: {fewest[1]['n_up']:.2g} per cell and iteration")
     axis = figure.subplots()
     values = [method["n_up"] for _, method in methods]
     colours = [BLUE if name.startswith("EaPU") else ORANGE for name, _ in methods]
@@ -53,6 +49,4 @@ def _pulses(path: Path, figures: Mapping[str, Any]) -> Path:
     axis.set_xlim(min(values) / 3, max(values) * 100)
     axis.axvline(1, color=GREY, linestyle=":")
     axis.set(xlabel="N_up, pulses per cell and iteration", title="Programming methods, digits")
-    axis.spines[["top", "right"]].set_visible(False)
-    save_figure(figure, path, dpi=130)
-    return path
+    return style.save(figure, path)

@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from memristor_bdnn.report.record import check_out, check_picture, print_table, record, save_figure, write_record
+from memristor_bdnn.report import style
+from memristor_bdnn.report.record import check_out, check_picture, print_table, record, write_record
 
 PUBLISHED = 0.91
 """Median accuracy on one unnamed held-out person over 100 runs (Dalgaty et al. 2021)."""
@@ -137,31 +138,30 @@ def _print(figures: dict[str, Any], people: int, seeds: int) -> None:
     print(f"published: median {PUBLISHED:.2f} on one held-out person who is not named; one person proves nothing here")
 
 
+@style.drawn
 def draw(accuracy: dict[str, Any], people: list[int], path: Path) -> Path:
     """The accuracy on every person, sorted by how many of the beats are normal; returns the path."""
     import numpy as np
-    from matplotlib.figure import Figure
 
     order = np.argsort(accuracy["constant"].mean(axis=0), kind="stable")
-    figure = Figure(figsize=(11, 4.2), layout="constrained")
+    figure = style.slide("Beats of people nobody learned from: most people are easy, some defeat everyone")
     axis = figure.subplots()
-    looks = {"mcmc": ("o", "#2b6cb0"), "mlp": ("s", "#dd6b20"), "perceptron": ("^", "#718096")}
-    axis.bar(range(len(people)), accuracy["constant"].mean(axis=0)[order], color="#e2e8f0", label=LABELS["constant"])
+    looks = {"mcmc": ("o", style.BLUE), "mlp": ("s", style.ORANGE), "perceptron": ("^", style.GREY)}
+    axis.bar(range(len(people)), accuracy["constant"].mean(axis=0)[order], color=style.FAINT, label=LABELS["constant"])
     for name, (marker, colour) in looks.items():
         values = accuracy[name].mean(axis=0)[order]
         median = np.median(accuracy[name])
         axis.plot(
-            values, marker, color=colour, ms=5, label=f"{LABELS[name]}: median {median:.2f}, mean {values.mean():.2f}"
+            values, marker, color=colour, ms=8, label=f"{LABELS[name]}: median {median:.2f}, mean {values.mean():.2f}"
         )
-    axis.set_xticks(range(len(people)), [str(people[k]) for k in order], rotation=90, fontsize=7)
+    axis.set_xticks(range(len(people)), [str(people[k]) for k in order], rotation=90, fontsize=11)
     axis.set(
-        title="Beats told apart on a person nobody learned from: most people are easy, some defeat everyone",
         xlabel="record of the person, by the share of normal beats",
         ylabel="accuracy, mean over seeds",
-        ylim=(0, 1.02),
         xlim=(-0.8, len(people) - 0.2),
     )
-    axis.axhline(PUBLISHED, color="#2b6cb0", linestyle=":", lw=1, label=f"published median, one person: {PUBLISHED}")
-    axis.legend(loc="lower right", fontsize=8)
-    axis.spines[["top", "right"]].set_visible(False)
-    return save_figure(figure, path, dpi=130)
+    axis.axhline(PUBLISHED, color=style.BLUE, linestyle=":", lw=1.5, label=f"published median, one person: {PUBLISHED}")
+    style.shares(axis)
+    axis.grid(axis="x", visible=False)
+    figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    return style.save(figure, path)

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from memristor_bdnn.report.record import print_table, save_figure
+from memristor_bdnn.report import style
+from memristor_bdnn.report.record import print_table
+from memristor_bdnn.report.style import BLUE, GREY, ORANGE
 
-BLUE, ORANGE, GREY, GREEN = "#0072b2", "#d55e00", "#718096", "#009e73"
-"""Colours that stay apart for colour-blind readers (Okabe and Ito)."""
 Runs = Mapping[str, Sequence[Mapping[str, Any]]]
 
 
@@ -92,20 +92,20 @@ def draw(folder: Path, results: Mapping[str, Any], found: Runs) -> list[Path]:
     return paths
 
 
+@style.drawn
 def _training(path: Path, found: Runs) -> Path:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(11, 3.8), layout="constrained")
-    left, middle, right = figure.subplots(1, 3, width_ratios=(2, 1, 1))
+    reward = float(np.median([run["reward"] for run in found["cartpole.devices"]]))
+    figure = style.slide(f"Agents that learn in devices: cart-pole {reward:.0f} of 500 (median of the seeds)")
+    left, middle, right = figure.subplots(1, 3, width_ratios=(1.7, 1, 1))
     for run in found.get("cartpole.devices_last", found["cartpole.devices"]):
         left.plot(
             np.arange(1, len(run["training_returns"]) + 1), run["training_returns"], color=BLUE, lw=0.8, alpha=0.6
         )
-    left.set(title="Cart-pole on devices: training episodes of five seeds", xlabel="episode", ylabel="reward")
+    left.set(title="Cart-pole: training episodes, a line a seed", xlabel="episode", ylabel="reward")
     rows = [("cartpole.devices", "devices", BLUE), ("cartpole.software", "software", ORANGE)]
     _dots(middle, found, rows, "reward")
     middle.axhline(475, color=GREY, ls=":", label="475")
-    middle.set(title="Greedy test, best policy kept", ylabel="mean reward of 100 episodes", ylim=(0, 515))
+    middle.set(title="Cart-pole: test", ylabel="mean reward of 100 episodes", ylim=(0, 515))
     middle.legend(loc="lower left", frameon=False)
     rows = [("mountain_car.devices", "devices", BLUE), ("mountain_car.software", "software", ORANGE)]
     if all(name in found for name, _, _ in rows):
@@ -115,13 +115,12 @@ def _training(path: Path, found: Runs) -> Path:
         right.legend(loc="lower left", frameon=False)
     else:
         right.set_axis_off()
-    return _saved(figure, path)
+    return style.save(figure, path)
 
 
+@style.drawn
 def _studies(path: Path, results: Mapping[str, Any]) -> Path:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9.5, 3.8), layout="constrained")
+    figure = style.slide("Cart-pole on other devices: medians (bars) and seeds (dots)")
     studies = [
         (n, label) for n, label in (("slopes", "gate slope (uS/V)"), ("errors", "write SD (uS)")) if n in results
     ]
@@ -141,9 +140,8 @@ def _studies(path: Path, results: Mapping[str, Any]) -> Path:
         axis.set(xlabel=label, ylim=(0, 515))
         axis.set_xticks(x)
     axes[0].set(ylabel="mean greedy reward of 100 episodes")
-    figure.suptitle("Cart-pole on devices: medians (bars) and seeds (dots)")
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
-    return _saved(figure, path)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    return style.save(figure, path)
 
 
 def _dots(axis: Any, found: Runs, rows: Sequence[tuple[str, str, str]], key: str) -> None:
@@ -154,9 +152,3 @@ def _dots(axis: Any, found: Runs, rows: Sequence[tuple[str, str, str]], key: str
         axis.plot([place - 0.3, place + 0.3], [np.median(values)] * 2, color=colour, lw=1.5)
     axis.set_xticks(range(len(rows)), [label for _, label, _ in rows])
     axis.set_xlim(-0.6, len(rows) - 0.4)
-
-
-def _saved(figure: Any, path: Path) -> Path:
-    for axis in figure.axes:
-        axis.spines[["top", "right"]].set_visible(False)
-    return save_figure(figure, path, dpi=130)

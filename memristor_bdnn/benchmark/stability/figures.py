@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from memristor_bdnn.benchmark.dbal.figures import COLOURS
 from memristor_bdnn.benchmark.stability.conditions import KINDS, NOISE
 from memristor_bdnn.benchmark.stability.run import REMEDIES
 from memristor_bdnn.report.record import save_figure
+from memristor_bdnn.report.style import COLOURS
 
 _COLOUR = {"nothing": COLOURS[1], "offset": COLOURS[4], "relearning": COLOURS[0], "both": COLOURS[2]}
 _LABEL = {"nothing": "nothing done", "offset": "mean offset taken off", "relearning": "re-learned in place",

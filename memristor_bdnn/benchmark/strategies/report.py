@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from memristor_bdnn.benchmark.dbal.figures import COLOURS
 from memristor_bdnn.benchmark.strategies.run import Setting
-from memristor_bdnn.report.record import print_table, save_figure
+from memristor_bdnn.report import style
+from memristor_bdnn.report.record import print_table
+from memristor_bdnn.report.style import COLOURS
 
 AGAINST = "random"
 """Differences over pairs of runs with the same seed are to this strategy."""
@@ -104,15 +105,17 @@ def print_tables(figures: dict[str, Any]) -> None:
         print_table(f"difference to {AGAINST}, mean over pairs and its standard error", [heads[i] for i in kept], table)
 
 
+@style.drawn
 def draw(figures: dict[str, Any], runs: list[dict[str, Any]], path: Path) -> Path:
     """Failures so far over the labels, a line a strategy with its quartiles, and the skill that each leaves behind."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
-    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.4), layout="constrained", width_ratios=(3, 2))
     names = list(figures["results"])
+    cost = {name: float(of["failures_median"]) for name, of in figures["results"].items() if "failures_median" in of}
+    least = min(cost, key=lambda name: cost[name], default="")
+    title = (
+        f"{figures['skill'].capitalize()}: {least} fails least, {cost[least]:g} times" if least else "What asking cost"
+    )
+    figure = style.slide(f"{title} in {figures['queries']} questions (median)" if least else title)
+    left, right = figure.subplots(1, 2, width_ratios=(3, 2))
     for number, name in enumerate(names):
         colour = COLOURS[number % len(COLOURS)]
         failed = np.array([np.cumsum(np.array(r["scores"]) <= 0) for r in runs if r["strategy"] == name])
@@ -125,15 +128,10 @@ def draw(figures: dict[str, Any], runs: list[dict[str, Any]], path: Path) -> Pat
         right.plot([number - 0.25, number + 0.25], [np.median(skill)] * 2, color=colour, lw=2.5)
     left.axvline(figures["initial"], color="0.6", lw=1, ls=":")
     left.annotate("first question", (figures["initial"], 1.0), (4, -2), ("data", "axes fraction"), "offset points",
-                  va="top", fontsize=8, color="0.4")  # fmt: skip
+                  va="top", fontsize=12, color=style.GREY)  # fmt: skip
     left.set(xlabel="labels", ylabel="failures so far", title="What learning cost", xlim=(0, None), ylim=(0, None))
-    left.legend(frameon=False, fontsize=9, loc="upper left")
+    left.legend(loc="upper left")
     right.set_xticks(range(len(names)), names, rotation=20)
-    right.set(ylabel="fraction done by the sturdy candidate", title="What was learned, a point a seed", ylim=(0, 1.02))
-    for axes in (left, right):
-        axes.grid(alpha=0.3)
-        axes.spines[["top", "right"]].set_visible(False)
-    try:
-        return save_figure(figure, path, dpi=130)
-    finally:
-        plt.close(figure)
+    right.set(ylabel="fraction done by the sturdy candidate", title="What was learned, a point a seed")
+    style.shares(right)
+    return style.save(figure, path)
