@@ -4,71 +4,54 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 
+from memristor_bdnn.skills.pictures import save_image, write_film
 from memristor_bdnn.skills.pouring.context import PourParameters
-from memristor_bdnn.skills.pouring.figures import animation, filmstrip, record_pour, save_image
+from memristor_bdnn.skills.pouring.figures import filmstrip
+from memristor_bdnn.skills.pouring.film import shots
 from memristor_bdnn.skills.pouring.vessels import context_of
-from memristor_bdnn.skills.pouring.world import PouringWorld, WorldConfig
 
 PAIR = context_of("blue", "red")
 POUR = PourParameters(0.1, 0.12, -0.3, 0.4, -2.6)
 SHOWN = (("white", "cyan3D"), ("brown", "olive3"), ("tan", "teal"), ("lime", "purple"))
-MOMENTS = (0.94, 1.0)
-"""Shares of the tilt at which the beads are in the air."""
+SIZE = (400, 360)
+MOMENTS = (0.05, 0.5)
+"""Shares of the beads that are in the bowl in the second and third picture of the filmstrip."""
+
+
+def pour(bowl: str, cup: str, seed: int) -> SimpleNamespace:
+    """A trial as a store would keep it."""
+    return SimpleNamespace(context=context_of(bowl, cup).array(), parameters=POUR.array(), seed=seed)
 
 
 def cup_alone(folder: Path) -> None:
     """Filmstrip at four times, and an animation."""
-    with PouringWorld() as world:
-        world.reset(5, PAIR)
-        frames, phases, outcome = record_pour(
-            world, lambda progress: world.pour_cup_alone(POUR, progress=progress), width=400, height=360
-        )
-        print("cup alone:", outcome.fraction_in_bowl, len(frames), "frames")
-    tilt = [k for k, phase in enumerate(phases) if phase == "tilt"]
-    moments = [tilt[0], *(tilt[round(part * (len(tilt) - 1))] for part in MOMENTS), len(frames) - 1]
-    filmstrip([frames[k] for k in moments], folder / "filmstrip.png")
-    animation(frames, folder / "pour.gif")
+    taken = shots(pour("blue", "red", 5), "", SIZE)
+    print("cup alone:", taken[-1].done, len(taken), "pictures")
+    frames = [shot.image for shot in taken]
+    poured = np.array([shot.done for shot in taken], dtype=float)
+    between = [int(np.argmax(poured >= share)) for share in MOMENTS]
+    filmstrip([frames[k] for k in (0, *between, len(frames) - 1)], folder / "filmstrip.png")
+    write_film(frames, folder / "pour.gif", hold_s=1.5)
 
 
 def with_arm(folder: Path) -> None:
     """The arm pouring: a picture and a film."""
-    from memristor_bdnn.motion.arms import load
-    from memristor_bdnn.skills.pouring.motion import PourPlanner
-
-    planner = PourPlanner(load("panda"))
-    plan = planner.plan(PAIR, POUR, seed=0)
-    with PouringWorld(WorldConfig(arm="panda", whole_motion=True)) as world:
-        world.reset(5, PAIR)
-        views: list[np.ndarray] = []
-
-        def look(phase: str, fraction: float) -> None:
-            if phase == "pour" and 0.27 < fraction < 0.4 and not views:
-                views.append(world.render("side", 640, 480))
-
-        print("arm:", world.pour_with_arm(plan, progress=look).fraction_in_bowl)
-        save_image(views[0], folder / "arm.png")
-        world.reset(5, PAIR)
-        frames, _, _ = record_pour(
-            world, lambda progress: world.pour_with_arm(plan, progress=progress), width=400, height=340, every=6
-        )
-        animation(frames, folder / "arm_pour.gif", frames_per_s=10)
-        animation(frames, folder / "arm_pour.mp4", frames_per_s=10)
-    planner.close()
+    taken = shots(pour("blue", "red", 5), "panda", (640, 480))
+    print("arm:", taken[-1].done, len(taken), "pictures")
+    falling = int(np.argmin([abs((shot.done or 0.0) - 0.5) for shot in taken]))
+    save_image(taken[falling].image, folder / "arm.png")
+    for name in ("arm_pour.gif", "arm_pour.mp4"):
+        write_film([shot.image for shot in taken], folder / name, hold_s=1.5)
 
 
 def vessels(folder: Path) -> None:
     """Four bowl and cup pairs after their beads were poured."""
-    pictures = []
-    with PouringWorld() as world:
-        for seed, (bowl, cup) in enumerate(SHOWN):
-            pair = context_of(bowl, cup)
-            world.reset(seed, pair)
-            world.pour_cup_alone(POUR)
-            pictures.append(world.render("side", 400, 360))
-    filmstrip(pictures, folder / "vessels.png")
+    last = [shots(pour(bowl, cup, seed), "", SIZE)[-1].image for seed, (bowl, cup) in enumerate(SHOWN)]
+    filmstrip(last, folder / "vessels.png")
 
 
 if __name__ == "__main__":

@@ -21,39 +21,6 @@ Image = npt.NDArray[np.uint8]
 INK, GREY = "#26323a", "#8a949b"
 
 
-def record_pour(
-    world: Any, pour: Any, view: str = "side", width: int = 480, height: int = 360, every: int = 1, supersample: int = 2
-) -> tuple[list[Image], list[str], Any]:
-    """Pour and take pictures on the way.
-
-    Args:
-        world: a :class:`memristor_bdnn.skills.pouring.world.PouringWorld` after ``reset``.
-        pour: called with ``progress=...``; starts the trial and returns its outcome.
-        view: camera, see ``world.render``.
-        width, height: pixels.
-        every: take one picture every so many progress reports (which come 20 times a simulated second).
-        supersample: see ``world.render``.
-
-    Returns:
-        Pictures, the phase each was taken in, and the outcome.
-    """
-    frames: list[Image] = []
-    phases: list[str] = []
-    count = 0
-
-    def look(phase: str, fraction: float) -> None:
-        nonlocal count
-        if count % every == 0:
-            frames.append(world.render(view, width, height, supersample))
-            phases.append(phase)
-        count += 1
-
-    outcome = pour(progress=look)
-    frames.append(world.render(view, width, height, supersample))
-    phases.append("end")
-    return frames, phases, outcome
-
-
 def filmstrip(frames: Sequence[Image], path: str | Path, gap: int = 6) -> Image:
     """Some moments of a pour side by side (Fig. 4f); returns the picture that was written."""
     if not frames:
