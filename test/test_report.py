@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import shutil
@@ -282,6 +283,19 @@ def test_the_film_shows_what_its_words_say(report: tuple[dict[str, Any], str, Pa
     told = [session_film._told(SKILL, shown[-1], shot, shot is taken[-1]) for shot in (taken[0], taken[-1])]
     sure = f"predicted success {shown[-1].trial.predicted_mean:.2f} ± {shown[-1].trial.predicted_std:.2f}"
     assert told[0].endswith(f"so far, {sure}") and told[1] == f"{SKILL.outcome_in_words(best)}, {sure}"
+
+
+def test_a_film_that_goes_another_way_says_so(finished: Path, tmp_path: Path) -> None:
+    trials = stored(finished)
+    shown = session_film.parts(trials)
+    taken = [SKILL.shots(part.trial, "", (64, 48)) for part in shown]
+    filming = session_film.Filming(SKILL, [], "", tmp_path)
+    filming.parts = shown
+    filming._compare(taken)
+    assert "was measured" not in filming.caption
+    filming.parts[-1] = dataclasses.replace(shown[-1], trial=dataclasses.replace(shown[-1].trial, fraction=0.001))
+    filming._compare(taken)
+    assert f"Trial {shown[-1].number} was measured as: {SKILL.outcome_in_words(0.001)}" in filming.caption
 
 
 def test_a_pour_is_filmed_as_it_was(tmp_path: Path) -> None:

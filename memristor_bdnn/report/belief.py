@@ -49,11 +49,12 @@ class Belief:
     std: FloatArray
 
 
-def learner_of(checkpoint: Path, options: Any = None) -> Learner:
+def learner_of(checkpoint: Path, name: str | None = None, options: Any = None) -> Learner:
     """The learner of a checkpoint, on simulated chips in the state that the checkpoint holds.
 
     Args:
         checkpoint: the file.
+        name: of the learner; left out, the file's own name for it, which is that of the built-in ones.
         options: of the accelerator, by name, which the file does not hold.
 
     Raises:
@@ -64,7 +65,7 @@ def learner_of(checkpoint: Path, options: Any = None) -> Learner:
     missing = [name for name in ("format", "config", "accelerator.identity") if name not in held]
     if missing:
         raise ConfigError(f"{checkpoint} is no checkpoint of a session: {', '.join(missing)} missing")
-    name = str(unpack_json(held["format"], "format")).rpartition(".")[2].partition("/")[0]
+    name = name or str(unpack_json(held["format"], "format")).rpartition(".")[2].partition("/")[0]
     identity = unpack_json(held["accelerator.identity"], "identity")
     if identity.get("accelerator") != _SIMULATED:
         raise ConfigError(f"the chips of accelerator {identity.get('accelerator')!r} are not read for a picture")

@@ -100,7 +100,7 @@ def _belief(skill: skills.Skill, trials: Sequence[Trial], options: Mapping[str, 
         return Figure(title, None, "The network has chosen no trial.")
 
     def drawn() -> Path:
-        learner = belief.learner_of(folder / CHECKPOINT, options.get("accelerator_values"))
+        learner = belief.learner_of(folder / CHECKPOINT, options.get("learner"), options.get("accelerator_values"))
         found = belief.believed(skill, learner, chosen[-1], str(options["arm"] or ""))
         return belief.draw(skill, found, trials, folder / "belief.png")
 

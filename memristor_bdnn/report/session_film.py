@@ -33,6 +33,8 @@ Image = npt.NDArray[np.uint8]
 SIZE = (960, 540)
 """Pixels of the film, 16:9."""
 HEAD, FOOT, GAP = 46, 66, 4
+SAME = 0.05
+"""A film agrees with its trial where the fraction of the task that is done differs by no more."""
 HOLD_S = 2.5
 """How long the outcome stands."""
 
@@ -95,6 +97,7 @@ class Filming:
         self.reason = "" if self.parts else "No trial of the learned skill was made."
         self.path = folder / skill.film_name
         self.still: Path | None = None
+        self._differs = ""
         self._thread = ThreadPoolExecutor(1)
         self._shots: Future[list[list[Shot]]] | None = None
         if self.parts and type(skill).shots is not skills.Skill.shots:
@@ -113,7 +116,9 @@ class Filming:
             if self._shots is None:  # the skill makes a film of its own, or none
                 self._skill.film(self.parts[-1].trial, self._arm, unfinished)
             else:
-                frames = composed(self._skill, self.parts, self._shots.result())
+                shots = self._shots.result()
+                frames = composed(self._skill, self.parts, shots)
+                self._compare(shots)
                 write_film(frames, unfinished, RATE, HOLD_S)
                 self.still = self.path.with_suffix(".png")
                 write_atomic(self.still, _png(frames[-1]))
@@ -130,6 +135,14 @@ class Filming:
                 unfinished.unlink(missing_ok=True)
         return self._skill.film_name
 
+    def _compare(self, shots: Sequence[Sequence[Shot]]) -> None:
+        """Say where the simulation went another way than the session, as one of a physical arm may."""
+        for part, of in zip(self.parts, shots, strict=True):
+            seen, told = of[-1].done, part.trial.fraction
+            if seen is not None and abs(seen - told) > SAME:
+                words = self._skill.outcome_in_words
+                self._differs += f" Trial {part.number} was measured as: {words(told)}; its film shows: {words(seen)}."
+
     def _fail(self, reason: str) -> None:
         print(f"no animation: {reason}")
         self.reason = f"{reason}."
@@ -139,10 +152,13 @@ class Filming:
         """Which trials are shown and how they were picked."""
         picked = [f"trial {part.number}" for part in self.parts]
         if self._shots is None or len(picked) == 1:
-            return f"The best trial of the learned skill at the end ({picked[-1]}), simulated again from its seed."
+            return (
+                f"The best trial of the learned skill at the end ({picked[-1]}), simulated again from its seed."
+                f"{self._differs}"
+            )
         return (
             f"Left: {picked[0]}, the one in the middle of the random trials that failed. Right: {picked[1]}, the best "
-            "of the learned skill at the end. Both are simulated again from their seeds."
+            f"of the learned skill at the end. Both are simulated again from their seeds.{self._differs}"
         )
 
 
