@@ -19,7 +19,7 @@ from memristor_bdnn.skills.studio import Camera, Studio, cylinder
 FloatArray = npt.NDArray[np.floating[Any]]
 
 ITEM, GOAL, MARK, FINGERS = (0.13, 0.45, 0.60), (0.93, 0.60, 0.20), (0.98, 0.95, 0.80), (0.35, 0.38, 0.40)
-SHOWN_OF_APPROACH, SHOWN_OF_RETREAT = 0.3, 0.7
+SHOWN_OF_APPROACH, SHOWN_OF_RETREAT = 0.3, 0.4
 """The part of the approach that is shown last, and of the retreat that is shown first."""
 EVERY = {"approach": 5, "push": 2, "retreat": 6, "wait": 6}
 """A picture at every so many reports of progress, which come 20 times a simulated second."""
