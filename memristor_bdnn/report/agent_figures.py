@@ -10,20 +10,19 @@ import numpy as np
 from memristor_bdnn.agents.dqn import DQNAgent
 from memristor_bdnn.agents.training import Training
 from memristor_bdnn.agents.weights import DeviceWeights
-from memristor_bdnn.report.record import save_figure
+from memristor_bdnn.report import style
 from memristor_bdnn.report.style import BLUE, ORANGE
 
 
+@style.drawn
 def training_figure(training: Training) -> Any:
     """One picture of how a training stands: the reward curve with pulses and energy, and maps of what it learns in.
 
     Reading for the picture would change the run, so the maps show what the last learning step read.
     """
-    from matplotlib.figure import Figure
-
     agent = training.agent
     network = isinstance(agent, DQNAgent)
-    figure = Figure(figsize=(12.8, 7.2) if network else (12.8, 4.2), layout="constrained")
+    figure = style.slide(_title(training))
     parts: Any = figure.subfigures(2, 1, height_ratios=(1, 1.75)) if network else figure.subfigures(1, 2)
     top, bottom = parts
     _returns(top, training)
@@ -36,26 +35,31 @@ def training_figure(training: Training) -> Any:
 
 def save_training_figure(training: Training, path: Path) -> Path:
     """Write :func:`training_figure` as a PNG; a viewer that reloads it sees the training live."""
-    return save_figure(training_figure(training), path, dpi=110)
+    return style.save(training_figure(training), path)
 
 
 def _returns(part: Any, training: Training) -> None:
     axis, p = part.subplots(), training.progress
     episodes = np.arange(1, len(p.total) + 1)
-    axis.plot(episodes, p.total, color=BLUE, lw=1, label="training episode")
+    axis.plot(episodes, p.total, color=BLUE, lw=1.4, label="training episode")
     if p.validated:
-        axis.plot(p.validated_at, p.validated, "o", ms=4, color=ORANGE, label="greedy, for comparison")
+        axis.plot(p.validated_at, p.validated, "o", ms=6, color=ORANGE, label="greedy, for comparison")
     axis.set(xlabel="episode", ylabel="return", xlim=(0, max(len(p.total), 10) * 1.02))
-    axis.spines[["top", "right"]].set_visible(False)
-    axis.legend(loc="upper left", frameon=False, fontsize=8)
-    words = [training.env.task.name, f"{sum(p.steps)} steps"]
-    if training.accelerator is not None:
-        ledger = training.accelerator.ledger.priced()
-        words.append(f"{(ledger.set_pulses + ledger.reset_pulses) / 1e6:.2f} million pulses")
-        words.append(f"{ledger.system_energy_j:.2f} J")
-    else:
-        words.append("software twin")
-    axis.set_title("   ".join(words), fontsize=10, loc="left")
+    axis.legend(loc="upper left")
+
+
+def _title(training: Training) -> str:
+    """The task, what was done for it, and what it cost."""
+    words = [
+        training.env.task.name,
+        f"{len(training.progress.total)} episodes",
+        f"{sum(training.progress.steps):,} steps",
+    ]
+    if training.accelerator is None:
+        return ", ".join([*words, "software twin"])
+    ledger = training.accelerator.ledger.priced()
+    pulses = ledger.set_pulses + ledger.reset_pulses
+    return ", ".join([*words, f"{pulses:,} pulses", f"{ledger.system_energy_j:.3g} J"])
 
 
 def _network_maps(part: Any, agent: DQNAgent) -> None:
@@ -69,7 +73,7 @@ def _network_maps(part: Any, agent: DQNAgent) -> None:
             volt = agent.preset.read_voltage_v
             reach = tuple(edge / volt for edge in agent.preset.blind_write.target_ua)
             held = layout.arrays(weights.last_ua / volt)
-            rows.append(("conductance (uS)", held, "magma", (reach[0], reach[1])))
+            rows.append(("conductance (µS)", held, "magma", (reach[0], reach[1])))
     shown = weights.last() if isinstance(weights, DeviceWeights) else weights.read()
     limit = float(np.quantile(np.abs(shown), 0.995)) or 1.0
     rows.append(("weight", layout.matrices(shown), "RdBu_r", (-limit, limit)))
@@ -81,9 +85,10 @@ def _network_maps(part: Any, agent: DQNAgent) -> None:
             image = axis.imshow(array, aspect="auto", cmap=colours, vmin=low, vmax=high, interpolation="nearest")
             axis.set_xticks([])
             axis.set_yticks([])
-            axis.set_title(f"layer {layer + 1}, {array.shape[0]}x{array.shape[1]}", fontsize=8)
+            axis.set_title(f"Layer {layer + 1}: {array.shape[0]} x {array.shape[1]}", fontsize=12)
+            axis.grid(False)
             if layer == 0:
-                axis.set_ylabel(label, fontsize=9)
+                axis.set_ylabel(label.replace(" ", "\n", 1), fontsize=12)
         part.colorbar(image, ax=list(line_of), shrink=0.9, pad=0.01)
 
 
@@ -92,9 +97,10 @@ def _row_maps(part: Any, agent: Any) -> None:
     left, right = part.subplots(1, 2, width_ratios=(1.4, 1), sharey=True)
     g = np.where(agent.counters[:, None] > 0, agent.current_ua / agent.rows.read_voltage_v, np.nan)
     image = left.imshow(g, aspect="auto", cmap="magma", interpolation="nearest")
-    left.set(ylabel="row", xlabel="device (actions x inputs)", title="conductance (uS)")
+    left.set(ylabel="row", xlabel="device (actions x inputs)", title="Conductance (µS)")
+    left.grid(False)
     part.colorbar(image, ax=left)
     right.barh(np.arange(agent.counters.size), agent.counters, color=BLUE, height=1.0)
     right.axhline(agent.config.burn_in, color=ORANGE, ls=":", label="burn-in")
-    right.set(title="counter", xlabel="proposals spent in the row")
-    right.legend(loc="lower right", frameon=False, fontsize=8)
+    right.set(title="Counter", xlabel="proposals in the row")
+    right.legend(loc="lower right")

@@ -9,7 +9,7 @@ import numpy as np
 
 from memristor_bdnn.benchmark.stability.conditions import KINDS, NOISE
 from memristor_bdnn.benchmark.stability.run import REMEDIES
-from memristor_bdnn.report.record import save_figure
+from memristor_bdnn.report import style
 from memristor_bdnn.report.style import COLOURS
 
 _COLOUR = {"nothing": COLOURS[1], "offset": COLOURS[4], "relearning": COLOURS[0], "both": COLOURS[2]}
@@ -23,8 +23,8 @@ _LEARNER = {
 _MARK = dict(zip(REMEDIES, "osD^", strict=True))
 _FIGURE = {
     "accuracy": "accuracy on test rows",
-    "nll": "negative log likelihood",
-    "answers_kept": "answers as after learning",
+    "nll": "negative log lik.",
+    "answers_kept": "answers as before",
     "fraction": "task done by the choice",
 }
 
@@ -35,18 +35,18 @@ def draw_all(figures: dict[str, Any], path: Path) -> list[Path]:
     return [draw(figures, name, path if name == names[0] else path.with_stem(f"{path.stem}_{name}")) for name in names]
 
 
+@style.drawn
 def draw(figures: dict[str, Any], learner: str, path: Path) -> Path:
     """Above: over hours at the middle strength of the kind that moves most. Below: after all hours over strengths."""
-    from matplotlib.figure import Figure
-
     found = figures["results"][learner]
     kinds = [kind for kind in KINDS if any(name.startswith(f"{kind} ") for name in found)]
-    figure = Figure(figsize=(12.5, 7.2), layout="constrained")
+    said = _LEARNER.get(learner, learner)
+    figure = style.slide(f"{said}: {figures['skill']}, {figures['labels']} labels; medians and quartiles")
     axes = figure.subplots(2, 3)
     shown = _middle(found, "drift" if "drift" in kinds else kinds[0]) if kinds else NOISE
     for axis, name in zip(axes[0], ("accuracy", "nll", "answers_kept"), strict=True):
         _over_hours(axis, figures["hours"], found[shown], name)
-    axes[0][1].set_title(f"over hours, {_told(shown)}", fontsize=12, fontweight="bold")
+    axes[0][1].set_title(f"Over hours, {_told(shown)}", loc="center")
     executed = _has(found, "fraction")
     panels: list[tuple[str, str]] = [(kind, "accuracy") for kind in ("shift", "spread", "disturb") if kind in kinds]
     if executed and "drift" in kinds:
@@ -59,10 +59,8 @@ def draw(figures: dict[str, Any], learner: str, path: Path) -> Path:
     for axis in accuracies:  # kinds are compared by eye
         axis.set_ylim(min(a.get_ylim()[0] for a in accuracies), max(a.get_ylim()[1] for a in accuracies))
     handles, labels = axes[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=11)
-    said = _LEARNER.get(learner, learner)
-    figure.suptitle(f"{said}; {figures['skill']}, {figures['labels']} labels; medians and quartiles", fontsize=13)
-    return save_figure(figure, path, dpi=120)
+    figure.legend(handles, labels, loc="outside lower center", ncols=4)
+    return style.save(figure, path)
 
 
 def _over_hours(axis: Any, hours: list[float], of: dict[str, Any], name: str) -> None:
@@ -86,15 +84,15 @@ def _over_strengths(axis: Any, found: dict[str, Any], kind: str, name: str) -> N
         axis.plot(places, points["median"], f"{_MARK[remedy]}-", color=_COLOUR[remedy], ms=5)
         axis.fill_between(places, points["q25"], points["q75"], color=_COLOUR[remedy], alpha=0.13, lw=0)
     axis.set_xticks(places, [f"{s:g}" for s in strengths])
-    axis.set_title(_KIND[kind], fontsize=11)
-    _finish(axis, f"% of the window per decade{' of reads' if kind == 'disturb' else ''}", name)
+    axis.set_title(_KIND[kind], fontsize=12.5)
+    _finish(axis, f"% of window per decade{' of reads' if kind == 'disturb' else ''}", name)
 
 
 _KIND = {
-    "shift": "at the end: all cells drift alike",
-    "spread": "at the end: every cell at its own rate",
-    "drift": "at the end: both drifts",
-    "disturb": "at the end: disturbed by reads",
+    "shift": "At the end: all cells drift alike",
+    "spread": "At the end: each at its own rate",
+    "drift": "At the end: both drifts",
+    "disturb": "At the end: disturbed by reads",
 }
 
 
@@ -102,8 +100,6 @@ def _finish(axis: Any, across: str, name: str) -> None:
     axis.set(xlabel=across, ylabel=_FIGURE[name])
     if name != "nll":
         axis.set_ylim(min(axis.get_ylim()[0], 0.75 if name != "accuracy" else 0.7), None)
-    axis.grid(alpha=0.3)
-    axis.spines[["top", "right"]].set_visible(False)
 
 
 def _middle(found: dict[str, Any], kind: str) -> str:
