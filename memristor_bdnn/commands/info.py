@@ -82,7 +82,7 @@ def describe(name: str, as_json: bool) -> int:
 
 def collect() -> dict[str, object]:
     """Versions, plugins and missing packages as JSON-able values."""
-    from memristor_bdnn import accelerator, acquisitions, learners, skills
+    from memristor_bdnn import accelerator, acquisitions, learners, native, skills
     from memristor_bdnn.device import presets
     from memristor_bdnn.motion import arms, free_space
 
@@ -96,6 +96,7 @@ def collect() -> dict[str, object]:
         "memristor_bdnn": __version__,
         "python": platform.python_version(),
         "prefix": sys.prefix,
+        "kernels": native.status(),
         "required": required,
         "optional": optional,
         "missing": missing,
@@ -121,6 +122,7 @@ def _version(distribution: str, module: str) -> str | None:
 
 def _print(report: dict[str, object]) -> None:
     print(f"memristor_bdnn {report['memristor_bdnn']}, Python {report['python']}, prefix {report['prefix']}")
+    print(f"compiled kernels: {report['kernels']}")
     for kind in ("required", "optional"):
         found = report[kind]
         assert isinstance(found, dict)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +12,7 @@ import numpy.typing as npt
 from memristor_bdnn.errors import ConfigError
 from memristor_bdnn.motion.arms import urdf
 from memristor_bdnn.motion.arms.description import ArmDescription
+from memristor_bdnn.native import kernels, packed
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -79,11 +81,29 @@ class Chain:
 
     def fk(self, q: npt.ArrayLike) -> FloatArray:
         """Poses of the tool frame (..., 4, 4) at configurations (..., dof)."""
-        return self.frames(q)[..., -1, :, :]
+        q = np.asarray(q, dtype=float, order="C")
+        if kernels is None or q.shape[-1] != len(self.axes):
+            return self.reference_frames(q)[..., -1, :, :]
+        result = np.empty((*q.shape[:-1], 4, 4))
+        kernels.frames(self._constants, len(self.axes), q, result)
+        return result
 
     def frames(self, q: npt.ArrayLike) -> FloatArray:
         """Poses of every joint's moved frame and, last, of the tool: (..., dof + 1, 4, 4)."""
-        q = np.asarray(q, dtype=float)
+        q = np.asarray(q, dtype=float, order="C")
+        n = len(self.axes)
+        if kernels is None or q.shape[-1] != n:
+            return self.reference_frames(q)
+        result = np.empty((*q.shape[:-1], n + 1, 4, 4))
+        kernels.frames(self._constants, n, q, result)
+        return result
+
+    @cached_property
+    def _constants(self) -> bytes:
+        return packed(self.origins, self.axes, self.tool)
+
+    def reference_frames(self, q: FloatArray) -> FloatArray:
+        """:meth:`frames` in NumPy, for configurations of float64: what the compiled kernel does."""
         n = len(self.axes)
         result = np.zeros((*q.shape[:-1], n + 1, 4, 4))
         result[..., 3, 3] = 1.0

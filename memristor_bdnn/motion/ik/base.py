@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
@@ -67,3 +68,24 @@ def wrap_into_limits(q: FloatArray, low: FloatArray, high: FloatArray, slack: fl
         inside = (q <= high + slack).all(axis=-1)
     np.clip(q, low, high, out=q)
     return np.asarray(inside)
+
+
+def solved(
+    kernel: Callable[..., None], constants: bytes, poses: FloatArray, free: FloatArray, dof: int
+) -> tuple[FloatArray, BoolArray]:
+    """What a compiled solver of eight branches says of poses (n, 4, 4) and free values (n,).
+
+    Args:
+        kernel: of :mod:`memristor_bdnn.native`.
+        constants: the arm, as the kernel wants it.
+        poses: as of :meth:`IKSolver.solve`.
+        free: likewise.
+        dof: joints of the arm.
+    """
+    n = len(poses)
+    q, valid = np.empty((n, 8, dof)), np.empty((n, 8), np.bool_)
+    try:
+        kernel(constants, poses, free, q, valid)
+    except (TypeError, BufferError):  # of another type, or no arrays
+        kernel(constants, np.asarray(poses, np.float64), np.asarray(free, np.float64), q, valid)
+    return q, valid

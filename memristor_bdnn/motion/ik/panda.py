@@ -12,8 +12,9 @@ import numpy.typing as npt
 
 from memristor_bdnn.errors import ConfigError
 from memristor_bdnn.motion.arms.description import ArmDescription
-from memristor_bdnn.motion.ik.base import wrap_into_limits
+from memristor_bdnn.motion.ik.base import solved, wrap_into_limits
 from memristor_bdnn.motion.kinematics import Chain, invert
+from memristor_bdnn.native import kernels, packed
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
@@ -51,6 +52,8 @@ class PandaIK:
         self._upper, self._elbow = -origin[2, 1], origin[3, 0]
         self._forearm, self._wrist = origin[4, 1], origin[6, 0]
         self._from_tool = invert(chain.tool)
+        lengths = (self._upper, self._elbow, self._forearm, self._wrist)
+        self._constants = packed(self._low, self._high, self._shoulder, lengths, self._from_tool)
 
     def free_of(self, q: FloatArray) -> FloatArray:
         """Joint 7 of configurations (n, 7)."""
@@ -58,6 +61,12 @@ class PandaIK:
 
     def solve(self, poses: FloatArray, free: FloatArray) -> tuple[FloatArray, BoolArray]:
         """Solutions of tool poses (n, 4, 4) with joint 7 at free (n,): q (n, 8, 7) and valid (n, 8)."""
+        if kernels is None:
+            return self.reference(poses, free)
+        return solved(kernels.panda, self._constants, poses, free, 7)
+
+    def reference(self, poses: FloatArray, free: FloatArray) -> tuple[FloatArray, BoolArray]:
+        """:meth:`solve` in NumPy: what the compiled kernel does."""
         n = len(poses)
         to7 = poses @ self._from_tool
         # component first: (3, n), so that every operation below runs over contiguous memory

@@ -11,8 +11,9 @@ import numpy.typing as npt
 
 from memristor_bdnn.errors import ConfigError
 from memristor_bdnn.motion.arms.description import ArmDescription
-from memristor_bdnn.motion.ik.base import wrap_into_limits
+from memristor_bdnn.motion.ik.base import solved, wrap_into_limits
 from memristor_bdnn.motion.kinematics import Chain, invert
+from memristor_bdnn.native import kernels, packed
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
@@ -58,6 +59,8 @@ class SphericalIK:
         at_zero = frames[7].copy()
         at_zero[2, 3] -= self._wrist
         self._from_tool = invert(at_zero)
+        lengths = (self._upper, self._forearm)
+        self._constants = packed(self._low, self._high, self._signs, self._shoulder, lengths, self._from_tool)
 
     def free_of(self, q: FloatArray) -> FloatArray:
         """Arm angle (n,) of configurations (n, 7)."""
@@ -68,6 +71,12 @@ class SphericalIK:
 
     def solve(self, poses: FloatArray, free: FloatArray) -> tuple[FloatArray, BoolArray]:
         """Solutions of tool poses (n, 4, 4) at arm angles free (n,): q (n, 8, 7) and valid (n, 8)."""
+        if kernels is None:
+            return self.reference(poses, free)
+        return solved(kernels.srs, self._constants, poses, free, 7)
+
+    def reference(self, poses: FloatArray, free: FloatArray) -> tuple[FloatArray, BoolArray]:
+        """:meth:`solve` in NumPy: what the compiled kernel does."""
         n = len(poses)
         wrist = poses @ self._from_tool
         turn, reach = wrist[:, :3, :3], wrist[:, :3, 3] - self._shoulder

@@ -14,8 +14,9 @@ import numpy.typing as npt
 
 from memristor_bdnn.errors import ConfigError
 from memristor_bdnn.motion.arms.description import ArmDescription
-from memristor_bdnn.motion.ik.base import wrap_into_limits
+from memristor_bdnn.motion.ik.base import solved, wrap_into_limits
 from memristor_bdnn.motion.kinematics import Chain
+from memristor_bdnn.native import kernels, packed
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
@@ -76,6 +77,15 @@ class URIK:
         tool = frames[6]
         self._turn_back = tool[:3, :3].T
         self._to_meeting = tool[:3, :3].T @ (meeting - tool[:3, 3])
+        self._constants = self._packed()
+
+    def _packed(self) -> bytes:
+        """As ur.c reads them."""
+        axes = (self._signs, self._first, self._h, np.cross(self._first, self._h), self._base)
+        sides = (self._shoulder, self._upper, self._fore, self._hand)
+        frames = (self._turn_back, self._to_meeting)
+        numbers = (self._offset5, self._height)
+        return packed(self._low, self._high, *axes, self._wrist, self._plane, numbers, *sides, *frames)
 
     def free_of(self, q: FloatArray) -> FloatArray:
         """Zeros (n,) for configurations (n, 6): there is nothing to choose."""
@@ -83,6 +93,12 @@ class URIK:
 
     def solve(self, poses: FloatArray, free: FloatArray) -> tuple[FloatArray, BoolArray]:
         """Solutions of tool poses (n, 4, 4): q (n, 8, 6) and valid (n, 8); free (n,) is not looked at."""
+        if kernels is None:
+            return self.reference(poses, free)
+        return solved(kernels.ur, self._constants, poses, free, 6)
+
+    def reference(self, poses: FloatArray, free: FloatArray) -> tuple[FloatArray, BoolArray]:
+        """:meth:`solve` in NumPy: what the compiled kernel does."""
         n = len(poses)
         turn = poses[:, :3, :3] @ self._turn_back
         reach = poses[:, :3, :3] @ self._to_meeting + poses[:, :3, 3] - self._base

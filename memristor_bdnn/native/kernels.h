@@ -1,0 +1,51 @@
+/* Kernels behind memristor_bdnn.native. Each has a NumPy reference in the Python module that calls it, which is where its
+ * formulas are explained; arithmetic is in the same order. Angles in rad, lengths in m, poses 4 x 4 row by row.
+ *
+ * KERNELS_ABI counts changes of what functions take or mean; native/__init__.py holds the number that it can use.
+ */
+#ifndef MEMRISTOR_BDNN_KERNELS_H
+#define MEMRISTOR_BDNN_KERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define KERNELS_ABI 1
+#define MAX_JOINTS 16
+#define BRANCHES 8
+
+/* A pose or a number of many: where the first one is, and how far apart they lie, in bytes. */
+typedef struct {
+  const char *data;
+  ptrdiff_t step, row, column;
+} Poses;
+
+typedef struct {
+  const char *data;
+  ptrdiff_t step;
+} Numbers;
+
+/* Tool or all frames of n configurations (dof each): out is (n, 16) for the tool alone, else (n, dof + 1, 16). */
+typedef struct {
+  int dof;
+  const double *origins; /* (dof, 16) */
+  const double *axes;    /* (dof, 3) */
+  const double *tool;    /* (16) */
+} Chain;
+
+void chain_frames(const Chain *chain, const double *q, ptrdiff_t n, int tool_only, double *out);
+
+/* Inverse kinematics: q (n, 8, dof), valid (n, 8). The constants begin with the joint limits, low (dof) and high (dof). */
+#define PANDA_JOINTS 7
+#define PANDA_CONSTANTS (2 * PANDA_JOINTS + 3 + 4 + 16) /* shoulder, upper, elbow, forearm, wrist, from_tool */
+void panda_solve(const double *constants, Poses poses, Numbers free, ptrdiff_t n, double *q, uint8_t *valid);
+
+#define SRS_JOINTS 7
+#define SRS_CONSTANTS (2 * SRS_JOINTS + 7 + 3 + 2 + 16) /* signs, shoulder, upper, forearm, from_tool */
+void srs_solve(const double *constants, Poses poses, Numbers free, ptrdiff_t n, double *q, uint8_t *valid);
+
+#define UR_JOINTS 6
+/* signs, first, h, first x h, base, wrist, plane, offset5, height, shoulder, upper, fore, hand, turn_back, to_meeting */
+#define UR_CONSTANTS (2 * UR_JOINTS + 3 + 3 + 3 + 3 + 3 + 9 + 9 + 1 + 1 + 2 + 2 + 2 + 2 + 9 + 3)
+void ur_solve(const double *constants, Poses poses, Numbers free, ptrdiff_t n, double *q, uint8_t *valid);
+
+#endif
