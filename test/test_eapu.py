@@ -12,7 +12,7 @@ from memristor_bdnn.benchmark.eapu.tasks import digits, ssim, train_digits
 from memristor_bdnn.errors import CapacityError, ConfigError
 from memristor_bdnn.learners.eapu.cells import PROGRAMMERS, EapuDevice, as_device, reference_column_cells
 from memristor_bdnn.learners.eapu.optimizer import DeviceOptimizer, EaPU, SignUpdate
-from memristor_bdnn.learners.eapu.rule import _bernoulli, probabilistic_update
+from memristor_bdnn.learners.eapu.rule import choose, new_key, probabilistic_update
 
 
 def model(seed=0, widths=(6, 5, 3)):
@@ -63,15 +63,18 @@ def test_large_steps_pass_as_they_are():
     assert change.tolist() == [0.5, -0.1, 0.03]
 
 
-@pytest.mark.parametrize("p", [1e-3, 0.2, 0.9])
-def test_geometric_gaps_draw_independent_trials(p):
-    rng, n = np.random.default_rng(3), 50_000
-    index = _bernoulli(rng, n, p)
-    assert index[0] >= 0 and index[-1] < n and (np.diff(index) > 0).all()
-    assert abs(len(index) - n * p) < 5 * np.sqrt(n * p * (1 - p))
-    neighbours = np.mean(np.diff(index) == 1)
-    assert abs(neighbours - p) < 5 * np.sqrt(p * (1 - p) / len(index))
-    assert len(_bernoulli(rng, 3, 1e-12)) == 0
+@pytest.mark.parametrize("p", [1e-4, 0.003, 0.2, 0.9])
+def test_bytes_draw_independent_trials(p):
+    n, repeats, threshold = 200_000, 4, 0.025
+    delta, rng = np.full(n, p * threshold, np.float32), np.random.default_rng(3)
+    drawn = np.zeros((repeats, n), bool)
+    for row in drawn:
+        row[choose(delta, threshold, new_key(rng))[0]] = True
+    spread = np.sqrt(p * (1 - p) / drawn.size)
+    assert abs(drawn.mean() - p) < 5 * spread
+    for first, second in ((drawn[:, 1:], drawn[:, :-1]), (drawn[:, 8:], drawn[:, :-8]), (drawn[1:], drawn[:-1])):
+        both = (first & second).mean()
+        assert abs(both - p * p) < 5 * np.sqrt(p * p * (1 - p * p) / first.size) + 2 * p * 5 * spread
 
 
 @pytest.mark.parametrize("inner", ["Adam", "AdamW", "SGD", "RMSprop", "NAdam"])

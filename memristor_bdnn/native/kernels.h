@@ -48,4 +48,39 @@ void srs_solve(const double *constants, Poses poses, Numbers free, ptrdiff_t n, 
 #define UR_CONSTANTS (2 * UR_JOINTS + 3 + 3 + 3 + 3 + 3 + 9 + 9 + 1 + 1 + 2 + 2 + 2 + 2 + 9 + 3)
 void ur_solve(const double *constants, Poses poses, Numbers free, ptrdiff_t n, double *q, uint8_t *valid);
 
+/* One parameter of n weights under Adam or AdamW. Null: g, where there is no gradient; held, what the cells hold, where it is
+ * not in cells; all but p, held and n where somebody else moves the weights. steps counts the steps taken. */
+typedef struct {
+  float *p;
+  const float *g;
+  float *m, *v, *held, *steps;
+  int64_t n;
+  double lr, beta1, beta2, eps, decay;
+  int64_t decoupled; /* AdamW: the weight itself decays, not the gradient */
+} Segment;
+
+/* Whether every gradient is finite. */
+int gradients_finite(const Segment *segments, ptrdiff_t n_segments);
+
+/* A step of Adam on weights that are not in cells. */
+void adam_plain(const Segment *segment);
+
+/* EaPU's choice among n steps of cells from a first one on: their numbers, ascending, and changes; both have room for n, the
+ * threshold is above 0. Returns how many. */
+ptrdiff_t choose(const float *delta, ptrdiff_t n, float threshold, uint64_t key, ptrdiff_t first, int64_t *index, float *change);
+
+/* The same of all cells, with the steps of their optimiser; parameters get back what their cells hold. -1: a step is not
+ * finite. */
+ptrdiff_t step_cells(const Segment *segments, ptrdiff_t n_segments, float threshold, uint64_t key, int64_t *index, float *change);
+
+/* What one write does to cells without window and faults, as float32: weight / r_wg + g_zero is a conductance, the noise is
+ * normal, loss what is lost on average. */
+typedef struct {
+  float r_wg, g_zero, sd, loss;
+} Writing;
+
+/* Changes k cells, ascending, and their parameters. */
+void write_cells(const Segment *segments, ptrdiff_t n_segments, const int64_t *index, const float *change, const float *noise,
+                 ptrdiff_t k, Writing w);
+
 #endif

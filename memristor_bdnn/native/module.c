@@ -138,12 +138,146 @@ static PyObject *ur(PyObject *self, PyObject *const *args, Py_ssize_t n) {
   return solved(args, n, ur_solve, UR_JOINTS, UR_CONSTANTS, "ur");
 }
 
+/* -- the step of EaPU ----------------------------------------------------------------------------------------------- */
+
+/* Parameters as bytes: addresses of tensors, which the caller has looked at and keeps. NULL with an error set. */
+static const Segment *segments_of(PyObject *object, Py_ssize_t *n, int64_t *cells) {
+  if (!PyBytes_Check(object) || PyBytes_GET_SIZE(object) % (Py_ssize_t)sizeof(Segment)) {
+    PyErr_SetString(PyExc_ValueError, "parameters must be packed as bytes");
+    return NULL;
+  }
+  const Segment *segments = (const Segment *)PyBytes_AS_STRING(object);
+  *n = PyBytes_GET_SIZE(object) / (Py_ssize_t)sizeof(Segment);
+  *cells = 0;
+  for (Py_ssize_t k = 0; k < *n; k++) *cells += segments[k].n;
+  return segments;
+}
+
+/* A threshold above 0 and a key of 64 bits; -1 with an error set. */
+static int drawn_with(PyObject *threshold, PyObject *key, float *t, uint64_t *k) {
+  *t = (float)PyFloat_AsDouble(threshold);
+  if (PyErr_Occurred()) return -1;
+  if (!(*t > 0)) {
+    PyErr_SetString(PyExc_ValueError, "the threshold must be above 0");
+    return -1;
+  }
+  *k = PyLong_AsUnsignedLongLong(key);
+  return PyErr_Occurred() ? -1 : 0;
+}
+
+/* eapu_finite(parameters): whether every gradient is. */
+static PyObject *eapu_finite(PyObject *self, PyObject *parameters) {
+  (void)self;
+  Py_ssize_t n;
+  int64_t cells;
+  const Segment *segments = segments_of(parameters, &n, &cells);
+  if (!segments) return NULL;
+  int finite;
+  Py_BEGIN_ALLOW_THREADS;
+  finite = gradients_finite(segments, n);
+  Py_END_ALLOW_THREADS;
+  return PyBool_FromLong(finite);
+}
+
+/* eapu_step(cells, others, threshold, key, index, change): Adam's step of all parameters and the choice among the cells.
+ *
+ * How many were chosen; -1 where a step is not finite.
+ */
+static PyObject *eapu_step(PyObject *self, PyObject *const *args, Py_ssize_t n_args) {
+  (void)self;
+  Py_ssize_t n, n_others;
+  int64_t cells, plain;
+  float threshold;
+  uint64_t key;
+  Py_buffer index, change;
+  if (counted(n_args, 6, "eapu_step")) return NULL;
+  const Segment *segments = segments_of(args[0], &n, &cells), *others;
+  if (!segments || !(others = segments_of(args[1], &n_others, &plain))) return NULL;
+  if (drawn_with(args[2], args[3], &threshold, &key)) return NULL;
+  if (flat(args[4], &index, 1, 'l', cells * (Py_ssize_t)sizeof(int64_t), "index")) return NULL;
+  if (flat(args[5], &change, 1, 'f', cells * (Py_ssize_t)sizeof(float), "change")) {
+    PyBuffer_Release(&index);
+    return NULL;
+  }
+  ptrdiff_t count = 0;
+  Py_BEGIN_ALLOW_THREADS;
+  for (Py_ssize_t k = 0; k < n_others; k++) adam_plain(others + k);
+  count = step_cells(segments, n, threshold, key, index.buf, change.buf);
+  Py_END_ALLOW_THREADS;
+  PyBuffer_Release(&change);
+  PyBuffer_Release(&index);
+  return PyLong_FromSsize_t(count);
+}
+
+/* eapu_choose(delta, threshold, key, first, index, change): how many of the steps delta (n,) were chosen. */
+static PyObject *eapu_choose(PyObject *self, PyObject *const *args, Py_ssize_t n_args) {
+  (void)self;
+  float threshold;
+  uint64_t key;
+  Py_buffer delta, index, change;
+  PyObject *result = NULL;
+  if (counted(n_args, 6, "eapu_choose") || drawn_with(args[1], args[2], &threshold, &key)) return NULL;
+  Py_ssize_t first = PyLong_AsSsize_t(args[3]);
+  if (PyErr_Occurred()) return NULL;
+  if (PyObject_GetBuffer(args[0], &delta, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)) return NULL;
+  Py_ssize_t n = delta.len / (Py_ssize_t)sizeof(float);
+  if (first < 0 || !delta.format || strcmp(delta.format, "f")) {
+    PyErr_SetString(PyExc_ValueError, "eapu_choose: steps must be float32, their first number not below 0");
+    goto release_delta;
+  }
+  if (flat(args[4], &index, 1, 'l', n * (Py_ssize_t)sizeof(int64_t), "index")) goto release_delta;
+  if (flat(args[5], &change, 1, 'f', n * (Py_ssize_t)sizeof(float), "change")) goto release_index;
+  result = PyLong_FromSsize_t(choose(delta.buf, n, threshold, key, first, index.buf, change.buf));
+  PyBuffer_Release(&change);
+release_index:
+  PyBuffer_Release(&index);
+release_delta:
+  PyBuffer_Release(&delta);
+  return result;
+}
+
+/* eapu_write(cells, index, change, noise, (r_wg, g_zero, sd, loss)): cells (k,), ascending, to weight plus change plus error. */
+static PyObject *eapu_write(PyObject *self, PyObject *const *args, Py_ssize_t n_args) {
+  (void)self;
+  Py_ssize_t n;
+  int64_t cells;
+  Writing w;
+  Py_buffer index, change, noise;
+  PyObject *result = NULL;
+  if (counted(n_args, 5, "eapu_write")) return NULL;
+  const Segment *segments = segments_of(args[0], &n, &cells);
+  if (!segments || !PyArg_ParseTuple(args[4], "ffff", &w.r_wg, &w.g_zero, &w.sd, &w.loss)) return NULL;
+  if (PyObject_GetBuffer(args[1], &index, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)) return NULL;
+  Py_ssize_t k = index.len / (Py_ssize_t)sizeof(int64_t);
+  const int64_t *of = index.buf;
+  int wrong = !index.format || strcmp(index.format, "l") || (k && (of[0] < 0 || of[k - 1] >= cells));
+  for (Py_ssize_t j = 1; j < k && !wrong; j++) wrong = of[j] <= of[j - 1];
+  if (wrong) {
+    PyErr_SetString(PyExc_ValueError, "eapu_write: cells must be int64, ascending, of these parameters");
+    goto release_index;
+  }
+  if (flat(args[2], &change, 0, 'f', k * (Py_ssize_t)sizeof(float), "change")) goto release_index;
+  if (flat(args[3], &noise, 0, 'f', k * (Py_ssize_t)sizeof(float), "noise")) goto release_change;
+  write_cells(segments, n, of, change.buf, noise.buf, k, w);
+  result = none();
+  PyBuffer_Release(&noise);
+release_change:
+  PyBuffer_Release(&change);
+release_index:
+  PyBuffer_Release(&index);
+  return result;
+}
+
 #define FAST(function) (PyCFunction)(void (*)(void)) function, METH_FASTCALL
 static PyMethodDef methods[] = {
     {"frames", FAST(frames), "frames(constants, dof, q, out): forward kinematics, of every joint or of the tool alone."},
     {"panda", FAST(panda), "panda(constants, poses, free, q, valid): inverse kinematics."},
     {"srs", FAST(srs), "srs(constants, poses, free, q, valid): inverse kinematics."},
     {"ur", FAST(ur), "ur(constants, poses, free, q, valid): inverse kinematics."},
+    {"eapu_finite", eapu_finite, METH_O, "eapu_finite(parameters): whether every gradient is."},
+    {"eapu_step", FAST(eapu_step), "eapu_step(cells, others, threshold, key, index, change): a step of Adam and the choice."},
+    {"eapu_choose", FAST(eapu_choose), "eapu_choose(delta, threshold, key, first, index, change): the choice alone."},
+    {"eapu_write", FAST(eapu_write), "eapu_write(cells, index, change, noise, numbers): what one write does to cells."},
     {NULL, NULL, 0, NULL},
 };
 

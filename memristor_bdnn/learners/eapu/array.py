@@ -19,6 +19,8 @@ import torch
 from memristor_bdnn.errors import ConfigError
 from memristor_bdnn.learners.eapu.cells import PROGRAMMERS
 from memristor_bdnn.learners.eapu.device import EapuDevice
+from memristor_bdnn.learners.eapu.passes import Cells
+from memristor_bdnn.native import kernels
 from memristor_bdnn.state import check_array
 
 Tensor = torch.Tensor
@@ -139,9 +141,20 @@ class WeightArray:
         low, high = torch.aminmax(delta)  # both ends in one pass
         return start, delta.numpy(), max(-low.item(), high.item())
 
+    @property
+    def unscaled(self) -> bool:
+        """Whether every matrix is stored as it is."""
+        return self._scale_of is None
+
     def write(self, index: Array, change: Array) -> None:
         """Program cells (k,), ascending, to their weights plus a change (k,) of a cell; parameters follow the cells."""
         d = self.device
+        packed = self.cells.packed() if self.unscaled and self.programmer.bare else None
+        if packed is not None:
+            errors = self.programmer.errors(index.size)
+            change = change.astype(np.float32, copy=False)
+            kernels.eapu_write(packed, index, change, errors, (d.r_wg, d.g_zero_us, d.writing_sd_us, d.loss_us))
+            return
         unit = (
             d.r_wg if self._scale_of is None else d.r_wg * self._scale_of[np.searchsorted(self._ends, index, "right")]
         )
@@ -232,6 +245,7 @@ class WeightArray:
         self._blocks = _blocks(sizes)
         scaled = any(scale != 1 for scale in self.scales)
         self._scale_of = np.array(self.scales, self.held.dtype) if scaled else None
+        self.cells = Cells(self.parameters, self._flat_held)
 
     def _scale(self, parameter: Tensor) -> float:
         """What a matrix is divided by to fit the window: 1 where it fits, or where there is no window."""

@@ -96,9 +96,18 @@ class Programmer:
         """Whether cells are limited to [g_min_us, g_max_us]; the paper's bare error model has no limits."""
         return self.device.window or type(self) is not Programmer
 
+    @property
+    def bare(self) -> bool:
+        """Whether a write is nothing but a target and an error: no method, window or fault."""
+        return type(self) is Programmer and not self.windowed and not self._any_stuck
+
+    def errors(self, n: int) -> Array:
+        """Standard normal errors (n,) of so many writes, which are counted."""
+        self.pulses += n
+        return self._normal(n)
+
     def _write(self, index: Array, present_us: Array, target_us: Array) -> Array:
-        self.pulses += index.size
-        return self._lose(target_us + self.device.writing_sd_us * self._normal(index.size))
+        return self._lose(target_us + self.device.writing_sd_us * self.errors(index.size))
 
     def _normal(self, n: int) -> Array:
         return self.rng.standard_normal(n, np.float32)

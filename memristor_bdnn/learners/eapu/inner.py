@@ -71,12 +71,16 @@ def _guarded(optimizer: torch.optim.Optimizer, closure: Callable[[], Any]) -> Ca
     return evaluate
 
 
-def _can_fuse(optimizer: torch.optim.Optimizer, group: dict[str, Any]) -> bool:
+def unchosen(optimizer: torch.optim.Optimizer, group: dict[str, Any]) -> bool:
+    """Whether a group is Adam's or AdamW's, and the caller chose no implementation of the step, nor what needs one."""
     if type(optimizer) not in _FUSED or group.get("fused", 0) is not None or group.get("foreach", 0) is not None:
         return False
-    if group["capturable"] or group["differentiable"] or isinstance(group["lr"], Tensor):
-        return False
-    return torch.get_default_dtype() == torch.float32 and all(_plain(p) and _plain(p.grad) for p in group["params"])
+    return not (group["capturable"] or group["differentiable"] or isinstance(group["lr"], Tensor))
+
+
+def _can_fuse(optimizer: torch.optim.Optimizer, group: dict[str, Any]) -> bool:
+    plain = torch.get_default_dtype() == torch.float32 and unchosen(optimizer, group)
+    return plain and all(_plain(p) and _plain(p.grad) for p in group["params"])
 
 
 def _plain(tensor: Tensor | None) -> bool:

@@ -18,7 +18,7 @@ import torch
 
 from memristor_bdnn.device.presets import DevicePreset
 from memristor_bdnn.errors import ConfigError
-from memristor_bdnn.learners.eapu import inner
+from memristor_bdnn.learners.eapu import inner, passes, rule
 from memristor_bdnn.learners.eapu.array import WeightArray
 from memristor_bdnn.learners.eapu.cells import Programmer
 from memristor_bdnn.learners.eapu.device import EapuDevice, as_device
@@ -27,6 +27,8 @@ from memristor_bdnn.state import check_array
 
 Tensor = torch.Tensor
 Array = npt.NDArray[Any]
+
+NOT_FINITE = "a step is not finite (learning rate, or a parameter set to NaN); no cell was written"
 
 
 class DeviceOptimizer(torch.optim.Optimizer):
@@ -164,8 +166,7 @@ class DeviceOptimizer(torch.optim.Optimizer):
         """
         if len(self.param_groups) != self._groups:
             self._adopt()
-        loss = inner.step(self.optimizer, closure)
-        index, update = self._choice()
+        loss, index, update = self._advance(closure)
         if index.size:
             self.array.write(index, update)
         self.iterations += 1
@@ -173,20 +174,27 @@ class DeviceOptimizer(torch.optim.Optimizer):
         self._cell_steps += self.n_cells
         return loss
 
+    def _advance(self, closure: Callable[[], Any] | None) -> tuple[Any, Array, Array]:
+        """The wrapped optimiser's step: what that returns, and what is to be written (cells and changes)."""
+        loss = inner.step(self.optimizer, closure)
+        return loss, *self._choice()
+
     def _choice(self) -> tuple[Array, Array]:
         """What :meth:`choose` selects of all cells; the parameters get back what the cells hold."""
+        return self._of_blocks(lambda start, delta, largest: _moved(start, *self.choose(delta, largest)))
+
+    def _of_blocks(self, choose: Callable[[int, Array, float], tuple[Array, Array]]) -> tuple[Array, Array]:
+        """What a rule (first cell, steps, largest magnitude) selects of all cells, block by block."""
         try:
             blocks = self.array.steps()
             if not all(largest < float("inf") for _, _, largest in blocks):
-                raise ConfigError(
-                    "a step is not finite (learning rate, or a parameter set to NaN); no cell was written"
-                )
-            chosen = [(start, *self.choose(delta, largest)) for start, delta, largest in blocks]
+                raise ConfigError(NOT_FINITE)
+            chosen = [choose(*block) for block in blocks]
         finally:
             self.array.restore()
         if len(chosen) == 1:
-            return chosen[0][1:]
-        return np.concatenate([start + index for start, index, _ in chosen]), np.concatenate([u for *_, u in chosen])
+            return chosen[0]
+        return np.concatenate([index for index, _ in chosen]), np.concatenate([change for _, change in chosen])
 
     def choose(self, delta: Array, largest: float | None = None) -> tuple[Array, Array]:
         """Which cells to write and by how much, from the full step (n,): indices and changes (k,).
@@ -263,6 +271,36 @@ class EaPU(DeviceOptimizer):
         """Indices (k,) and changes (k,), in expectation the full step (n,)."""
         return probabilistic_update(delta, self.device.threshold, self.rng, largest)
 
+    def _advance(self, closure: Callable[[], Any] | None) -> tuple[Any, Array, Array]:
+        passable = closure is None and self._many() and self.array.unscaled
+        parts = passes.adam(self.optimizer, self.array.cells) if passable else None
+        if parts is None:
+            return super()._advance(closure)
+        if not passes.finite(*parts):
+            inner.check_gradients(self.optimizer)
+        return None, *self._pass(*parts)
+
+    def _choice(self) -> tuple[Array, Array]:
+        if not self._many():
+            return super()._choice()
+        packed = self.array.cells.packed() if self.array.unscaled else None
+        if packed is not None:
+            return self._pass(packed, b"")
+        key, threshold = rule.new_key(self.rng), self.device.threshold
+        return self._of_blocks(lambda start, delta, _: rule.choose(delta, threshold, key, start))
+
+    def _pass(self, cells: bytes, others: bytes) -> tuple[Array, Array]:
+        """Steps and choice in one compiled pass."""
+        chosen = self.array.cells.choose(cells, others, self.device.threshold, rule.new_key(self.rng))
+        if chosen is None:
+            raise ConfigError(NOT_FINITE)
+        return chosen
+
+    def _many(self) -> bool:
+        """Whether all cells are chosen from at once, by :func:`memristor_bdnn.learners.eapu.rule.choose`."""
+        own = type(self).choose is EaPU.choose
+        return own and self.device.threshold > 0 and self.array.size >= rule.MANY
+
 
 class SignUpdate(DeviceOptimizer):
     """The sign-based baseline: one pulse of fixed strength for every cell with a gradient."""
@@ -271,3 +309,7 @@ class SignUpdate(DeviceOptimizer):
         """Every cell with a non-zero step; the change is its sign times one tolerance."""
         index = delta.nonzero()[0]
         return index, np.sign(delta[index]) * self.device.tolerance_us * self.device.r_wg
+
+
+def _moved(start: int, index: Array, change: Array) -> tuple[Array, Array]:
+    return start + index, change

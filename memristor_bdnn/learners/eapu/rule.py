@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from memristor_bdnn.native import kernels
+
 Array = npt.NDArray[Any]
 
-_SPARSE_FROM = 20_000  # cells from which drawing candidates beats one random number for each cell
-_SPARSE_BELOW = 0.25  # largest update probability for which that holds
+MANY = 20_000
+"""Cells from which one random byte for each is drawn, and not one random number."""
+
+_GAMMA = np.uint64(0x9E3779B97F4A7C15)
 
 
 def probabilistic_update(
@@ -35,48 +38,71 @@ def probabilistic_update(
     if threshold == 0:
         index = delta.nonzero()[0]
         return index, delta[index]
+    if delta.size >= MANY:
+        return choose(delta, threshold, new_key(rng))
     if largest is None:
         largest = max(float(delta.max(initial=0.0)), -float(delta.min(initial=0.0)))
-    index = _draw(delta, threshold, rng, largest / threshold)
-    step = delta.take(index)
-    unit = np.copysign(delta.dtype.type(threshold), step)
-    return index, unit if largest < threshold else np.where(np.abs(step) >= threshold, step, unit)
+    index = (np.abs(delta) > threshold * rng.random(delta.size, delta.dtype)).nonzero()[0]
+    return index, _change(delta.take(index), threshold, largest)
 
 
-def _draw(delta: Array, threshold: float, rng: np.random.Generator, largest: float) -> Array:
-    """Each index independently with probability min(|delta| / threshold, 1), at most ``largest``.
+def new_key(rng: np.random.Generator) -> int:
+    """What all random bits of one choice follow from."""
+    return int(rng.integers(1 << 64, dtype=np.uint64))
 
-    Candidates are drawn with the largest of the probabilities, by geometric gaps from one to the
-    next, and kept with the ratio of their own to the largest: exact, and cheap where updates are rare.
+
+def choose(delta: Array, threshold: float, key: int, first: int = 0) -> tuple[Array, Array]:
+    """The rule for many cells: each with a random byte, and 24 further bits where the byte does not decide.
+
+    The bits are those of SplitMix64 started at the key, so that those of a cell depend on key and number alone: blocks
+    of an array can be chosen from one by one.
+
+    Args:
+        delta: (n,) the full step of cells number ``first`` and following.
+        threshold: above 0.
+        key: of :func:`new_key`.
+        first: number of the first cell.
+
+    Returns:
+        Numbers (k,) of the cells to write, ascending, and their changes (k,).
+
+    Source: Steele, Lea and Flood, "Fast splittable pseudorandom number generators" (2014).
     """
-    if delta.size < _SPARSE_FROM or largest > _SPARSE_BELOW:
-        kept: Array = (np.abs(delta) > threshold * rng.random(delta.size, delta.dtype)).nonzero()[0]
-        return kept
-    if largest == 0:
-        return np.empty(0, np.int64)
-    candidates = _bernoulli(rng, delta.size, largest)
-    limit = rng.random(candidates.size, delta.dtype)
-    limit *= threshold * largest
-    size = delta.take(candidates)
-    return candidates.compress(np.abs(size, out=size) > limit)
+    if kernels is None or delta.dtype != np.float32 or not delta.flags.c_contiguous:
+        return reference_choose(delta, threshold, key, first)
+    index, change = np.empty(delta.size, np.int64), np.empty(delta.size, np.float32)
+    count = kernels.eapu_choose(delta, threshold, key, first, index, change)
+    return index[:count].copy(), change[:count].copy()
 
 
-def _bernoulli(rng: np.random.Generator, n: int, p: float) -> Array:
-    """Indices of the successes among n independent trials with probability p < 1, in order."""
-    parts, last = [], -1
-    while last < n - 1:
-        expected = (n - 1 - last) * p
-        draws = int(expected + 4 * math.sqrt(expected) + 8)
-        # Exponential draws by the logarithm, which numpy computes for many numbers at once; for rare successes in
-        # double precision, lest the gaps come in steps.
-        gaps = rng.random(draws, np.float32 if p > 1e-3 else np.float64)
-        np.log1p(np.negative(gaps, out=gaps), out=gaps)
-        gaps *= 1 / math.log1p(-p)
-        np.minimum(gaps, n, out=gaps)  # else a gap could overflow an integer
-        steps = gaps.astype(np.int64)
-        steps += 1
-        steps[0] += last
-        parts.append(np.cumsum(steps, out=steps))
-        last = int(steps[-1])
-    index = parts[0] if len(parts) == 1 else np.concatenate(parts)
-    return index[: np.searchsorted(index, n)]
+def reference_choose(delta: Array, threshold: float, key: int, first: int = 0) -> tuple[Array, Array]:
+    """:func:`choose` in NumPy: what the compiled kernel does."""
+    kind = delta.dtype.type
+    limit, size = kind(threshold), np.abs(delta)
+    scaled = size * (kind(256) / limit)
+    share = np.minimum(scaled, kind(255)).astype(np.uint8)
+    words = np.arange(first // 8, (first + delta.size + 7) // 8, dtype=np.uint64)
+    skipped = first % 8
+    random = _mixed(np.uint64(key), words).astype("<u8", copy=False).view(np.uint8)[skipped : skipped + delta.size]
+    index = (random <= share).nonzero()[0]
+    further = _mixed(~np.uint64(key), (index + first).astype(np.uint64)) >> np.uint64(40)
+    less = further.astype(kind) * kind(2.0**-24) < scaled[index] - share[index].astype(kind)
+    index = index[(random[index] < share[index]) | (size[index] >= limit) | less]
+    return index + first, _change(delta.take(index), threshold, np.inf)
+
+
+def _change(step: Array, threshold: float, largest: float) -> Array:
+    """What is written where a step was chosen: at least the threshold."""
+    unit = np.copysign(step.dtype.type(threshold), step)
+    return unit if largest < threshold else np.where(np.abs(step) >= step.dtype.type(threshold), step, unit)
+
+
+def _mixed(key: np.uint64, number: Array) -> Array:
+    """SplitMix64's output (n,) number ``number`` (n,) from the start ``key``."""
+    z = number + np.uint64(1)
+    z *= _GAMMA
+    z += key
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        z ^= z >> np.uint64(shift)
+        z *= np.uint64(factor)
+    return np.asarray(z ^ (z >> np.uint64(31)))
