@@ -27,6 +27,21 @@ static inline uint64_t mixed(uint64_t z) {
   return z ^ (z >> 31);
 }
 
+/* A word whose lowest byte comes first in memory, on any machine. */
+static inline uint64_t little(uint64_t word) {
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+  return __builtin_bswap64(word);
+#else
+  return word;
+#endif
+}
+
+static inline uint64_t eight(const uint8_t *bytes) {
+  uint64_t word;
+  memcpy(&word, bytes, sizeof word);
+  return little(word);
+}
+
 /* One step's numbers of a parameter, in the precision of its weights. */
 typedef struct {
   float first, second, square, size, root, eps, decay, shrink;
@@ -98,11 +113,7 @@ static void drawn(const float *restrict delta, float scale, uint64_t key, uint64
   uint64_t words[STRETCH / 8];
   for (int w = 0; w < STRETCH / 8; w++) {
     uint64_t z = key + (word + (uint64_t)w + 1) * GAMMA;
-#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
-    words[w] = __builtin_bswap64(mixed(z));
-#else
-    words[w] = mixed(z);
-#endif
+    words[w] = little(mixed(z));
   }
   memcpy(bytes, words, STRETCH);
   for (int i = 0; i < STRETCH; i++) {
@@ -131,36 +142,44 @@ static void begin_choice(Choice *c, ptrdiff_t first, float threshold, uint64_t k
   c->threshold = threshold, c->key = key, c->index = index, c->change = change, c->count = 0;
 }
 
-/* Append the chosen of the stretch and begin the next. Few are chosen, and which cannot be foreseen: without branches. */
+/* The number of the lowest byte that is 1, of eight that are 0 or 1 and not all 0. */
+static inline int first_set(uint64_t flags) {
+#if defined(__GNUC__)
+  return __builtin_ctzll(flags) / 8;
+#else
+  int i = 0;
+  while (!(flags >> (8 * i) & 1)) i++;
+  return i;
+#endif
+}
+
+/* Append the chosen of the stretch and begin the next. Few are, and where cannot be foreseen: hardly a branch hangs on it. */
 static void choose_stretch(Choice *c) {
   uint8_t share[STRETCH], bytes[STRETCH], flags[STRETCH];
-  uint16_t eights[STRETCH / 8 + 1], cells[STRETCH + 1];
+  uint16_t eights[STRETCH / 8 + 1];
   const float scale = 256.0f / c->threshold;
-  int found = 0, looked = 0;
+  int found = 0;
   ptrdiff_t count = c->count;
   for (int i = c->filled; i < STRETCH; i++) c->delta[i] = 0.0f;
   drawn(c->delta, scale, c->key, (uint64_t)c->begin / 8, share, bytes, flags);
   memset(flags + c->filled, 0, (size_t)(STRETCH - c->filled));
-  for (int w = 0; w < STRETCH / 8; w++) {
-    uint64_t any;
-    memcpy(&any, flags + 8 * w, sizeof any);
-    eights[found] = (uint16_t)(8 * w);
-    found += any != 0;
+  for (int w = 0; w < STRETCH; w += 8) {
+    eights[found] = (uint16_t)w;
+    found += eight(flags + w) != 0;
   }
-  for (int k = 0; k < found; k++)
-    for (int i = 0; i < 8; i++) {
-      cells[looked] = (uint16_t)(eights[k] + i);
-      looked += flags[eights[k] + i];
-    }
-  for (int k = 0; k < looked; k++) {
-    const int i = cells[k];
-    const float delta = c->delta[i], size = fabsf(delta);
-    /* 24 further bits, where the byte does not decide */
-    const uint64_t z = mixed(~c->key + ((uint64_t)(c->begin + i) + 1) * GAMMA);
-    const int less = (float)(z >> 40) * 0x1p-24f < size * scale - (float)share[i];
-    c->index[count] = c->begin + i;
-    c->change[count] = size >= c->threshold ? delta : copysignf(c->threshold, delta);
-    count += (bytes[i] < share[i]) | (size >= c->threshold) | less;
+  for (int k = 0; k < found; k++) {
+    uint64_t left = eight(flags + eights[k]);
+    do { /* mostly one */
+      const int i = eights[k] + first_set(left);
+      const float delta = c->delta[i], size = fabsf(delta);
+      /* 24 further bits, where the byte does not decide */
+      const uint64_t z = mixed(~c->key + ((uint64_t)(c->begin + i) + 1) * GAMMA);
+      const int less = (float)(z >> 40) * 0x1p-24f < size * scale - (float)share[i];
+      c->index[count] = c->begin + i;
+      c->change[count] = size >= c->threshold ? delta : copysignf(c->threshold, delta);
+      count += (bytes[i] < share[i]) | (size >= c->threshold) | less;
+      left &= left - 1;
+    } while (left);
   }
   c->count = count, c->begin += STRETCH, c->filled = 0;
 }
