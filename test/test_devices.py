@@ -354,6 +354,25 @@ def test_a_pass_over_many_cells_pulses_every_stretch_of_them_and_no_stuck_cell(m
         assert abs(first.mean() - second.mean()) < 5 * first.std() * math.sqrt(2 / first.size), "the same distribution"
 
 
+@pytest.mark.parametrize("name", presets.NAMES)
+@pytest.mark.parametrize("share", [0.2, 0.01, 0.0])
+def test_few_pulses_at_once_are_the_set_pulses_and_then_the_reset_pulses(name, share):
+    preset = override(load(name), {"faults": {"stuck_low": 0.1}})
+    first, second = (CellArray(preset, 3000, np.random.default_rng(12)) for _ in range(2))
+    rngs = [np.random.default_rng(4) for _ in range(2)]
+    direction = np.random.default_rng(5).choice(np.array([-1, 1], np.int8), 3000)
+    direction[np.random.default_rng(6).random(3000) > share] = 0
+    up, down = np.flatnonzero(direction > 0), np.flatnonzero(direction < 0)
+    for _ in range(3):
+        currents = [float(first.state_ua[cells].sum(dtype=np.float64)) for cells in (up, down)]
+        told = second.pulse_masked(direction, rngs[1])
+        first.pulse(up, True, rngs[0])
+        first.pulse(down, False, rngs[0])
+        assert told == (up.size, currents[0], down.size, currents[1])
+        assert np.array_equal(first.state_ua, second.state_ua), "the same draws, bit by bit"
+    assert rngs[0].bit_generator.state == rngs[1].bit_generator.state
+
+
 def test_drift_follows_the_logarithm_of_the_age_with_common_mean_and_spread():
     changes = {"retention": {"rate_ua_per_decade": 0.05, "rate_sd_ua_per_decade": 0.02, "onset_s": 10.0}}
     rng, n = np.random.default_rng(13), 50_000

@@ -89,13 +89,18 @@ class SimulatedAccelerator(BaseAccelerator):
         return self._sums_ua[key]
 
     def _pulse(self, direction: npt.NDArray[np.int8]) -> None:
-        work = Work(*self.cells.pulse_masked(direction, self._rng))
+        given = direction != 0
         self._sums_ua.clear()
-        pulses = work.set_pulses + work.reset_pulses
-        few = 4 * pulses < direction.size  # then their wear is added one by one
-        given = 1 if pulses == direction.size else direction != 0
-        if self._book(work, np.flatnonzero(given), 1) if few else self._book(work, pulses=given):
-            self._wear_out(np.flatnonzero(direction))
+        if 4 * int(np.count_nonzero(given)) < direction.size:
+            cells = np.flatnonzero(given)
+            work = Work(*self.cells.pulse_few(cells, direction[cells], self._rng))
+            worn = self._book(work, cells, 1)
+        else:
+            work = Work(*self.cells.pulse_masked(direction, self._rng))
+            every = work.set_pulses + work.reset_pulses == direction.size
+            worn = self._book(work, pulses=1 if every else given)
+        if worn:
+            self._wear_out(np.flatnonzero(given))
 
     def _write_verify(self, cells: IntArray, target_ua: FloatArray) -> FloatArray:
         """By the preset's method, job by job; cells that are worn out fail before the next job begins."""

@@ -20,6 +20,8 @@ from memristor_bdnn.errors import ConfigError
 
 CELLS = 12_288
 """All cells of the three chips."""
+FEW = 0.02
+"""Share of the cells in a pulse on few of them."""
 PUBLISHED_WRITE_VERIFY_PULSES = 66
 """Pulses per update of write-verify on the eapu_180nm array (error-aware probabilistic update paper)."""
 
@@ -47,6 +49,10 @@ def run(args: argparse.Namespace) -> int:
             ratios = [r[f"{kind}s_per_s"] / r[f"{other}_{kind}s_per_s"] for r in rates]
             figures[f"{kind}_speedup_over_{other}"] = float(np.median(ratios))
     figures["read_10_samples_ms"] = 1e3 * 10 * 9756 / figures["reads_per_s"]
+    figures["pulse_all_us"], figures["pulse_few_us"] = (
+        1e6 * CELLS / figures["pulses_per_s"],
+        1e6 / figures["few_pulse_calls_per_s"],
+    )
     figures.update(_memory(preset, 10_000 if args.quick else 100_000))
     print_table(
         f"{CELLS} cells read {reads} times and {pulses:,} single pulses, medians of {len(seeds)}",
@@ -59,6 +65,8 @@ def run(args: argparse.Namespace) -> int:
         ],
     )
     print(f"10 samples of the pouring network's 9,756 cells: {figures['read_10_samples_ms']:.2f} ms")
+    every, few = figures["pulse_all_us"], figures["pulse_few_us"]
+    print(f"one pulse: {every:.0f} us on all cells, {few:.0f} us on {FEW:.0%} of them")
     print(
         f"memory over {figures['memory_operations']:,} operations: "
         f"{figures['memory_growth_kib']:+.0f} KiB traced, {figures['resident_growth_kib']:+.0f} KiB resident"
@@ -84,12 +92,14 @@ def _rates(preset: Any, seed: int, reads: int, pulses: int) -> dict[str, float]:
     loop, naive = LoopChips(preset, 2000, seed), NaiveChips(preset, ours.n_cells, seed)
     rng = np.random.default_rng(seed)
     directions = [rng.choice(np.array([-1, 1], dtype=np.int8), ours.n_cells) for _ in range(4)]
+    few = [d * (rng.random(ours.n_cells) < FEW) for d in directions]
     rounds = 5
     work: dict[str, tuple[Callable[[int], Any], int, int]] = {
         "reads_per_s": (lambda _: ours.read(10), ours.n_cells * 10, max(1, reads // 10 // rounds)),
         "loop_reads_per_s": (lambda _: loop.read(), loop.n, 5),
         "naive_reads_per_s": (lambda _: naive.read(10), ours.n_cells * 10, max(1, reads // 100)),
         "pulses_per_s": (lambda i: ours.pulse(directions[i % 4]), ours.n_cells, -(-pulses // ours.n_cells // rounds)),
+        "few_pulse_calls_per_s": (lambda i: ours.pulse(few[i % 4]), 1, max(20, pulses // ours.n_cells // rounds)),
         "loop_pulses_per_s": (lambda i: loop.pulse(directions[i % 4][: loop.n]), loop.n, 5),
         "naive_pulses_per_s": (lambda i: naive.pulse(directions[i % 4]), ours.n_cells, 20),
     }

@@ -131,12 +131,8 @@ class CellArray:
         Stuck cells stay (pulses go in vain); repeated numbers in ``cells`` are not allowed. One call for many
         cells gives the same states as one call for each in the same order.
         """
-        state = self.state_ua[cells]
-        direction = np.full(state.size, 1.0 if up else -1.0, dtype=np.float32)
-        normals = rng.standard_normal(state.size, dtype=np.float32)
-        windows = Windows.of(self.low_ua[cells], self.high_ua[cells])
-        moved = single_pulses(self.preset, state, windows, direction, normals)
-        self._settle(cells, moved, state)
+        direction = np.full(len(cells), 1.0 if up else -1.0, dtype=np.float32)
+        self._pulse_gathered(cells, self.state_ua[cells], direction, rng)
 
     def pulse_masked(self, direction: npt.NDArray[Any], rng: np.random.Generator) -> tuple[int, float, int, float]:
         """Single pulses on cells 0..n-1: +1 SET, -1 RESET, 0 none.
@@ -155,13 +151,7 @@ class CellArray:
         pulses = int(np.count_nonzero(given))
         if 4 * pulses < n:
             cells = np.flatnonzero(given)
-            rising = direction[cells] > 0
-            up, down = cells[rising], cells[~rising]
-            sums = [float(self.state_ua[cells].sum(dtype=np.float64)) for cells in (up, down)]
-            for cells, upwards in ((up, True), (down, False)):
-                if cells.size:
-                    self.pulse(cells, upwards, rng)
-            return up.size, sums[0], down.size, sums[1]
+            return self.pulse_few(cells, direction[cells], rng)
         set_pulses, signed, total = int(np.count_nonzero(direction > 0)), 0.0, 0.0
         for start in range(0, n, _PULSED_AT_ONCE):
             part = slice(start, min(start + _PULSED_AT_ONCE, n))
@@ -171,6 +161,25 @@ class CellArray:
         if self.drifts or self.disturbed:
             self._begin_anew(np.flatnonzero(given))
         return set_pulses, 0.5 * (total + signed), pulses - set_pulses, 0.5 * (total - signed)
+
+    def pulse_few(
+        self, cells: IntArray, direction: npt.NDArray[Any], rng: np.random.Generator
+    ) -> tuple[int, float, int, float]:
+        """As :meth:`pulse_masked`, of cells given by number (k,), ascending, and directions (k,), none of them 0."""
+        rising = direction > 0
+        up = int(np.count_nonzero(rising))
+        cells = np.concatenate([cells[rising], cells[~rising]])
+        state, signs = self.state_ua[cells], np.ones(cells.size, np.float32)
+        signs[up:] = -1.0
+        sums = [float(part.sum(dtype=np.float64)) for part in (state[:up], state[up:])]
+        self._pulse_gathered(cells, state, signs, rng)
+        return up, sums[0], cells.size - up, sums[1]
+
+    def _pulse_gathered(self, cells: IntArray, state: Float32, signs: Float32, rng: np.random.Generator) -> None:
+        """Pulses with signs (k,) on cells (k,) in these states, drawn for in the order given."""
+        normals = rng.standard_normal(state.size, dtype=np.float32)
+        windows = Windows.of(self.low_ua[cells], self.high_ua[cells])
+        self._settle(cells, single_pulses(self.preset, state, windows, signs, normals, everyone=True), state)
 
     def _pulse_part(self, part: slice, signs: Float32, everyone: bool, rng: np.random.Generator) -> tuple[float, float]:
         """Pulses with signs (n,) on a stretch of cells; the sums of D I and |D| I before, D the sign, uA."""
