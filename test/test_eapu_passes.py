@@ -210,6 +210,20 @@ def test_adam_is_left_to_torch_where_the_pass_does_not_know_it(monkeypatch: pyte
     assert not optimizer.array.differs()
 
 
+@pytest.mark.parametrize("broken", ["exp_avg", "step", "weight"])
+def test_a_pass_reads_nothing_beside_its_tensors(broken: str) -> None:
+    """Moments of another size, as a wrong state brings them, and weights that were replaced by fewer."""
+    owned = parameters()
+    optimizer = trained(owned, EaPU(torch.optim.Adam(owned)), 2)
+    assert passes.adam(optimizer.optimizer, optimizer.array.cells) is not None
+    if broken == "weight":
+        owned[0].data = owned[0].data[:50]
+    else:
+        optimizer.state[owned[0]][broken] = torch.zeros(7)
+    assert passes.adam(optimizer.optimizer, optimizer.array.cells) is None
+    assert (optimizer.array.cells.packed() is None) == (broken == "weight")
+
+
 def test_steps_that_are_not_finite_reach_no_cell_and_no_weight() -> None:
     owned = parameters()
     optimizer = trained(owned, EaPU(torch.optim.Adam(owned)), 3)

@@ -24,7 +24,8 @@ Array = npt.NDArray[Any]
 
 # Segment of native/kernels.h: p, g, m, v, held, steps; n; lr, beta1, beta2, eps, decay; decoupled
 _SEGMENT = struct.Struct("@6Pq5dq")
-_STATE = ("exp_avg", "exp_avg_sq", "step")
+_SIZES = {"exp_avg": 0, "exp_avg_sq": 0, "step": 1}
+"""Numbers in what Adam keeps of a parameter; 0: as many as that has."""
 _NO_GRADIENT = (0, 0, 0, 0, 0.0, 0.0, 0.0, 0.0, 0.0, 0)
 
 
@@ -38,6 +39,7 @@ class Cells:
             held: (n,) what these hold.
         """
         self.parameters, self.held = parameters, held
+        self._sizes = [p.numel() for p in parameters]
         self._index: Array = np.empty(0, np.int64)
         self._change: Array = np.empty(0, np.float32)
 
@@ -47,14 +49,14 @@ class Cells:
         Args:
             fields: by a parameter's identity, what its optimiser's step takes; the others have no gradient.
         """
-        if kernels is None or not _plain(self.held):
+        if kernels is None or not _plain(self.held, sum(self._sizes)):
             return None
         parts, held = [], self.held.data_ptr()
-        for p in self.parameters:
-            if not _plain(p):
+        for p, size in zip(self.parameters, self._sizes, strict=True):
+            if not _plain(p, size):
                 return None
             parts.append(_pack(p, held, (fields or {}).get(id(p), _NO_GRADIENT)))
-            held += 4 * p.numel()
+            held += 4 * size
         return b"".join(parts)
 
     def choose(self, cells: bytes, others: bytes, threshold: float, key: int) -> tuple[Array, Array] | None:
@@ -86,10 +88,12 @@ def adam(optimizer: torch.optim.Optimizer, cells: Cells) -> tuple[bytes, bytes] 
         for p in group["params"]:
             if p.grad is None:
                 continue
-            state = optimizer.state.get(p)
-            if not state or not (_plain(p) and _plain(p.grad) and all(_plain(state.get(name)) for name in _STATE)):
+            state, n = optimizer.state.get(p), p.numel()
+            if not state or state.keys() != _SIZES.keys() or not (_plain(p, n) and _plain(p.grad, n)):
                 return None
-            moments = (state[name].data_ptr() for name in _STATE)
+            if not all(_plain(state[name], size or n) for name, size in _SIZES.items()):
+                return None
+            moments = (state[name].data_ptr() for name in _SIZES)
             fields[id(p)] = own = (p.grad.data_ptr(), *moments, *numbers)
             if id(p) not in inside:
                 others.append(_pack(p, 0, own))
@@ -120,8 +124,8 @@ def _hooked_everywhere() -> bool:
     return bool(optimizer._global_optimizer_pre_hooks or optimizer._global_optimizer_post_hooks)
 
 
-def _plain(tensor: Any) -> bool:
-    """A float32 tensor that lies in order in the CPU's memory."""
+def _plain(tensor: Any, size: int) -> bool:
+    """A float32 tensor of so many numbers that lies in order in the CPU's memory."""
     if not isinstance(tensor, Tensor) or tensor.dtype != torch.float32 or tensor.layout != torch.strided:
         return False
-    return tensor.is_cpu and tensor.is_contiguous()
+    return tensor.is_cpu and tensor.numel() == size and tensor.is_contiguous()
