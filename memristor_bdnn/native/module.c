@@ -30,10 +30,17 @@ static int numbers(PyObject *object, Py_buffer *view, int ndim, const char *name
   return -1;
 }
 
+/* Whether items are of a type: d, f, ?, or l, which is any integer of 64 bits. */
+static int is_item(const Py_buffer *view, char item) {
+  const char *format = view->format;
+  if (!format || !format[0] || format[1]) return 0;
+  return item == 'l' ? view->itemsize == 8 && (format[0] == 'l' || format[0] == 'q') : format[0] == item;
+}
+
 /* An array without gaps of so many bytes, of this type of item. */
 static int flat(PyObject *object, Py_buffer *view, int writable, char item, Py_ssize_t bytes, const char *name) {
   if (PyObject_GetBuffer(object, view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT | (writable ? PyBUF_WRITABLE : 0))) return -1;
-  if (view->len == bytes && view->format && view->format[0] == item && !view->format[1]) return 0;
+  if (view->len == bytes && is_item(view, item)) return 0;
   PyErr_Format(PyExc_ValueError, "%s: %zd bytes of '%s' where %zd of '%c' are needed", name, view->len,
                view->format ? view->format : "B", bytes, item);
   PyBuffer_Release(view);
@@ -221,7 +228,7 @@ static PyObject *eapu_choose(PyObject *self, PyObject *const *args, Py_ssize_t n
   if (PyErr_Occurred()) return NULL;
   if (PyObject_GetBuffer(args[0], &delta, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)) return NULL;
   Py_ssize_t n = delta.len / (Py_ssize_t)sizeof(float);
-  if (first < 0 || !delta.format || strcmp(delta.format, "f")) {
+  if (first < 0 || !is_item(&delta, 'f')) {
     PyErr_SetString(PyExc_ValueError, "eapu_choose: steps must be float32, their first number not below 0");
     goto release_delta;
   }
@@ -250,7 +257,7 @@ static PyObject *eapu_write(PyObject *self, PyObject *const *args, Py_ssize_t n_
   if (PyObject_GetBuffer(args[1], &index, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)) return NULL;
   Py_ssize_t k = index.len / (Py_ssize_t)sizeof(int64_t);
   const int64_t *of = index.buf;
-  int wrong = !index.format || strcmp(index.format, "l") || (k && (of[0] < 0 || of[k - 1] >= cells));
+  int wrong = !is_item(&index, 'l') || (k && (of[0] < 0 || of[k - 1] >= cells));
   for (Py_ssize_t j = 1; j < k && !wrong; j++) wrong = of[j] <= of[j - 1];
   if (wrong) {
     PyErr_SetString(PyExc_ValueError, "eapu_write: cells must be int64, ascending, of these parameters");

@@ -67,8 +67,9 @@ static inline double clipped(double value, double low, double high) {
   return value < low ? low : value > high ? high : value;
 }
 
-/* floor, for numbers within 63 bits; NaN stays NaN where it is used */
+/* floor; what is no angle comes back as it is */
 static inline double whole(double value) {
+  if (!(fabs(value) < 1e15)) return value;
   double cut = (double)(int64_t)value;
   return cut > value ? cut - 1.0 : cut;
 }

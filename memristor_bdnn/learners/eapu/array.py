@@ -151,9 +151,9 @@ class WeightArray:
         d = self.device
         packed = self.cells.packed() if self.unscaled and self.programmer.bare else None
         if packed is not None:
-            errors = self.programmer.errors(index.size)
-            change = change.astype(np.float32, copy=False)
-            kernels.eapu_write(packed, index, change, errors, (d.r_wg, d.g_zero_us, d.writing_sd_us, d.loss_us))
+            index, change = np.ascontiguousarray(index, np.int64), np.ascontiguousarray(change, np.float32)
+            numbers = (d.r_wg, d.g_zero_us, d.writing_sd_us, d.loss_us)
+            kernels.eapu_write(packed, index, change, self.programmer.errors(index.size), numbers)
             return
         unit = (
             d.r_wg if self._scale_of is None else d.r_wg * self._scale_of[np.searchsorted(self._ends, index, "right")]
