@@ -20,21 +20,40 @@ TARGETS = {
     "learn_round_128_s": "below 1",
     "arm_trials_per_cpu_s": "at least 1",
     "plan_median_s": "below 0.3",
+    "over_ros_more_s": "below 0.001",
 }
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """--arm chooses the arm."""
     parser.add_argument("--arm", default="panda", help="arm description: a name or a YAML file")
+    parser.add_argument("--ros", action="store_true", help="instead, predictions by a node beside those in process")
 
 
 def run(args: argparse.Namespace) -> int:
     """Measure, print and write."""
     common.check_out(args.out)
+    if args.ros:
+        return _over_ros(args)
     seeds = list(range(args.seeds or (1 if args.quick else 5)))
     figures = {**_learner_figures(seeds, args.quick), **trial_figures(args.arm, seeds, 4 if args.quick else 12)}
     rows = [(name, value, TARGETS.get(name, "")) for name, value in figures.items()]
     common.print_table("speed (CPU seconds of one core, medians)", ["figure", "value", "target"], rows)
+    common.write_record(args.out, common.record(figures, seeds))
+    return 0
+
+
+def _over_ros(args: argparse.Namespace) -> int:
+    """Predictions over ROS, on the clock."""
+    from memristor_bdnn.benchmark import over_ros
+
+    seeds = list(range(args.seeds or 1))
+    calls = over_ros.CALLS // 3 if args.quick else over_ros.CALLS
+    each = [over_ros.figures(seed, calls) for seed in seeds]
+    figures = {name: float(np.median([found[name] for found in each])) for name in each[0]}
+    rows = [(name, value, TARGETS.get(name, "")) for name, value in figures.items()]
+    title = f"{over_ros.CANDIDATES} candidates by a node and in process (seconds on the clock, {calls} calls)"
+    common.print_table(title, ["figure", "value", "target"], rows)
     common.write_record(args.out, common.record(figures, seeds))
     return 0
 
