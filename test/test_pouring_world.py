@@ -200,7 +200,7 @@ def test_the_arm_pours_as_the_cup_alone_does(arm_world: PouringWorld) -> None:
     arm_world.reset(5, PAIR)
     phases: list[str] = []
     outcome = arm_world.pour_with_arm(plan, arm_world.arm, progress=lambda phase, fraction: phases.append(phase))
-    assert list(dict.fromkeys(phases)) == ["settle", "approach", "pour", "retreat", "wait"]
+    assert list(dict.fromkeys(phases)) == ["approach", "settle", "pour", "retreat", "wait"]
     assert outcome.details["grasp"] == "hand" and outcome.details["tracking_error_rad"] < 0.02
     state = arm_world.joint_state()
     assert state["positions"] == pytest.approx(plan.part("retreat").end, abs=0.02)

@@ -39,6 +39,7 @@ class SimulatedArm:
         *,
         start_tolerance: float = 0.02,
         time_step: float = 1 / 240,
+        seen: bool = True,
     ) -> None:
         """Load the arm at its home configuration.
 
@@ -47,6 +48,7 @@ class SimulatedArm:
             description: the arm.
             start_tolerance: how far (rad) a joint may be from a trajectory's start.
             time_step: the simulation's step in seconds.
+            seen: False leaves out the meshes that are only looked at, most of the time that loading takes.
 
         Raises:
             ConfigError: the URDF lacks a joint or link that the description names.
@@ -54,7 +56,7 @@ class SimulatedArm:
         self.description = description
         self._bullet = bullet_client
         self._tolerance, self._step = start_tolerance, time_step
-        self.body: int = urdf.load(bullet_client, description, bullet_client.URDF_USE_INERTIA_FROM_FILE)
+        self.body: int = urdf.load(bullet_client, description, bullet_client.URDF_USE_INERTIA_FROM_FILE, seen=seen)
         links: dict[str, int] = {bullet_client.getBodyInfo(self.body)[0].decode(): -1}
         joints: dict[str, int] = {}
         for index in range(bullet_client.getNumJoints(self.body)):

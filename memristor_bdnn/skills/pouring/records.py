@@ -42,6 +42,11 @@ class WorldConfig:
     whole_motion: bool = option(
         False, "with an arm: execute the plan to its end even when the outcome can no longer change (for films)"
     )
+    beads_on_the_way: bool = option(
+        False,
+        "with an arm: simulate the beads while the full cup is carried to the bowl too (slow); otherwise they ride in "
+        "it until it is there",
+    )
     weld_wide_cups: bool = option(True, "weld a cup that is too wide for the hand, instead of refusing it")
     audit: bool = option(False, "look for beads that went through a wall or a floor, every step (slow)")
 

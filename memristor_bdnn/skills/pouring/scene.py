@@ -34,9 +34,10 @@ class Scene:
         cup_pose: the cup's pose (4, 4); its beads lie in it as drawn.
         time_step: of the simulation, seconds.
         driven: hold the cup by driving it; otherwise call :meth:`give_to` next.
+        riding: the beads are no bodies yet: their mass is the cup's, and they move with it until :meth:`set_free`.
 
     Attributes:
-        bowl, cup, beads: body ids.
+        bowl, cup, beads: body ids; no beads while they ride.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Scene:
         cup_pose: FloatArray,
         time_step: float,
         driven: bool = True,
+        riding: bool = False,
     ) -> None:
         self._client, self._step, self._driven = client, time_step, driven
         self.setup = setup
@@ -58,13 +60,13 @@ class Scene:
         turn = (0.0, 0.0, math.sin(setup.bowl_yaw / 2), math.cos(setup.bowl_yaw / 2))
         position, quaternion = cup_pose[:3, 3].tolist(), quaternion_of(cup_pose[:3, :3])
         self.bowl = self._vessel(self.bowl_vessel, setup.bowl_mass, setup.bowl_surface, bowl_position, turn, True)
-        self.cup = self._vessel(
-            self.cup_vessel, DRIVEN_MASS if driven else setup.cup_mass, setup.cup_surface, position, quaternion, driven
-        )
+        mass = DRIVEN_MASS if driven else setup.cup_mass + (float(setup.masses.sum()) if riding else 0.0)
+        self.cup = self._vessel(self.cup_vessel, mass, setup.cup_surface, position, quaternion, driven)
         if driven:
             p.changeDynamics(self.cup, -1, linearDamping=0.0, angularDamping=0.0, physicsClientId=c)
         self._target: tuple[Any, Any] = (position, quaternion)
-        self.beads = self._make_beads(setup.positions @ cup_pose[:3, :3].T + cup_pose[:3, 3])
+        self._riding = riding
+        self.beads = [] if riding else self._make_beads(setup.positions @ cup_pose[:3, :3].T + cup_pose[:3, 3])
 
     def move_cup(self, position: Any, quaternion: Any) -> None:
         """Where a driven cup's centre shall be after the next :meth:`step` (quaternion xyzw)."""
@@ -107,14 +109,25 @@ class Scene:
         )
         p.changeConstraint(grip, maxForce=GRIP_FORCE, physicsClientId=c)
 
+    def set_free(self) -> None:
+        """Make riding beads bodies of their own, at rest where they are in the cup; harmless when they do not ride."""
+        if not self._riding:
+            return
+        self.beads, self._riding = self._make_beads(self.bead_positions()), False
+        pybullet.changeDynamics(self.cup, -1, mass=self.setup.cup_mass, physicsClientId=self._client)
+
     def bead_positions(self) -> FloatArray:
         """World positions of the beads, (n, 3) m."""
         pose, c = pybullet.getBasePositionAndOrientation, self._client
+        if self._riding:
+            return self._in_cup_as_drawn(*pose(self.cup, physicsClientId=c))
         return np.array([pose(b, physicsClientId=c)[0] for b in self.beads])
 
     def bead_speeds(self) -> FloatArray:
-        """Speeds of the beads, (n,) m/s."""
+        """Speeds of the beads against the world, or against the cup while they ride in it, (n,) m/s."""
         velocity, c = pybullet.getBaseVelocity, self._client
+        if self._riding:
+            return np.zeros(len(self.setup.radii))
         return np.linalg.norm([velocity(b, physicsClientId=c)[0] for b in self.beads], axis=1)
 
     def local(self, body: int, vessel: Vessel, points: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -178,6 +191,10 @@ class Scene:
             physicsClientId=c,
         )
         return int(body)
+
+    def _in_cup_as_drawn(self, position: Any, quaternion: Any) -> FloatArray:
+        rotation = np.array(pybullet.getMatrixFromQuaternion(quaternion)).reshape(3, 3)
+        return np.asarray(self.setup.positions @ rotation.T + position)
 
     def _make_beads(self, positions: FloatArray) -> list[int]:
         p, c, s = pybullet, self._client, self.setup

@@ -109,9 +109,7 @@ class PouringWorld:
         poses = pour_path(setup.context, parameters, yaw, n + 1)
         scene = self._build(poses[0])
         tick = self._ticker(progress, cancelled)
-        for _ in range(round(cfg.settle / cfg.time_step)):
-            tick("settle", 0.0)
-        offered = scene.in_cup(scene.bead_positions())
+        offered = self._settle(scene, tick)
         quaternions = tilts(yaw, np.linspace(0.0, parameters.pitch, n + 1))
         positions = poses[:, :3, 3].tolist()
         for k in range(1, n + 1):
@@ -149,15 +147,17 @@ class PouringWorld:
             raise ConfigError("pour_with_arm: the arm given is not world.arm; reset() makes a new one")
         start = np.asarray(plan.part("approach").positions[0])
         scene = self._build_held(start, np.asarray(plan.object_in_tool))
-        offered = None
         tick = self._ticker(progress, cancelled)
-        worst = 0.0
         try:
-            for _ in range(round(self.config.settle / self.config.time_step)):
-                tick("settle", 0.0)
-            offered = scene.in_cup(scene.bead_positions())
-            worst = self._follow(plan.part("approach"), "approach", tick)
-            worst = max(worst, self._follow(plan.part("pour"), "pour", tick, plan.details["tilt_time"]))
+            if self.config.beads_on_the_way:
+                offered = self._settle(scene, tick)
+                worst = self._follow(plan.part("approach"), "approach", tick)
+            else:
+                worst = self._follow(plan.part("approach"), "approach", tick)
+                scene.set_free()
+                self.arm.hold()
+                offered = self._settle(scene, tick)
+            worst = max(worst, self._follow(plan.part("pour"), "pour", tick, plan.details["tilt_time"] / 3))
             if self.config.whole_motion:
                 worst = max(worst, self._follow(plan.part("retreat"), "retreat", tick))
         except Cancelled:
@@ -199,11 +199,11 @@ class PouringWorld:
         look = None if self._audit is None else self._audit.look
         return Ticker(self, scene.step, progress, cancelled, look)
 
-    def _follow(self, trajectory: Any, phase: str, tick: Ticker, tilted_after: float = math.inf) -> float:
+    def _follow(self, trajectory: Any, phase: str, tick: Ticker, empty_after: float = math.inf) -> float:
         """Execute one part of a plan; returns the largest joint tracking error, radians.
 
-        From ``tilted_after`` seconds on it ends as soon as the cup is empty and every bead rests or has left,
-        unless ``config.whole_motion`` asks for the rest.
+        From ``empty_after`` seconds on it ends as soon as the cup is empty and every bead rests or has left: nothing
+        can change any more. ``config.whole_motion`` asks for the rest all the same.
         """
         begin, worst = self.time, 0.0
         self.arm.start(trajectory, self.time)
@@ -212,10 +212,16 @@ class PouringWorld:
             tick(phase, min(1.0, (self.time - begin) / length))
             if tick.steps % CHECK_EVERY == 0:
                 worst = max(worst, float(np.abs(self.arm.tracking_error(self.time)).max()))
-                late = self.time - begin > tilted_after and not self.config.whole_motion
+                late = self.time - begin > empty_after and not self.config.whole_motion
                 if late and self._settled(cup_must_be_empty=True):
                     break
         return worst
+
+    def _settle(self, scene: Scene, tick: Ticker) -> npt.NDArray[np.bool_]:
+        """Let the beads settle in the cup; returns which of them are in it, (n,)."""
+        for _ in range(round(self.config.settle / self.config.time_step)):
+            tick("settle", 0.0)
+        return scene.in_cup(scene.bead_positions())
 
     def _wait(self, tick: Ticker) -> None:
         """Step until every bead rests or has left, at most ``config.wait``."""
@@ -272,10 +278,18 @@ class PouringWorld:
 
         # The arm comes first: it says where the cup is.
         self._clear()
-        self.arm = SimulatedArm(self._bullet, self._description, time_step=self.config.time_step)
+        self.arm = SimulatedArm(self._bullet, self._description, time_step=self.config.time_step, seen=False)
         self.arm.set_joints(joints)
         tool = self.arm.tool_pose()
-        self._scene = Scene(self._client, self.setup, BOWL_POSITION, tool @ grasp, self.config.time_step, driven=False)
+        self._scene = Scene(
+            self._client,
+            self.setup,
+            BOWL_POSITION,
+            tool @ grasp,
+            self.config.time_step,
+            driven=False,
+            riding=not self.config.beads_on_the_way,
+        )
         cup = self._scene.cup_vessel
         link = np.linalg.inv(link_pose(self._bullet, self.arm)) @ tool @ grasp
         self._scene.give_to(self.arm.body, self.arm.tool_index, link)

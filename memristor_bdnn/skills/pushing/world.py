@@ -219,7 +219,7 @@ class PushingWorld:
             from memristor_bdnn.motion.ports.simulated import SimulatedArm
             from memristor_bdnn.skills.pushing.motion import TIP
 
-            self.arm = SimulatedArm(bullet, self._description, time_step=config.time_step)
+            self.arm = SimulatedArm(bullet, self._description, time_step=config.time_step, seen=False)
             self.arm.set_grasp_width(0.0, at_once=True)
             self.arm.set_joints(joints)
         self._scene = Scene(self._client, self.setup, config.time_step)
