@@ -17,16 +17,18 @@ import numpy.typing as npt
 
 from memristor_bdnn.errors import ConfigError
 from memristor_bdnn.motion.arms.description import ArmDescription
-from memristor_bdnn.motion.arms.pairs import may_touch
+from memristor_bdnn.motion.cover import corners
 from memristor_bdnn.motion.engine import BoxLike, Engine
 from memristor_bdnn.motion.kinematics import chain, quaternions, transform
+from memristor_bdnn.motion.own_pairs import let_touch
+from memristor_bdnn.motion.prover import Fence, Prover
 from memristor_bdnn.motion.scene import Body, Scene
 
 FloatArray = npt.NDArray[np.float64]
 
 MAX_PADDING = 0.02
-# Links with at most two joints between them that stay this far apart in all samples are not tested again.
-RELATIVES_REACH, RELATIVES_SAMPLES = 0.03, 200
+FEW = 6
+"""A path of fewer configurations is tested by the engine alone: bounds cost as much for one as for many."""
 
 
 class Contact(NamedTuple):
@@ -44,6 +46,13 @@ class _Fixed(NamedTuple):
     boxes: Sequence[BoxLike]
     position: npt.ArrayLike
     quaternion: tuple[float, float, float, float]
+
+    def pose(self) -> FloatArray:
+        """Of its origin in the world, (4, 4)."""
+        from transforms3d.quaternions import quat2mat
+
+        x, y, z, w = self.quaternion
+        return transform(quat2mat((w, x, y, z)), self.position)
 
 
 class CollisionModel:
@@ -92,6 +101,7 @@ class CollisionModel:
         self._fingers = [self._engine.joints[name] for name in arm.gripper_joints]
         self._names = {(self._robot, index): name for name, index in self._link_index.items()}
         self._obstacles: dict[int, _Fixed] = {}
+        self._fences: dict[int, tuple[FloatArray, FloatArray]] = {}
         self._cup: int | None = None
         self._held: tuple[Any, ...] = ()
         self._grasp = np.eye(4)
@@ -100,8 +110,9 @@ class CollisionModel:
             for name in (arm.base_link, *self._first_links()):
                 self._engine.allow(self._link_index[name], self._table)
         self._width = arm.max_grasp_width
-        self.open_fingers(self._width)
-        self._filter_own_pairs()
+        self._open()
+        let_touch(self._engine, arm, padding)
+        self._prover = Prover(self._engine, arm, self.chain, padding)
 
     def close(self) -> None:
         """Free the PyBullet world; the model is unusable afterwards. Safe to call twice."""
@@ -110,8 +121,13 @@ class CollisionModel:
 
     def open_fingers(self, width: float) -> None:
         """Set the fingers to an object's width (m)."""
+        if width != self._width:
+            self._prover.fingers_moved()
         self._width = width
-        for index, value in zip(self._fingers, self.arm.finger_positions(width), strict=True):
+        self._open()
+
+    def _open(self) -> None:
+        for index, value in zip(self._fingers, self.arm.finger_positions(self._width), strict=True):
             self._p.resetJointState(self._robot, index, value)
 
     def add_obstacle(
@@ -148,8 +164,7 @@ class CollisionModel:
         """Distance (m) of the held body to one obstacle in a configuration (dof,); infinite beyond reach."""
         if self._cup is None:
             return float("inf")
-        poses = self._begin(q[None])
-        self._place(q, None if poses is None else poses[0])
+        self._show(q)
         grown = self._grown(self._cup, self._obstacle(name))
         return self._distance((self._cup, -1), (self._obstacle(name), -1), max(reach - grown, 0.0))
 
@@ -180,6 +195,7 @@ class CollisionModel:
             self._engine.remove(self._cup)
             del self._names[self._cup, -1]
             self._cup = None
+            self._prover.hold(None, ())
             self._pairs = None
             self._set_room()
 
@@ -194,8 +210,10 @@ class CollisionModel:
             path: configurations.
             order: indices in the order to test them, to meet likely collisions early.
         """
-        poses = self._begin(path)
+        poses, sure = self._begin(path)
         for i in range(len(path)) if order is None else order:
+            if sure[i]:
+                continue
             self._place(path[i], None if poses is None else poses[i])
             found = self._touching(stop=True)
             if found:
@@ -204,9 +222,9 @@ class CollisionModel:
 
     def all_contacts(self, path: FloatArray) -> list[tuple[int, Contact]]:
         """Every configuration of a path (n, dof) that touches something, with one of its contacts."""
-        poses = self._begin(path)
+        poses, sure = self._begin(path)
         result = []
-        for i in range(len(path)):
+        for i in np.flatnonzero(~sure).tolist():
             self._place(path[i], None if poses is None else poses[i])
             found = self._touching(stop=True)
             if found:
@@ -215,24 +233,20 @@ class CollisionModel:
 
     def contacts(self, q: FloatArray) -> list[Contact]:
         """Everything that touches in one configuration (dof,)."""
-        poses = self._begin(q[None])
-        self._place(q, None if poses is None else poses[0])
+        self._show(q)
         return self._touching(stop=False)
 
     def near(self, q: FloatArray, reach: float) -> list[Contact]:
         """All pairs closer than reach (m) in one configuration (dof,), measured pair by pair: exact and slow."""
-        poses = self._begin(q[None])
-        self._place(q, None if poses is None else poses[0])
+        self._show(q)
         return self._measure(reach)
 
     def scene(self) -> Scene:
         """What is around the arm now, and in its hand."""
-        from transforms3d.quaternions import quat2mat
-
-        fixed = []
-        for body, (name, boxes, position, (x, y, z, w)) in self._obstacles.items():
-            pose = transform(quat2mat((w, x, y, z)), position)
-            fixed.append(Body(name, boxes, pose, self._rooms.get(body, self.padding)))
+        fixed = [
+            Body(obstacle.name, obstacle.boxes, obstacle.pose(), self._rooms.get(body, self.padding))
+            for body, obstacle in self._obstacles.items()
+        ]
         held = None if self._cup is None else Body(self._held[1], self._held[0], self._grasp.copy(), self.padding)
         table = self._table is not None
         on_table = (self.arm.base_link, *self._first_links()) if table else ()
@@ -276,6 +290,10 @@ class CollisionModel:
     def _add(self, obstacle: _Fixed) -> int:
         body = self._engine.add(obstacle.boxes, 0.0, obstacle.position, obstacle.quaternion, self.padding)
         self._obstacles[body] = obstacle
+        points = corners(obstacle.boxes)
+        pose = obstacle.pose()
+        points = points @ pose[:3, :3].T + pose[:3, 3]
+        self._fences[body] = points.min(axis=0), points.max(axis=0)
         self._pairs = None
         self._names[body, -1] = obstacle.name
         return body
@@ -288,6 +306,7 @@ class CollisionModel:
         self._set_room()
         for link in (*self.arm.gripper_links, self.arm.tool_link):
             self._engine.allow(self._link_index[link], self._cup)
+        self._prover.hold(self._cup, boxes)
 
     def _make_room(self) -> None:
         """Empty the engine's world when it has grown, and put everything back where it was."""
@@ -308,55 +327,27 @@ class CollisionModel:
             self._take_up(self._held[0], self._held[1])
         self._set_room()
 
-    def _filter_own_pairs(self) -> None:
-        """Let links touch that are joined, described so or always nearer than the padding; skip those never near.
+    def _begin(self, path: FloatArray) -> tuple[list[tuple[Any, Any]] | None, npt.NDArray[np.bool_]]:
+        """Poses of the cup along a path, and which configurations need no test.
 
-        Only pairs with at most two moving joints between them are judged, from random positions of those two.
+        Also sets the contact threshold, which all worlds of a process share.
         """
-        for i in range(self._p.getNumJoints(self._robot)):
-            self._engine.allow(i, self._robot, self._p.getJointInfo(self._robot, i)[16])
-        for first, second in may_touch(self.arm):
-            if first in self._link_index and second in self._link_index:
-                self._engine.allow(self._link_index[first], self._robot, self._link_index[second])
-        moved_by = self._moved_by()
-        relatives = [
-            (a, b)
-            for a in moved_by
-            for b in moved_by
-            if a < b
-            and len(moved_by[a] ^ moved_by[b]) <= 2
-            and not self._engine.allowed((self._robot, a), (self._robot, b))
-        ]
-        nearest = {pair: (np.inf, -np.inf) for pair in relatives}
-        low, high = self.arm.limits()
-        for q in np.random.default_rng(0).uniform(low, high, (RELATIVES_SAMPLES, self.arm.dof)):
-            self._place(q, None)
-            for a, b in relatives:
-                points = self._p.getClosestPoints(self._robot, self._robot, RELATIVES_REACH, a, b)
-                distance = min((point[8] for point in points), default=np.inf)
-                nearest[a, b] = min(nearest[a, b][0], distance), max(nearest[a, b][1], distance)
-        for (a, b), (least, most) in nearest.items():
-            if least == np.inf or most < self.padding:  # never near, or always nearer than any plan may be
-                self._engine.allow(a, self._robot, b)
-
-    def _moved_by(self) -> dict[int, frozenset[int]]:
-        """The moving joints between base and each link; both fingers count as the hand."""
-        moved: dict[int, frozenset[int]] = {-1: frozenset()}
-        for i in range(self._p.getNumJoints(self._robot)):
-            parent = self._p.getJointInfo(self._robot, i)[16]
-            moved[i] = moved[parent] | ({i} if i in self._joints else frozenset())
-        return moved
-
-    def _begin(self, path: FloatArray) -> list[tuple[Any, Any]] | None:
-        """Poses of the cup along a path; also sets the contact threshold, which all worlds of a process share."""
         self._p.setPhysicsEngineParameter(contactBreakingThreshold=self._gap)
-        return self._cup_poses(path)
-
-    def _cup_poses(self, path: FloatArray) -> list[tuple[Any, Any]] | None:
+        self.checks += len(path)
+        frames = self.chain.frames(path)
+        sure = np.zeros(len(path), dtype=bool)
+        if len(path) >= FEW:
+            fences = [Fence(*self._fences[body], self._rooms.get(body, self.padding)) for body in self._obstacles]
+            sure = self._prover.sure(path, frames, self._grasp, fences)
         if self._cup is None:
-            return None
-        poses = self.chain.fk(path) @ self._grasp
-        return list(zip(poses[:, :3, 3].tolist(), quaternions(poses[:, :3, :3]).tolist(), strict=True))
+            return None, sure
+        poses = frames[:, -1] @ self._grasp
+        return list(zip(poses[:, :3, 3].tolist(), quaternions(poses[:, :3, :3]).tolist(), strict=True)), sure
+
+    def _show(self, q: FloatArray) -> None:
+        """Place everything for one configuration (dof,)."""
+        poses, _ = self._begin(q[None])
+        self._place(q, None if poses is None else poses[0])
 
     def _place(self, q: FloatArray, cup: tuple[Any, Any] | None) -> None:
         # one call for all joints: six times faster than joint by joint
@@ -364,7 +355,6 @@ class CollisionModel:
         if cup is not None:
             self._set_pose(self._cup, *cup)
         self._detect()
-        self.checks += 1
 
     def _touching(self, stop: bool) -> list[Contact]:
         """Pairs too close in the present placement.

@@ -75,7 +75,7 @@ class Engine:
     def _build(self) -> None:
         p = self.client
         flags = p.URDF_USE_SELF_COLLISION | p.URDF_USE_SELF_COLLISION_EXCLUDE_PARENT
-        self.robot: int = urdf.load(p, self._arm, flags)
+        self.robot: int = urdf.load(p, self._arm, flags, seen=False)
         self.table: int | None = None
         if self._height is not None:
             slab = p.createCollisionShape(p.GEOM_BOX, halfExtents=TABLE)
@@ -128,6 +128,15 @@ class Engine:
             self.client.setCollisionFilterPair(pair[0], pair[2], pair[1], pair[3], 1)
             del self._pairs[pair]
         self.client.removeBody(body)
+
+    def set_joints(self, joints: Sequence[int], q: npt.NDArray[np.float64]) -> None:
+        """Put joints of the arm at positions (len(joints),) rad; nothing is tested for contacts."""
+        self.client.resetJointStatesMultiDof(self.robot, joints, [[value] for value in q.tolist()])
+
+    def distance(self, a: tuple[int, int], b: tuple[int, int], reach: float) -> float:
+        """Distance (m) of two parts (body, link) as they are here, infinite beyond reach (m)."""
+        points = self.client.getClosestPoints(a[0], b[0], reach, a[1], b[1])
+        return float(min((point[8] for point in points), default=np.inf))
 
     def allow(self, link: int, other: int, other_link: int = -1) -> None:
         """Let a link of the arm touch another body or link."""

@@ -173,9 +173,12 @@ def plan(
             raise PlanningError("collision", f"the {name} of the motion touches something: {hit}")
     resolution = config.resolution
     while True:
-        path, _ = draw(space, _search(space, start, goal, rng, config, resolution, deadline), resolution)
+        path = _direct(space, start, goal, resolution)
+        if path is None:
+            path, _ = draw(space, _search(space, start, goal, rng, config, resolution, deadline), resolution)
+            if path is not None:
+                path = shortcut(space, path, rng, config.shortcuts, resolution, deadline)
         if path is not None:
-            path = shortcut(space, path, rng, config.shortcuts, resolution, deadline)
             if resolution <= config.fine_resolution:
                 return path
             fine, between = draw(space, path, config.fine_resolution)
@@ -195,8 +198,6 @@ def _search(
     resolution: float,
     deadline: float,
 ) -> list[FloatArray]:
-    if _passable(space, start, goal, resolution):
-        return [start, goal]
     near, far = _Tree(start), _Tree(goal)
     swapped = False
     for iteration in itertools.count():
@@ -260,9 +261,12 @@ def length(path: FloatArray) -> float:
     return float(np.linalg.norm(np.diff(path, axis=0), axis=1).sum())
 
 
-def _passable(space: Space, start: FloatArray, end: FloatArray, resolution: float) -> bool:
-    edge = space.edge(start, end, resolution)
-    return edge is not None and space.blocked(edge) is None
+def _direct(space: Space, start: FloatArray, goal: FloatArray, resolution: float) -> FloatArray | None:
+    """The edge (n, dof) from start to goal, if it is free: nothing is shorter."""
+    edge = space.edge(start, goal, resolution)
+    if edge is None or not np.array_equal(edge[-1], goal) or space.blocked(edge) is not None:
+        return None
+    return edge
 
 
 def draw(

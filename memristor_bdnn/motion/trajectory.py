@@ -122,17 +122,20 @@ class JointTrajectory:
         """Configurations (n, dof) on the way, no joint moving more than resolution (rad) between neighbours."""
         steps = np.abs(np.diff(self.positions, axis=0)).max(axis=1)
         # a little headroom: between two samples a joint does not move at constant speed
-        parts = [
-            np.linspace(self.times[i], self.times[i + 1], max(int(np.ceil(1.2 * step / resolution)), 1) + 1)[:-1]
-            for i, step in enumerate(steps)
-        ]
-        q = self.sample(np.concatenate([*parts, self.times[-1:]]))[0]
+        counts = np.maximum(np.ceil(1.2 * steps / resolution).astype(int), 1)
+        begins = np.cumsum(counts) - counts
+        between = np.arange(counts.sum()) - np.repeat(begins, counts)
+        times = np.repeat(self.times[:-1], counts) + between * np.repeat(np.diff(self.times) / counts, counts)
+        q = self.sample(np.concatenate([times, self.times[-1:]]))[0]
         # where the motion is slow, samples are closer than asked: keep the last one before each full step
-        keep, last = [0], q[0]
-        for i in range(1, len(q) - 1):
-            if np.abs(q[i + 1] - last).max() > resolution:
-                keep.append(i)
-                last = q[i]
+        rows = q.tolist()
+        keep, last = [0], rows[0]
+        for i in range(1, len(rows) - 1):
+            for a, b in zip(rows[i + 1], last, strict=True):  # in plain numbers: they are few
+                if a - b > resolution or b - a > resolution:
+                    keep.append(i)
+                    last = rows[i]
+                    break
         return q[[*keep, len(q) - 1]] if len(q) > 1 else q
 
     def scaled(self, velocity: float) -> JointTrajectory:

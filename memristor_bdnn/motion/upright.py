@@ -88,14 +88,8 @@ class UprightSpace(JointSpace):
     def sample(self, rng: np.random.Generator) -> FloatArray:
         """A random upright configuration with the tool in the box."""
         if not self._stock:
-            poses = np.stack(
-                [
-                    upright_pose(position, heading, self._sign)
-                    for position, heading in zip(
-                        rng.uniform(*self._box, (BATCH, 3)), rng.uniform(-np.pi, np.pi, BATCH), strict=True
-                    )
-                ]
-            )
+            positions, headings = rng.uniform(*self._box, (BATCH, 3)), rng.uniform(-np.pi, np.pi, BATCH)
+            poses = upright_pose(positions, headings, self._sign)
             q, valid = self._solver.solve(poses, rng.uniform(*self._solver.free_range, BATCH))
             found = q[valid]
             if self._around is not None:
@@ -124,10 +118,12 @@ class UprightSpace(JointSpace):
         return line
 
 
-def upright_pose(position: npt.ArrayLike, heading: float, cup_axis: int) -> FloatArray:
-    """Tool pose (4, 4) at a position with the approach axis horizontal at a heading (rad) and the cup upright."""
-    z = np.array([np.cos(heading), np.sin(heading), 0.0])
-    x = np.array([0.0, 0.0, float(cup_axis)])
-    pose = np.eye(4)
-    pose[:3, 0], pose[:3, 1], pose[:3, 2], pose[:3, 3] = x, np.cross(z, x), z, position
+def upright_pose(position: npt.ArrayLike, heading: npt.ArrayLike, cup_axis: int) -> FloatArray:
+    """Tool poses (..., 4, 4) at positions (..., 3), approach axes horizontal at headings (...) rad, the cup upright."""
+    position, heading = np.asarray(position, dtype=float), np.asarray(heading, dtype=float)
+    pose = np.zeros((*heading.shape, 4, 4))
+    z = pose[..., :3, 2]
+    z[..., 0], z[..., 1] = np.cos(heading), np.sin(heading)
+    pose[..., 2, 0], pose[..., :3, 3], pose[..., 3, 3] = cup_axis, position, 1.0
+    pose[..., 0, 1], pose[..., 1, 1] = cup_axis * z[..., 1], -cup_axis * z[..., 0]  # z cross x
     return pose

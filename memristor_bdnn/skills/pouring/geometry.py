@@ -52,7 +52,7 @@ def cup_pose(
     Returns:
         Homogeneous transform (4, 4) from the cup's frame to the world.
     """
-    return _poses(context, parameters, np.array([pitch]), bowl_position, yaw)[0]
+    return _poses(context, parameters, np.array([pitch]), bowl_position, np.array([yaw]))[0, 0]
 
 
 def pour_path(
@@ -63,7 +63,18 @@ def pour_path(
     bowl_position: tuple[float, float, float] = BOWL_POSITION,
 ) -> FloatArray:
     """The cup's poses from upright to the final pitch, equal steps of pitch; shape (n, 4, 4)."""
-    return _poses(context, parameters, np.linspace(0.0, parameters.pitch, n), bowl_position, yaw)
+    return pour_paths(context, parameters, np.array([yaw]), n, bowl_position)[0]
+
+
+def pour_paths(
+    context: PourContext,
+    parameters: PourParameters,
+    yaws: FloatArray,
+    n: int = 50,
+    bowl_position: tuple[float, float, float] = BOWL_POSITION,
+) -> FloatArray:
+    """:func:`pour_path` in several planes at angles (k,) rad; shape (k, n, 4, 4)."""
+    return _poses(context, parameters, np.linspace(0.0, parameters.pitch, n), bowl_position, yaws)
 
 
 def is_valid(
@@ -100,20 +111,26 @@ def _poses(
     parameters: PourParameters,
     pitches: FloatArray,
     bowl_position: tuple[float, float, float],
-    yaw: float,
+    yaws: FloatArray,
 ) -> FloatArray:
-    c, s, zero = np.cos(pitches), np.sin(pitches), np.zeros_like(pitches)
-    turn = np.array([[math.cos(yaw), -math.sin(yaw), 0], [math.sin(yaw), math.cos(yaw), 0], [0, 0, 1.0]])
-    tilt = np.moveaxis(np.array([[c, zero, s], [zero, zero + 1, zero], [-s, zero, c]]), -1, 0)
+    tilt, turn = np.zeros((len(pitches), 3, 3)), np.zeros((len(yaws), 1, 3, 3))
+    tilt[:, 0, 0] = tilt[:, 2, 2] = np.cos(pitches)
+    tilt[:, 0, 2] = np.sin(pitches)
+    tilt[:, 2, 0] = -tilt[:, 0, 2]
+    turn[:, 0, 0, 0] = turn[:, 0, 1, 1] = np.cos(yaws)
+    turn[:, 0, 1, 0] = np.sin(yaws)
+    turn[:, 0, 0, 1] = -turn[:, 0, 1, 0]
+    tilt[:, 1, 1] = turn[:, 0, 2, 2] = 1.0
     pivot = np.array(
         [parameters.axis_in_bowl_x * context.bowl_diameter, 0.0, context.bowl_height + parameters.axis_in_bowl_z]
     )
     centre = np.array(
         [-parameters.axis_in_cup_x * context.cup_diameter, 0.0, -parameters.axis_in_cup_z * context.cup_height]
     )
-    poses = np.tile(np.eye(4), (len(pitches), 1, 1))
-    poses[:, :3, :3] = turn @ tilt
-    poses[:, :3, 3] = np.asarray(bowl_position) + (pivot + tilt @ centre) @ turn.T
+    poses = np.zeros((len(yaws), len(pitches), 4, 4))
+    poses[..., :3, :3] = turn @ tilt
+    poses[..., :3, 3] = np.asarray(bowl_position) + (pivot + tilt @ centre) @ turn[:, 0].swapaxes(-1, -2)
+    poses[..., 3, 3] = 1.0
     return poses
 
 

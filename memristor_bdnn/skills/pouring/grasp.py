@@ -37,6 +37,12 @@ class Grasp:
         """Pose of the cup in the tool frame (4, 4) with the hand turned about the cup's axis by angle (rad)."""
         return self.cup_in_tool @ transform(rotation((0, 0, 1), -angle))
 
+    def hands(self, angles: FloatArray) -> FloatArray:
+        """Poses of the tool frame in the cup (k, 4, 4) with the hand turned about the cup's axis by angles (k,) rad."""
+        turned = np.tile(np.eye(4), (len(angles), 1, 1))
+        turned[:, :3, :3] = rotation((0, 0, 1), angles)
+        return turned @ invert(self.cup_in_tool)
+
 
 def grasp(arm: ArmDescription, cup: Vessel, height: float = 0.0) -> Grasp:
     """Hold a cup at a height (m) above its centre; at angle 0 the hand is on the cup's +x side.

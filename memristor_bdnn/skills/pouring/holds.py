@@ -12,7 +12,6 @@ import numpy.typing as npt
 
 from memristor_bdnn.errors import PlanningError
 from memristor_bdnn.motion.collision import CollisionModel
-from memristor_bdnn.motion.kinematics import invert
 from memristor_bdnn.skills.pouring.context import PourContext, PourParameters
 from memristor_bdnn.skills.pouring.geometry import BOWL_POSITION, pour_path
 from memristor_bdnn.skills.pouring.grasp import Grasp, grasp
@@ -88,10 +87,17 @@ def clear_angles(
         bowl: stands at BOWL_POSITION.
         padding: height above the table to keep, metres.
     """
-    tools = path[:, None] @ np.array([invert(held.at(a)) for a in ANGLES])
-    world = (tools[..., :3, :3] @ points.T + tools[..., :3, 3:]).swapaxes(-1, -2) - BOWL_POSITION
-    radius, z = np.hypot(world[..., 0], world[..., 1]), world[..., 2]
+    tools = path[:, None] @ held.hands(ANGLES)
+    height = tools[..., 2, :3] @ points.T + (tools[..., 2, 3:] - BOWL_POSITION[2])
+    # only points below the rim can hit anything
+    pose, angle, point = np.nonzero(height < max(bowl.height, padding))
+    z, low = height[pose, angle, point], tools[pose, angle]
+    x, y = np.einsum("kij,kj->ik", low[:, :2, :3], points[point]) + low[:, :2, 3].T
+    radius = np.hypot(x - BOWL_POSITION[0], y - BOWL_POSITION[1])
     table = z < padding
     solid = (z < bowl.height) & (radius < bowl.outer_radius(z))
     wall = solid & ((radius > bowl.inner_radius(z)) | (z < bowl.wall))
-    return ~(solid | table).any(axis=(0, 2)), ~(wall | table).any(axis=(0, 2))
+    free = np.ones((2, len(ANGLES)), dtype=bool)
+    free[0, angle[solid | table]] = False
+    free[1, angle[wall | table]] = False
+    return free[0], free[1]

@@ -28,7 +28,7 @@ from memristor_bdnn.motion.start import checked_start
 from memristor_bdnn.motion.trajectory import JointTrajectory
 from memristor_bdnn.motion.upright import UprightSpace, tilt_of, upright_pose
 from memristor_bdnn.skills.pouring.context import PourContext, PourParameters
-from memristor_bdnn.skills.pouring.geometry import BOWL_POSITION, MARGIN, arm_clearance, is_valid, pour_path
+from memristor_bdnn.skills.pouring.geometry import BOWL_POSITION, MARGIN, arm_clearance, is_valid, pour_path, pour_paths
 from memristor_bdnn.skills.pouring.grasp import Grasp
 from memristor_bdnn.skills.pouring.holds import ANGLES, Hold, holds
 from memristor_bdnn.skills.pouring.vessels import bowl_of, cup_of, slats
@@ -240,12 +240,8 @@ class PourPlanner:
             picked = search.rng.choice(len(weights), n, p=weights / weights.sum())
             yaws = (search.rng.permutation(n) + search.rng.random(n)) * 2 * np.pi / n
             grasps, angles = [choices[i // len(ANGLES)].grasp for i in picked], ANGLES[picked % len(ANGLES)]
-            poses = np.array(
-                [
-                    pour_path(search.context, search.parameters, yaw, 3) @ invert(held.at(angle))
-                    for yaw, held, angle in zip(yaws, grasps, angles, strict=True)
-                ]
-            )
+            hands = np.concatenate([choice.grasp.hands(ANGLES) for choice in choices])
+            poses = pour_paths(search.context, search.parameters, yaws, 3) @ hands[picked][:, None]
             _, valid = self.solver.solve(np.repeat(poses.reshape(-1, 4, 4), len(free), axis=0), np.tile(free, 3 * n))
             room = valid.reshape(n, 3, -1).sum(axis=2).min(axis=1)
             search.hopeless += int((room == 0).sum())

@@ -1,0 +1,260 @@
+"""Which configurations of a path are free beyond doubt, told from bounds alone and for the whole path at once.
+
+Nine in ten configurations of a plan are far from everything. Three bounds say so: links near each other along the chain
+by their squares (`relatives`), other parts by spheres around them (`cover`), and obstacles by the box around them. What
+the bounds leave open is for the engine to decide, so no answer changes.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from memristor_bdnn.motion.arms.description import ArmDescription
+from memristor_bdnn.motion.cover import Spheres, around, corners, cover, link_frame, link_points
+from memristor_bdnn.motion.engine import BoxLike, Engine
+from memristor_bdnn.motion.kinematics import Chain
+from memristor_bdnn.motion.own_pairs import moved_by
+from memristor_bdnn.motion.relatives import Pairs, Relative, Window
+
+FloatArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
+IndexArray = npt.NDArray[np.intp]
+
+HELD = -2
+"""Stands for the held body where a link's number would."""
+HELD_SLICES = 3
+"""Spheres of the cover of a held body, which changes from plan to plan: never more, never fewer."""
+FIXED = -1
+"""Carrier of what no joint moves."""
+
+
+class Fence(NamedTuple):
+    """The box around an obstacle.
+
+    Attributes:
+        low, high: its corners in the world, (3,) m.
+        room: to keep between it and the held body, m.
+    """
+
+    low: FloatArray
+    high: FloatArray
+    room: float
+
+
+class _Part(NamedTuple):
+    """One link, or the held body.
+
+    Attributes:
+        link: its number in the engine, or HELD.
+        carrier: the joint whose frame it moves with, or FIXED; of the held body the one after the last, the tool.
+        rotation, position: of its own frame in that frame, (3, 3) and (3,) m; of the held body those of no grasp.
+        spheres: in its own frame: one around all of it, then its cover.
+    """
+
+    link: int
+    carrier: int
+    rotation: FloatArray
+    position: FloatArray
+    spheres: Spheres
+
+
+class Prover:
+    """Bounds for one arm, and for what stands around it now.
+
+    Args:
+        engine: its world; links that may touch must be known to it.
+        arm: the description.
+        chain: its forward kinematics.
+        padding: room around everything, m.
+    """
+
+    def __init__(self, engine: Engine, arm: ArmDescription, chain: Chain, padding: float) -> None:
+        self._engine, self._chain, self._padding, self._home = engine, chain, padding, np.array(arm.home)
+        self._joints = [engine.joints[name] for name in arm.joint_names]
+        self._carrier = {link: len(joints) - 1 for link, joints in moved_by(engine, self._joints).items()}
+        self._hand = self._below([engine.joints[name] for name in arm.gripper_joints])
+        engine.set_joints(self._joints, self._home)
+        engine.client.performCollisionDetection()  # brings the bounding boxes up to date
+        points = {link: link_points(engine.client, engine.robot, link) for link in self._carrier}
+        self._parts = {link: self._part(link, cover(of)) for link, of in points.items() if len(of)}
+        self._body: int | None = None
+        self._stale, self._fingers_moved = True, False
+        self._laid_out: bool | None = None
+        self._near: set[frozenset[int]] = set()
+        self._windows = self._make_windows(arm, points)
+
+    def fingers_moved(self) -> None:
+        """The fingers were opened or closed: where they are is looked up when it is asked for."""
+        self._fingers_moved = self._stale = True
+
+    def hold(self, body: int | None, boxes: Sequence[BoxLike]) -> None:
+        """A body of the engine is held now, or none and no boxes."""
+        self._body, self._stale = body, True
+        self._parts.pop(HELD, None)
+        if boxes:
+            spheres = around(corners(boxes), HELD_SLICES)
+            self._parts[HELD] = _Part(HELD, len(self._chain.axes), np.eye(3), np.zeros(3), spheres)
+
+    def sure(self, path: FloatArray, frames: FloatArray, grasp: FloatArray, fences: Sequence[Fence]) -> BoolArray:
+        """Which configurations (n, dof) touch nothing beyond doubt, (n,).
+
+        Args:
+            path: configurations.
+            frames: poses of the joints and the tool in them, (n, dof + 1, 4, 4).
+            grasp: pose of the held body in the tool frame, (4, 4).
+            fences: what stands around.
+        """
+        if self._stale:
+            self._catch_up()
+        sure = np.ones(len(path), dtype=bool)
+        for window in self._windows:
+            sure &= window.safe(path)
+        if not sure.any():
+            return sure
+        local = self._local.copy()
+        local[self._of_held, :3] = local[self._of_held, :3] @ grasp[:3, :3].T + grasp[:3, 3]
+        centres = np.empty((len(path), len(local), 3))
+        moved = self._moved
+        centres[:, ~moved] = local[~moved, :3]
+        centres[:, moved] = np.einsum("nmij,mj->nmi", frames[:, self._frame[moved], :3], local[moved])
+        return sure & self._off(centres, fences) & self._apart(centres)
+
+    # ---- private -------------------------------------------------------------------------------
+
+    def _catch_up(self) -> None:
+        """Look where the fingers are, and what is held."""
+        if self._fingers_moved:
+            self._engine.set_joints(self._joints, self._home)
+            for link in self._hand:
+                if link in self._parts:
+                    self._parts[link] = self._part(link, self._parts[link].spheres)
+        if self._laid_out != (HELD in self._parts):
+            self._lay_out()
+        self._fill()
+        self._stale = self._fingers_moved = False
+
+    def _apart_at(self, q: FloatArray, pairs: Pairs) -> bool:
+        """Whether every pair of links is so far apart in a configuration (dof,), asked of the engine."""
+        self._engine.set_joints(self._joints, q)
+        distance, robot = self._engine.distance, self._engine.robot
+        return all(distance((robot, first), (robot, second), reach) >= reach for first, second, reach in pairs)
+
+    def _below(self, joints: Sequence[int]) -> list[int]:
+        """Links that one of these joints moves."""
+        client, found = self._engine.client, set(joints)
+        for index in range(client.getNumJoints(self._engine.robot)):
+            if client.getJointInfo(self._engine.robot, index)[16] in found:
+                found.add(index)
+        return sorted(found)
+
+    def _part(self, link: int, spheres: Spheres) -> _Part:
+        """A link where it is now, the arm being at home."""
+        rotation, position = link_frame(self._engine.client, self._engine.robot, link)
+        carrier = self._carrier[link]
+        if carrier != FIXED:
+            frame = self._chain.frames(self._home)[carrier]
+            rotation, position = frame[:3, :3].T @ rotation, (position - frame[:3, 3]) @ frame[:3, :3]
+        return _Part(link, carrier, rotation, position, spheres)
+
+    def _must_be_apart(self, a: _Part, b: _Part) -> bool:
+        engine = self._engine
+        first, second = [
+            (self._body, -1) if self._body is not None and part.link == HELD else (engine.robot, part.link)
+            for part in (a, b)
+        ]
+        return not engine.allowed(first, second)
+
+    def _make_windows(self, arm: ArmDescription, points: dict[int, FloatArray]) -> list[Window]:
+        """The pairs with one or two joints between them, by the joints that decide about them."""
+        found: dict[int, list[Relative]] = {}
+        parts = [part for link, part in self._parts.items() if link not in self._hand]
+        for a, b in itertools.permutations(parts, 2):
+            between = b.carrier - a.carrier
+            if between in (1, 2) and self._must_be_apart(a, b):
+                self._near.add(frozenset((a.link, b.link)))
+                first = min(a.carrier + 1, len(self._chain.axes) - 2)
+                reach = points[b.link] @ b.rotation.T + b.position
+                found.setdefault(first, []).append(Relative(a.link, b.link, b.carrier, between, reach))
+        low, high = arm.limits()
+        return [
+            Window(self._chain, k, pairs, low, high, self._padding, self._apart_at)
+            for k, pairs in sorted(found.items())
+        ]
+
+    def _lay_out(self) -> None:
+        """Which spheres and which pairs of them there are, part after part, with or without a held body."""
+        self._laid_out = HELD in self._parts
+        parts = list(self._parts.values())
+        counts = np.array([len(part.spheres.radii) for part in parts])
+        owner = np.repeat(np.arange(len(parts)), counts)
+        self._begin = np.cumsum(counts) - counts
+        self._frame = np.array([part.carrier for part in parts])[owner]
+        self._moved = self._frame != FIXED
+        self._of_held = np.array([part.link == HELD for part in parts])[owner]
+        fine = np.ones(len(owner), dtype=bool)
+        fine[self._begin] = False
+        self._fine = np.flatnonzero(fine)
+        robot, table = self._engine.robot, self._engine.table
+        over = [table is not None and not self._stands(part, robot, table) for part in parts]
+        self._over_table = np.flatnonzero(fine & np.array(over)[owner])
+        pairs = [
+            (i, j) for i, j in itertools.combinations(range(len(parts)), 2) if self._kept_apart(parts[i], parts[j])
+        ]
+        self._coarse_pairs = self._begin[np.array(pairs, dtype=np.intp).reshape(-1, 2).T]
+        self._fine_pairs = [
+            np.stack(np.meshgrid(*(self._begin[k] + np.arange(1, counts[k]) for k in pair)), axis=0).reshape(2, -1)
+            for pair in pairs
+        ]
+
+    def _fill(self) -> None:
+        """Where the spheres are in the frames that carry them, and how large."""
+        parts = self._parts.values()
+        centres = np.concatenate([part.spheres.centres @ part.rotation.T + part.position for part in parts])
+        self._local = np.column_stack([centres, np.ones(len(centres))])
+        self._radii = np.concatenate([part.spheres.radii for part in parts])
+
+    def _stands(self, part: _Part, robot: int, table: int) -> bool:
+        return part.link != HELD and self._engine.allowed((robot, part.link), (table, -1))
+
+    def _kept_apart(self, a: _Part, b: _Part) -> bool:
+        """Whether spheres must show that two parts are apart: all that may not touch and are not looked up elsewhere.
+
+        Links that no joint moves against each other are as far apart as when the model let those near each other touch.
+        """
+        rigid = a.carrier == b.carrier and not {a.link, b.link} & {HELD, *self._hand}
+        return not rigid and frozenset((a.link, b.link)) not in self._near and self._must_be_apart(a, b)
+
+    def _apart(self, centres: FloatArray) -> BoolArray:
+        """In which configurations the spheres (n, m, 3) of parts that must not touch keep the padding, (n,)."""
+        close = ~self._clear(centres, self._coarse_pairs)
+        doubtful = np.flatnonzero(close.any(axis=0))
+        if not len(doubtful):
+            return np.ones(len(centres), dtype=bool)
+        rows = np.flatnonzero(close.any(axis=1))
+        result = np.ones(len(centres), dtype=bool)
+        pairs = np.concatenate([self._fine_pairs[k] for k in doubtful], axis=1)
+        result[rows] = self._clear(centres[rows], pairs).all(axis=1)
+        return result
+
+    def _clear(self, centres: FloatArray, pairs: IndexArray) -> BoolArray:
+        first, second = pairs
+        gap = centres[:, first] - centres[:, second]
+        limit = self._radii[first] + self._radii[second] + self._padding
+        return np.asarray(np.einsum("npi,npi->np", gap, gap) > limit**2)
+
+    def _off(self, centres: FloatArray, fences: Sequence[Fence]) -> BoolArray:
+        """In which configurations all spheres (n, m, 3) are off the table and the boxes around obstacles, (n,)."""
+        floor = self._over_table
+        off = (centres[:, floor, 2] > self._radii[floor] + self._padding).all(axis=1)
+        fine, held = self._fine, self._of_held[self._fine]
+        for fence in fences:
+            gap = np.maximum(fence.low - centres[:, fine], centres[:, fine] - fence.high)
+            np.maximum(gap, 0.0, out=gap)
+            limit = self._radii[fine] + np.where(held, max(fence.room, 0.0), self._padding)
+            off &= (np.einsum("nmi,nmi->nm", gap, gap) > limit**2).all(axis=1)
+        return np.asarray(off)
