@@ -10,19 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from memristor_bdnn.errors import ConfigError
 from memristor_bdnn.motion.arms.description import ArmDescription
-from memristor_bdnn.motion.cover import corners
 from memristor_bdnn.motion.engine import BoxLike, Engine
-from memristor_bdnn.motion.kinematics import chain, quaternions, transform
-from memristor_bdnn.motion.own_pairs import let_touch
+from memristor_bdnn.motion.kinematics import chain, quaternions
+from memristor_bdnn.motion.pairs import PartPairs, let_touch, moved_by
 from memristor_bdnn.motion.prover import Fence, Prover
-from memristor_bdnn.motion.scene import Body, Scene
+from memristor_bdnn.motion.scene import Body, Contact, Obstacle, Scene
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -30,29 +29,8 @@ MAX_PADDING = 0.02
 FEW = 6
 """A path of fewer configurations is tested by the engine alone: bounds cost as much for one as for many."""
 
-
-class Contact(NamedTuple):
-    """Two named things that are too close, and their distance in metres (negative: overlap)."""
-
-    first: str
-    second: str
-    distance: float
-
-
-class _Fixed(NamedTuple):
-    """An obstacle: what errors call it, its parts, and its pose."""
-
-    name: str
-    boxes: Sequence[BoxLike]
-    position: npt.ArrayLike
-    quaternion: tuple[float, float, float, float]
-
-    def pose(self) -> FloatArray:
-        """Of its origin in the world, (4, 4)."""
-        from transforms3d.quaternions import quat2mat
-
-        x, y, z, w = self.quaternion
-        return transform(quat2mat((w, x, y, z)), self.position)
+LIKELY = 3
+"""Configurations tested before bounds are, of those that are ordered by how likely they collide."""
 
 
 class CollisionModel:
@@ -83,7 +61,7 @@ class CollisionModel:
         self.arm, self.chain, self.checks, self.padding = arm, chain(arm), 0, padding
         self._rooms: dict[int, float] = {}
         self._room: dict[tuple[int, int], float] = {}
-        self._pairs: tuple[list[tuple[int, int]], npt.NDArray[np.intp], npt.NDArray[np.intp]] | None = None
+        self._pairs: PartPairs | None = None
         self._engine = Engine(arm, padding if table else None)
         self._p: Any = self._engine.client
         # the engine scales this by the size of the smaller body; a fingertip's is 0.04 m
@@ -100,8 +78,7 @@ class CollisionModel:
         self._joints = [self._engine.joints[name] for name in arm.joint_names]
         self._fingers = [self._engine.joints[name] for name in arm.gripper_joints]
         self._names = {(self._robot, index): name for name, index in self._link_index.items()}
-        self._obstacles: dict[int, _Fixed] = {}
-        self._fences: dict[int, tuple[FloatArray, FloatArray]] = {}
+        self._obstacles: dict[int, Obstacle] = {}
         self._cup: int | None = None
         self._held: tuple[Any, ...] = ()
         self._grasp = np.eye(4)
@@ -112,6 +89,8 @@ class CollisionModel:
         self._width = arm.max_grasp_width
         self._open()
         let_touch(self._engine, arm, padding)
+        moved = moved_by(self._engine, self._joints)
+        self._with_tool = {name for name, link in self._link_index.items() if len(moved[link]) == arm.dof}
         self._prover = Prover(self._engine, arm, self.chain, padding)
 
     def close(self) -> None:
@@ -147,7 +126,7 @@ class CollisionModel:
         """
         self._make_room()
         x, y, z, w = np.asarray(quaternion, dtype=float).tolist()
-        self._add(_Fixed(name, boxes, position, (x, y, z, w)))
+        self._add(Obstacle(name, boxes, position, (x, y, z, w)))
 
     def set_room(self, name: str, room: float) -> None:
         """How near (m) the held body may come to one obstacle, instead of the padding; negative forgives an overlap.
@@ -181,6 +160,8 @@ class CollisionModel:
     def hold(self, boxes: Sequence[BoxLike], grasp: FloatArray, name: str = "cup") -> None:
         """Put a body of boxes into the hand; grasp (4, 4) is its pose in the tool frame."""
         self._grasp = np.array(grasp)
+        if self._cup is not None and self._held[1] == name and self._held[0] is boxes:
+            return
         shape = tuple((tuple(b.half_extents), tuple(b.position), tuple(b.quaternion)) for b in boxes)
         if self._cup is not None and self._held[1:] == (name, shape):  # the same body, held otherwise
             return
@@ -210,14 +191,17 @@ class CollisionModel:
             path: configurations.
             order: indices in the order to test them, to meet likely collisions early.
         """
-        poses, sure = self._begin(path)
-        for i in range(len(path)) if order is None else order:
-            if sure[i]:
-                continue
-            self._place(path[i], None if poses is None else poses[i])
-            found = self._touching(stop=True)
-            if found:
-                return int(i), found[0]
+        everywhere = np.arange(len(path)) if order is None else order
+        # where collisions are likely they are met among the first
+        likely = 0 if order is None or len(path) < FEW else LIKELY
+        frames = None if self._cup is None else self.chain.frames(path)
+        for some in (everywhere[:likely], everywhere[likely:]):
+            poses, sure = self._begin(path[some], None if frames is None else frames[some])
+            for k in np.flatnonzero(~sure).tolist():
+                self._place(path[some[k]], poses.get(k))
+                found = self._touching(stop=True)
+                if found:
+                    return int(some[k]), found[0]
         return None
 
     def all_contacts(self, path: FloatArray) -> list[tuple[int, Contact]]:
@@ -225,7 +209,7 @@ class CollisionModel:
         poses, sure = self._begin(path)
         result = []
         for i in np.flatnonzero(~sure).tolist():
-            self._place(path[i], None if poses is None else poses[i])
+            self._place(path[i], poses.get(i))
             found = self._touching(stop=True)
             if found:
                 result.append((i, found[0]))
@@ -241,10 +225,17 @@ class CollisionModel:
         self._show(q)
         return self._measure(reach)
 
+    def inevitable(self, contact: Contact) -> bool:
+        """Whether all configurations with the same tool pose have a contact: hand or held body with what is fixed."""
+        names = {contact.first, contact.second}
+        held = {self._names[self._cup, -1]} if self._cup is not None else set()
+        fixed = {"table", *(obstacle.name for obstacle in self._obstacles.values())}
+        return bool(names & (self._with_tool | held)) and bool(names & fixed)
+
     def scene(self) -> Scene:
         """What is around the arm now, and in its hand."""
         fixed = [
-            Body(obstacle.name, obstacle.boxes, obstacle.pose(), self._rooms.get(body, self.padding))
+            Body(obstacle.name, obstacle.boxes, obstacle.pose, self._rooms.get(body, self.padding))
             for body, obstacle in self._obstacles.items()
         ]
         held = None if self._cup is None else Body(self._held[1], self._held[0], self._grasp.copy(), self.padding)
@@ -287,13 +278,9 @@ class CollisionModel:
         index = self._joints[0]
         return [name for name, i in self._link_index.items() if -1 <= i <= index]
 
-    def _add(self, obstacle: _Fixed) -> int:
+    def _add(self, obstacle: Obstacle) -> int:
         body = self._engine.add(obstacle.boxes, 0.0, obstacle.position, obstacle.quaternion, self.padding)
         self._obstacles[body] = obstacle
-        points = corners(obstacle.boxes)
-        pose = obstacle.pose()
-        points = points @ pose[:3, :3].T + pose[:3, 3]
-        self._fences[body] = points.min(axis=0), points.max(axis=0)
         self._pairs = None
         self._names[body, -1] = obstacle.name
         return body
@@ -327,27 +314,33 @@ class CollisionModel:
             self._take_up(self._held[0], self._held[1])
         self._set_room()
 
-    def _begin(self, path: FloatArray) -> tuple[list[tuple[Any, Any]] | None, npt.NDArray[np.bool_]]:
-        """Poses of the cup along a path, and which configurations need no test.
+    def _begin(
+        self, path: FloatArray, frames: FloatArray | None = None
+    ) -> tuple[dict[int, tuple[Any, Any]], npt.NDArray[np.bool_]]:
+        """Poses of the cup where a path must be tested, by their places on it, and where it need not be.
 
         Also sets the contact threshold, which all worlds of a process share.
         """
         self._p.setPhysicsEngineParameter(contactBreakingThreshold=self._gap)
         self.checks += len(path)
-        frames = self.chain.frames(path)
         sure = np.zeros(len(path), dtype=bool)
-        if len(path) >= FEW:
-            fences = [Fence(*self._fences[body], self._rooms.get(body, self.padding)) for body in self._obstacles]
+        if frames is None and len(path) and (self._cup is not None or len(path) >= FEW):
+            frames = self.chain.frames(path)
+        if frames is not None and len(path) >= FEW:
+            rooms, padding = self._rooms, self.padding
+            fences = [Fence(*b, rooms.get(k, padding)) for k, o in self._obstacles.items() for b in o.bounds]
             sure = self._prover.sure(path, frames, self._grasp, fences)
-        if self._cup is None:
-            return None, sure
-        poses = frames[:, -1] @ self._grasp
-        return list(zip(poses[:, :3, 3].tolist(), quaternions(poses[:, :3, :3]).tolist(), strict=True)), sure
+        rest = np.flatnonzero(~sure)
+        if frames is None or self._cup is None or not len(rest):
+            return {}, sure
+        poses = frames[rest, -1] @ self._grasp
+        turns = quaternions(poses[:, :3, :3]).tolist()
+        return dict(zip(rest.tolist(), zip(poses[:, :3, 3].tolist(), turns, strict=True), strict=True)), sure
 
     def _show(self, q: FloatArray) -> None:
         """Place everything for one configuration (dof,)."""
         poses, _ = self._begin(q[None])
-        self._place(q, None if poses is None else poses[0])
+        self._place(q, poses.get(0))
 
     def _place(self, q: FloatArray, cup: tuple[Any, Any] | None) -> None:
         # one call for all joints: six times faster than joint by joint
@@ -385,36 +378,16 @@ class CollisionModel:
     def _distance(self, a: tuple[int, int], b: tuple[int, int], reach: float) -> float:
         """Exact distance of two parts (body, link), infinite beyond reach (m)."""
         grown = self._grown(a[0], b[0])
-        points = self._p.getClosestPoints(a[0], b[0], reach, a[1], b[1])
-        return float(min((point[8] for point in points), default=np.inf) + grown)
+        return self._engine.distance(a, b, reach) + grown
 
     def _measure(self, reach: float) -> list[Contact]:
         """Distances of the pairs whose bounding boxes come within reach, in the present placement."""
         if self._pairs is None:
-            self._list_pairs()
-        parts, first, second = self._pairs  # type: ignore[misc]
-        boxes = np.array([self._p.getAABB(body, link) for body, link in parts])
-        low, high = boxes[:, 0] - reach, boxes[:, 1]
-        close = ((low[first] <= high[second]) & (low[second] <= high[first])).all(axis=1)
+            fixed = [body for body in (self._table, *self._obstacles) if body is not None]
+            self._pairs = PartPairs(self._engine, fixed, self._cup)
         found: list[Contact] = []
-        for k in np.flatnonzero(close):
-            a, b = parts[first[k]], parts[second[k]]
+        for a, b in self._pairs.near(reach):
             distance = self._distance(a, b, reach)
             if distance < self._room.get((a[0], b[0]), reach):
                 found.append(Contact(self._names[a], self._names[b], distance))
         return found
-
-    def _list_pairs(self) -> None:
-        """Every pair of parts that must not touch: parts, and indices of both partners."""
-        links = [(self._robot, index) for index in self._link_index.values()]
-        fixed = [(body, -1) for body in (self._table, *self._obstacles) if body is not None]
-        cup = [] if self._cup is None else [(self._cup, -1)]
-        parts = links + cup + fixed
-        pairs = [
-            (i, j)
-            for i, a in enumerate(parts)
-            for j, b in enumerate(parts)
-            if i < j and not (a in fixed and b in fixed) and not self._engine.allowed(a, b)
-        ]
-        table = np.array(pairs)
-        self._pairs = parts, table[:, 0], table[:, 1]

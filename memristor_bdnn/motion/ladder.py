@@ -27,6 +27,9 @@ BoolArray = npt.NDArray[np.bool_]
 
 REPAIRS = 12
 TOO_FAR = "the pour turns further than the joint limits allow"
+JUMPS = "the pour cannot be followed without a jump: joint limits or joint speeds stand between neighbouring cup poses"
+MIRRORED = 1e-6
+"""Weight of the way from where the arm is: of postures that mirror each other at one cost the nearer is taken."""
 EQUAL = 1e-6
 """Solutions of one pose nearer than this in every joint (rad) are one."""
 
@@ -75,10 +78,17 @@ class Ladder:
         """
         cost = np.zeros(len(self.rungs[0])) if start_cost is None else start_cost
         back: list[npt.NDArray[np.intp]] = []
-        for before, after in zip(self.rungs[:-1], self.rungs[1:], strict=True):
+        scaled = [rung / cap for rung in self.rungs]
+        for before, after in itertools.pairwise(scaled):
+            if turning is None or not turning.any():
+                cost, choice = _step(cost, before, after)
+                if not np.isfinite(cost).any():
+                    raise PlanningError("joint_limits", JUMPS)
+                back.append(choice)
+                continue
             total = np.repeat(cost[None].astype(np.float32), len(after), axis=0)
             # joint by joint, so that the work stays in the cache
-            columns = zip((before / cap).T.astype(np.float32), (after / cap).T.astype(np.float32), strict=True)
+            columns = zip(before.T.astype(np.float32), after.T.astype(np.float32), strict=True)
             for k, (a, b) in enumerate(columns):
                 step = b[:, None] - a
                 if turning is not None and turning[k]:
@@ -90,11 +100,7 @@ class Ladder:
             choice = total.argmin(axis=1)
             cost = total[np.arange(len(after)), choice]
             if not np.isfinite(cost).any():
-                raise PlanningError(
-                    "joint_limits",
-                    "the pour cannot be followed without a jump: joint limits or "
-                    "joint speeds stand between neighbouring cup poses",
-                )
+                raise PlanningError("joint_limits", JUMPS)
             back.append(choice)
         path = [int(cost.argmin())]
         for choice in reversed(back):
@@ -118,6 +124,28 @@ class Ladder:
         if len(rungs[rung]) == 0:
             raise PlanningError(reason, text)
         return Ladder(rungs)
+
+
+def _step(cost: FloatArray, before: FloatArray, after: FloatArray) -> tuple[FloatArray, npt.NDArray[np.intp]]:
+    """Least costs (m,) of solutions after a rung, and the solutions before it that they come from.
+
+    Args:
+        cost: of the solutions before, (k,).
+        before, after: solutions (k, dof) and (m, dof) in units of the largest allowed steps.
+    """
+    squares = (before**2).sum(axis=1) + cost
+    total = squares - 2 * (after @ before.T) + (after**2).sum(axis=1)[:, None]
+    rows = np.arange(len(after))
+    choice = total.argmin(axis=1)
+    # a step too long for one joint is seldom the cheapest: all are looked at only where it is
+    wrong = np.flatnonzero((np.abs(after - before[choice]) > 1.0).any(axis=1))
+    if len(wrong):
+        allowed = np.ones((len(wrong), len(before)), dtype=bool)
+        for a, b in zip(after[wrong].T, before.T, strict=True):
+            allowed &= np.abs(a[:, None] - b) <= 1.0
+        total[wrong] = np.where(allowed, total[wrong], np.inf)
+        choice[wrong] = total[wrong].argmin(axis=1)
+    return total[rows, choice], choice
 
 
 def _drop_equal(q: FloatArray, valid: BoolArray) -> None:
@@ -156,8 +184,9 @@ def climb(
     if begin is None:
         begin = np.asarray(model.arm.home) if near is None else near
     for _ in range(REPAIRS):
-        first = ladder.rungs[0] if near is None else towards(ladder.rungs[0], near, low, high)
-        start_cost = None if near is None else (((first - near) / cap) ** 2).sum(axis=1) * 0.1
+        first = towards(ladder.rungs[0], begin if near is None else near, low, high)
+        away = (((first - (begin if near is None else near)) / cap) ** 2).sum(axis=1)
+        start_cost = (MIRRORED if near is None else 0.1) * away
         try:
             choice = ladder.best(cap, start_cost, turning)
         except PlanningError as error:
@@ -173,6 +202,8 @@ def climb(
             return path
         for i, contact in bad:
             last = f"{contact.first} with {contact.second}"
+            if model.inevitable(contact):  # whichever solution of this pose is taken
+                raise PlanningError("collision", f"the pour collides: {last}")
             try:
                 ladder = ladder.without(i, choice[i])
             except PlanningError as error:

@@ -18,7 +18,7 @@ from memristor_bdnn.motion.arms.description import ArmDescription
 from memristor_bdnn.motion.cover import Spheres, around, corners, cover, link_frame, link_points
 from memristor_bdnn.motion.engine import BoxLike, Engine
 from memristor_bdnn.motion.kinematics import Chain
-from memristor_bdnn.motion.own_pairs import moved_by
+from memristor_bdnn.motion.pairs import moved_by
 from memristor_bdnn.motion.relatives import Pairs, Relative, Window
 
 FloatArray = npt.NDArray[np.float64]
@@ -118,11 +118,16 @@ class Prover:
             return sure
         local = self._local.copy()
         local[self._of_held, :3] = local[self._of_held, :3] @ grasp[:3, :3].T + grasp[:3, 3]
-        centres = np.empty((len(path), len(local), 3))
-        moved = self._moved
-        centres[:, ~moved] = local[~moved, :3]
-        centres[:, moved] = np.einsum("nmij,mj->nmi", frames[:, self._frame[moved], :3], local[moved])
-        return sure & self._off(centres, fences) & self._apart(centres)
+        # one sphere around each part says enough of most configurations, its cover is looked at in the others
+        wholes = self._centres(frames, local, self._whole)
+        close = ~self._clear(wholes, self._whole, self._pairs)
+        doubtful = np.flatnonzero(sure & (close.any(axis=1) | ~self._off(wholes, self._whole, fences)))
+        if len(doubtful):
+            covers = self._centres(frames[doubtful], local, self._fine)
+            pairs = [self._fine_pairs[k] for k in np.flatnonzero(close[doubtful].any(axis=0))]
+            apart = self._clear(covers, self._fine, np.concatenate(pairs, axis=1)).all(axis=1) if pairs else True
+            sure[doubtful] = self._off(covers, self._fine, fences) & apart
+        return sure
 
     # ---- private -------------------------------------------------------------------------------
 
@@ -192,23 +197,22 @@ class Prover:
         parts = list(self._parts.values())
         counts = np.array([len(part.spheres.radii) for part in parts])
         owner = np.repeat(np.arange(len(parts)), counts)
-        self._begin = np.cumsum(counts) - counts
+        self._whole = np.cumsum(counts) - counts
         self._frame = np.array([part.carrier for part in parts])[owner]
-        self._moved = self._frame != FIXED
         self._of_held = np.array([part.link == HELD for part in parts])[owner]
         fine = np.ones(len(owner), dtype=bool)
-        fine[self._begin] = False
+        fine[self._whole] = False
         self._fine = np.flatnonzero(fine)
         robot, table = self._engine.robot, self._engine.table
         over = [table is not None and not self._stands(part, robot, table) for part in parts]
-        self._over_table = np.flatnonzero(fine & np.array(over)[owner])
+        self._over_table = np.array(over)[owner]
         pairs = [
             (i, j) for i, j in itertools.combinations(range(len(parts)), 2) if self._kept_apart(parts[i], parts[j])
         ]
-        self._coarse_pairs = self._begin[np.array(pairs, dtype=np.intp).reshape(-1, 2).T]
+        self._pairs = np.array(pairs, dtype=np.intp).reshape(-1, 2).T
+        begin = np.cumsum(counts - 1) - (counts - 1)  # among the covers alone
         self._fine_pairs = [
-            np.stack(np.meshgrid(*(self._begin[k] + np.arange(1, counts[k]) for k in pair)), axis=0).reshape(2, -1)
-            for pair in pairs
+            np.stack(np.meshgrid(*(begin[k] + np.arange(counts[k] - 1) for k in pair))).reshape(2, -1) for pair in pairs
         ]
 
     def _fill(self) -> None:
@@ -229,32 +233,33 @@ class Prover:
         rigid = a.carrier == b.carrier and not {a.link, b.link} & {HELD, *self._hand}
         return not rigid and frozenset((a.link, b.link)) not in self._near and self._must_be_apart(a, b)
 
-    def _apart(self, centres: FloatArray) -> BoolArray:
-        """In which configurations the spheres (n, m, 3) of parts that must not touch keep the padding, (n,)."""
-        close = ~self._clear(centres, self._coarse_pairs)
-        doubtful = np.flatnonzero(close.any(axis=0))
-        if not len(doubtful):
-            return np.ones(len(centres), dtype=bool)
-        rows = np.flatnonzero(close.any(axis=1))
-        result = np.ones(len(centres), dtype=bool)
-        pairs = np.concatenate([self._fine_pairs[k] for k in doubtful], axis=1)
-        result[rows] = self._clear(centres[rows], pairs).all(axis=1)
+    def _centres(self, frames: FloatArray, local: FloatArray, which: IndexArray) -> FloatArray:
+        """Where some of the spheres (m,) are in the world, (n, m, 3) m."""
+        carrier, local = self._frame[which], local[which]
+        moved = carrier != FIXED
+        result = np.empty((len(frames), len(which), 3))
+        result[:, ~moved] = local[~moved, :3]
+        result[:, moved] = np.einsum("nmij,mj->nmi", frames[:, carrier[moved], :3], local[moved])
         return result
 
-    def _clear(self, centres: FloatArray, pairs: IndexArray) -> BoolArray:
+    def _clear(self, centres: FloatArray, which: IndexArray, pairs: IndexArray) -> BoolArray:
+        """Which pairs (2, p) of some spheres (n, m, 3) keep the padding, (n, p)."""
         first, second = pairs
         gap = centres[:, first] - centres[:, second]
-        limit = self._radii[first] + self._radii[second] + self._padding
+        radii = self._radii[which]
+        limit = radii[first] + radii[second] + self._padding
         return np.asarray(np.einsum("npi,npi->np", gap, gap) > limit**2)
 
-    def _off(self, centres: FloatArray, fences: Sequence[Fence]) -> BoolArray:
-        """In which configurations all spheres (n, m, 3) are off the table and the boxes around obstacles, (n,)."""
-        floor = self._over_table
-        off = (centres[:, floor, 2] > self._radii[floor] + self._padding).all(axis=1)
-        fine, held = self._fine, self._of_held[self._fine]
-        for fence in fences:
-            gap = np.maximum(fence.low - centres[:, fine], centres[:, fine] - fence.high)
-            np.maximum(gap, 0.0, out=gap)
-            limit = self._radii[fine] + np.where(held, max(fence.room, 0.0), self._padding)
-            off &= (np.einsum("nmi,nmi->nm", gap, gap) > limit**2).all(axis=1)
-        return np.asarray(off)
+    def _off(self, centres: FloatArray, which: IndexArray, fences: Sequence[Fence]) -> BoolArray:
+        """In which configurations some spheres (n, m, 3) are off the table and the boxes around obstacles, (n,)."""
+        radii, floor, held = self._radii[which], self._over_table[which], self._of_held[which]
+        off = (centres[:, floor, 2] > radii[floor] + self._padding).all(axis=1)
+        if not fences:
+            return np.asarray(off)
+        low, high = np.array([fence.low for fence in fences]), np.array([fence.high for fence in fences])
+        rooms = np.array([max(fence.room, 0.0) for fence in fences])
+        gap = np.maximum(low - centres[:, :, None], centres[:, :, None] - high)
+        np.maximum(gap, 0.0, out=gap)
+        limit = radii[:, None] + np.where(held[:, None], rooms, self._padding)
+        clear = np.einsum("nmfi,nmfi->nmf", gap, gap) > limit**2
+        return np.asarray(off & clear.reshape(len(centres), -1).all(axis=1))

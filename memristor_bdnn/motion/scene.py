@@ -1,17 +1,32 @@
-"""What stands around an arm and what it holds, as data: for a planner outside of this process."""
+"""What stands around an arm, what it holds and what touches, as data: also for a planner outside of this process."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from memristor_bdnn.motion.arms.description import ArmDescription
+from memristor_bdnn.motion.cover import corners
 from memristor_bdnn.motion.engine import BoxLike
+from memristor_bdnn.motion.kinematics import transform
 
 FloatArray = npt.NDArray[np.float64]
+
+SINGLE = 8
+"""A body of more boxes is bounded as a whole."""
+
+
+class Contact(NamedTuple):
+    """Two named things that are too close, and their distance in metres (negative: overlap)."""
+
+    first: str
+    second: str
+    distance: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +44,38 @@ class Body:
     boxes: Sequence[BoxLike]
     pose: FloatArray
     room: float
+
+
+@dataclass(frozen=True, eq=False)
+class Obstacle:
+    """A fixed body of boxes as it was given.
+
+    Attributes:
+        name: as errors call it.
+        boxes: its parts, in its own frame.
+        position: of its origin in the world, (3,) m.
+        quaternion: xyzw.
+    """
+
+    name: str
+    boxes: Sequence[BoxLike]
+    position: npt.ArrayLike
+    quaternion: tuple[float, float, float, float]
+
+    @cached_property
+    def pose(self) -> FloatArray:
+        """Of its origin in the world, (4, 4)."""
+        from transforms3d.quaternions import quat2mat
+
+        x, y, z, w = self.quaternion
+        return transform(quat2mat((w, x, y, z)), self.position)
+
+    @cached_property
+    def bounds(self) -> list[tuple[FloatArray, FloatArray]]:
+        """Lowest and highest corners in the world, (3,) m each, of upright boxes that hold its parts, or all of it."""
+        points = corners(self.boxes) @ self.pose[:3, :3].T + self.pose[:3, 3]
+        parts = points.reshape(-1, 8, 3) if len(self.boxes) <= SINGLE else points[None]
+        return [(part.min(axis=0), part.max(axis=0)) for part in parts]
 
 
 @dataclass(frozen=True, eq=False)

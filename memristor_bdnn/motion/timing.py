@@ -20,6 +20,8 @@ FloatArray = npt.NDArray[np.float64]
 CURVATURE_SHARE = 0.5
 # Headroom for what happens between the samples of the profile.
 SAFETY = 0.98
+# Up to so many knots a full matrix is solved faster than two loops over them.
+DENSE = 128
 
 
 class Spline:
@@ -49,6 +51,13 @@ class Spline:
         if clamped:
             middle[0], above[0], right[0] = 2 * h[0], h[0], 6 * slope[0]
             middle[-1], below[-1], right[-1] = 2 * h[-1], h[-1], -6 * slope[-1]
+        if n <= DENSE:
+            matrix = np.zeros((n, n))
+            diagonal = np.arange(n)
+            matrix[diagonal, diagonal] = middle
+            matrix[diagonal[1:], diagonal[:-1]], matrix[diagonal[:-1], diagonal[1:]] = below[1:], above[:-1]
+            self._second = np.linalg.solve(matrix, right)
+            return
         for k in range(1, n):
             factor = below[k] / middle[k - 1]
             middle[k] -= factor * above[k - 1]

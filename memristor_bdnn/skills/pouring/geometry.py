@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from memristor_bdnn.motion.kinematics import rotation
 from memristor_bdnn.skills.pouring.context import PourContext, PourParameters, context_array, parameter_array
 from memristor_bdnn.skills.pouring.vessels import N_SLATS, bowl_of, cup_of
 
@@ -52,7 +53,7 @@ def cup_pose(
     Returns:
         Homogeneous transform (4, 4) from the cup's frame to the world.
     """
-    return _poses(context, parameters, np.array([pitch]), bowl_position, np.array([yaw]))[0, 0]
+    return _poses(context, parameters, np.array([pitch]), bowl_position, yaw)[0]
 
 
 def pour_path(
@@ -63,7 +64,7 @@ def pour_path(
     bowl_position: tuple[float, float, float] = BOWL_POSITION,
 ) -> FloatArray:
     """The cup's poses from upright to the final pitch, equal steps of pitch; shape (n, 4, 4)."""
-    return pour_paths(context, parameters, np.array([yaw]), n, bowl_position)[0]
+    return _poses(context, parameters, np.linspace(0.0, parameters.pitch, n), bowl_position, yaw)
 
 
 def pour_paths(
@@ -74,7 +75,10 @@ def pour_paths(
     bowl_position: tuple[float, float, float] = BOWL_POSITION,
 ) -> FloatArray:
     """:func:`pour_path` in several planes at angles (k,) rad; shape (k, n, 4, 4)."""
-    return _poses(context, parameters, np.linspace(0.0, parameters.pitch, n), bowl_position, yaws)
+    turns = np.tile(np.eye(4), (len(yaws), 1, 1, 1))
+    turns[:, 0, :3, :3] = rotation((0, 0, 1), yaws)
+    turns[:, 0, :3, 3] = bowl_position
+    return turns @ pour_path(context, parameters, 0.0, n, (0.0, 0.0, 0.0))
 
 
 def is_valid(
@@ -111,26 +115,20 @@ def _poses(
     parameters: PourParameters,
     pitches: FloatArray,
     bowl_position: tuple[float, float, float],
-    yaws: FloatArray,
+    yaw: float,
 ) -> FloatArray:
-    tilt, turn = np.zeros((len(pitches), 3, 3)), np.zeros((len(yaws), 1, 3, 3))
-    tilt[:, 0, 0] = tilt[:, 2, 2] = np.cos(pitches)
-    tilt[:, 0, 2] = np.sin(pitches)
-    tilt[:, 2, 0] = -tilt[:, 0, 2]
-    turn[:, 0, 0, 0] = turn[:, 0, 1, 1] = np.cos(yaws)
-    turn[:, 0, 1, 0] = np.sin(yaws)
-    turn[:, 0, 0, 1] = -turn[:, 0, 1, 0]
-    tilt[:, 1, 1] = turn[:, 0, 2, 2] = 1.0
+    c, s, zero = np.cos(pitches), np.sin(pitches), np.zeros_like(pitches)
+    turn = np.array([[math.cos(yaw), -math.sin(yaw), 0], [math.sin(yaw), math.cos(yaw), 0], [0, 0, 1.0]])
+    tilt = np.moveaxis(np.array([[c, zero, s], [zero, zero + 1, zero], [-s, zero, c]]), -1, 0)
     pivot = np.array(
         [parameters.axis_in_bowl_x * context.bowl_diameter, 0.0, context.bowl_height + parameters.axis_in_bowl_z]
     )
     centre = np.array(
         [-parameters.axis_in_cup_x * context.cup_diameter, 0.0, -parameters.axis_in_cup_z * context.cup_height]
     )
-    poses = np.zeros((len(yaws), len(pitches), 4, 4))
-    poses[..., :3, :3] = turn @ tilt
-    poses[..., :3, 3] = np.asarray(bowl_position) + (pivot + tilt @ centre) @ turn[:, 0].swapaxes(-1, -2)
-    poses[..., 3, 3] = 1.0
+    poses = np.tile(np.eye(4), (len(pitches), 1, 1))
+    poses[:, :3, :3] = turn @ tilt
+    poses[:, :3, 3] = np.asarray(bowl_position) + (pivot + tilt @ centre) @ turn.T
     return poses
 
 
@@ -149,13 +147,10 @@ def _clear(context: PourContext, p: FloatArray, clearance: float, steps: int) ->
     fine = np.linspace(0, 2 * math.pi, 48, endpoint=False)
     rim = float(bowl.outer_radius(bowl.height)) - bowl.wall / 2
     rim_points = np.stack([rim * np.cos(fine), rim * np.sin(fine), np.full_like(fine, bowl.height)], axis=-1)
-    ok = np.ones(len(p), dtype=bool)
-    for fraction in np.linspace(0.0, 1.0, steps):
-        rows = np.flatnonzero(ok)
-        if not len(rows):
-            break
-        q = p[rows]
-        c, s = np.cos(q[:, 4] * fraction), np.sin(q[:, 4] * fraction)
+
+    def hits(q: FloatArray) -> npt.NDArray[np.bool_]:
+        """Where a cup at its last pitch would hit, for parameter rows (k, 5)."""
+        c, s = np.cos(q[:, 4]), np.sin(q[:, 4])
         off_x, off_z = -q[:, 2] * context.cup_diameter, -q[:, 3] * context.cup_height
         centre_x = q[:, 0] * context.bowl_diameter + c * off_x + s * off_z
         centre_z = context.bowl_height + q[:, 1] - s * off_x + c * off_z
@@ -171,5 +166,15 @@ def _clear(context: PourContext, p: FloatArray, clearance: float, steps: int) ->
         hit |= (
             (in_z > -clearance) & (in_z < cup.height + clearance) & (in_r < cup.outer_radius(in_z) + clearance)
         ).any(axis=1)
-        ok[rows[hit]] = False
+        return np.asarray(hit)
+
+    ok = np.ones(len(p), dtype=bool)
+    shares = np.linspace(0.0, 1.0, steps)
+    for some in shares[:, None] if len(p) > 1 else shares[None]:  # pitch by pitch, or all pitches of one row at once
+        rows = np.flatnonzero(ok)
+        if not len(rows):
+            break
+        q = np.repeat(p[rows], len(some), axis=0)
+        q[:, 4] *= np.tile(some, len(rows))
+        ok[rows[hits(q).reshape(len(rows), -1).any(axis=1)]] = False
     return ok

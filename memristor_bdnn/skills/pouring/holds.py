@@ -12,6 +12,8 @@ import numpy.typing as npt
 
 from memristor_bdnn.errors import PlanningError
 from memristor_bdnn.motion.collision import CollisionModel
+from memristor_bdnn.motion.ik.base import IKSolver, free_values
+from memristor_bdnn.motion.upright import upright_pose
 from memristor_bdnn.skills.pouring.context import PourContext, PourParameters
 from memristor_bdnn.skills.pouring.geometry import BOWL_POSITION, pour_path
 from memristor_bdnn.skills.pouring.grasp import Grasp, grasp
@@ -35,9 +37,19 @@ class Hold:
     weights: FloatArray
 
 
+def aligned(solver: IKSolver, cup_axis: int) -> FloatArray | None:
+    """Some configuration (dof,) whose tool axes lie along the world's axes, or None."""
+    reach = np.stack(np.meshgrid((0.3, 0.45, 0.6), (0.0,), (0.3, 0.5)), axis=-1).reshape(-1, 3)
+    turns = np.array([0.0, np.pi / 2, -np.pi / 2])
+    poses = upright_pose(np.repeat(reach, len(turns), axis=0), np.tile(turns, len(reach)), cup_axis)
+    free = free_values(solver, 24)
+    q, valid = solver.solve(np.repeat(poses, len(free), axis=0), np.tile(free, len(poses)))
+    return np.asarray(q[valid][0]) if valid.any() else None
+
+
 def holds(
     model: CollisionModel,
-    aligned: FloatArray | None,
+    straight: FloatArray | None,
     context: PourContext,
     parameters: PourParameters,
     everywhere: bool,
@@ -48,7 +60,7 @@ def holds(
 
     Args:
         model: knows the hand; its fingers are left at the last height's width.
-        aligned: a configuration whose tool axes lie along the world's; without it nothing is ruled out.
+        straight: a configuration whose tool axes lie along the world's; without it nothing is ruled out.
         context: bowl and cup.
         parameters: the pour.
         everywhere: all heights; else only the first at which ENOUGH angles are free, if there is one.
@@ -62,10 +74,10 @@ def holds(
     found: list[Hold] = []
     for height in np.array(HEIGHTS) * max(cup.height / 2 - FINGER, 0.0):
         held = grasp(model.arm, cup, float(height))
-        if aligned is None:
+        if straight is None:
             return [Hold(held, preference)]
         model.open_fingers(held.width)
-        outside, inside = clear_angles(path, held, model.hand_points(aligned), bowl, model.padding)
+        outside, inside = clear_angles(path, held, model.hand_points(straight), bowl, model.padding)
         if outside.mean() >= ENOUGH and not everywhere:
             return [Hold(held, outside * preference)]
         if inside.any():

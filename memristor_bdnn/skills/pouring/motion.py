@@ -26,11 +26,11 @@ from memristor_bdnn.motion.plan import MotionPlan
 from memristor_bdnn.motion.rrt import RRTConfig
 from memristor_bdnn.motion.start import checked_start
 from memristor_bdnn.motion.trajectory import JointTrajectory
-from memristor_bdnn.motion.upright import UprightSpace, tilt_of, upright_pose
+from memristor_bdnn.motion.upright import UprightSpace, tilt_of
 from memristor_bdnn.skills.pouring.context import PourContext, PourParameters
 from memristor_bdnn.skills.pouring.geometry import BOWL_POSITION, MARGIN, arm_clearance, is_valid, pour_path, pour_paths
 from memristor_bdnn.skills.pouring.grasp import Grasp
-from memristor_bdnn.skills.pouring.holds import ANGLES, Hold, holds
+from memristor_bdnn.skills.pouring.holds import ANGLES, Hold, aligned, holds
 from memristor_bdnn.skills.pouring.vessels import bowl_of, cup_of, slats
 
 FloatArray = npt.NDArray[np.float64]
@@ -136,7 +136,7 @@ class PourPlanner:
         self.model = CollisionModel(arm, padding=self.config.padding)
         self.free_space: FreeSpacePlanner = Own()
         self._velocity, self._acceleration = np.array(arm.velocity), np.array(arm.acceleration)
-        self._aligned = self._aligned_configuration()
+        self._aligned = aligned(self.solver, arm.cup_axis)
 
     def close(self) -> None:
         """Free the collision world."""
@@ -207,15 +207,6 @@ class PourPlanner:
                 f"the cup is tilted by {tilt:.3f} rad at the start (allowed 0.05); "
                 "bring the arm to a configuration that holds it upright",
             )
-
-    def _aligned_configuration(self) -> FloatArray | None:
-        """Some configuration whose tool axes lie along the world's axes, or None."""
-        reach = np.stack(np.meshgrid((0.3, 0.45, 0.6), (0.0,), (0.3, 0.5)), axis=-1).reshape(-1, 3)
-        turns = (0.0, np.pi / 2, -np.pi / 2)
-        poses = np.array([upright_pose(point, turn, self.arm.cup_axis) for point in reach for turn in turns])
-        free = free_values(self.solver, 24)
-        q, valid = self.solver.solve(np.repeat(poses, len(free), axis=0), np.tile(free, len(poses)))
-        return np.asarray(q[valid][0]) if valid.any() else None
 
     def _set_scene(self, search: _Search) -> None:
         bowl, cup = bowl_of(search.context), cup_of(search.context)

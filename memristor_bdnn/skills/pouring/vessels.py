@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -164,7 +165,8 @@ def context_of(
     return PourContext(*values)
 
 
-def slats(vessel: Vessel, base: bool = True) -> list[Box]:
+@lru_cache(maxsize=64)
+def slats(vessel: Vessel, base: bool = True) -> tuple[Box, ...]:
     """Boxes that make a vessel collidable: 12 wall slats and, if wanted, 6 across the base.
 
     The walls' inner faces form a 12-gon of the same area as the round inner wall. Boxes overlap
@@ -201,7 +203,7 @@ def slats(vessel: Vessel, base: bool = True) -> list[Box]:
                     _tilted(2 * half * k, 0.0),
                 )
             )
-    return boxes
+    return tuple(boxes)
 
 
 def _tilted(yaw: float, slope: float) -> tuple[float, float, float, float]:

@@ -1,15 +1,18 @@
-"""Which links of one arm are never tested against each other, and which joints move which link."""
+"""Which links of an arm are never tested against each other, which joints move which link, which parts are near."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from memristor_bdnn.motion.arms.description import ArmDescription
 from memristor_bdnn.motion.arms.pairs import may_touch
 from memristor_bdnn.motion.engine import Engine
 
+Part = tuple[int, int]
+"""Body and link."""
 # Links with at most two joints between them that stay this far apart in all samples are not tested again.
 RELATIVES_REACH, RELATIVES_SAMPLES = 0.03, 200
 
@@ -52,3 +55,34 @@ def moved_by(engine: Engine, joints: Sequence[int]) -> dict[int, frozenset[int]]
         parent = engine.client.getJointInfo(engine.robot, i)[16]
         moved[i] = moved[parent] | ({i} if i in joints else frozenset())
     return moved
+
+
+class PartPairs:
+    """All pairs of parts that must not touch: links, the held body, fixed bodies.
+
+    Args:
+        engine: its world.
+        fixed: bodies that never move; they may touch each other.
+        held: the held body, None for none.
+    """
+
+    def __init__(self, engine: Engine, fixed: Sequence[int], held: int | None) -> None:
+        self._client = engine.client
+        links = [(engine.robot, index) for index in engine.links.values()]
+        moving = links + ([] if held is None else [(held, -1)])
+        self._parts: list[Part] = [*moving, *((body, -1) for body in fixed)]
+        pairs = [
+            (i, j)
+            for i in range(len(moving))
+            for j in range(i + 1, len(self._parts))
+            if not engine.allowed(self._parts[i], self._parts[j])
+        ]
+        self._first, self._second = np.array(pairs, dtype=np.intp).reshape(-1, 2).T
+
+    def near(self, reach: float) -> list[tuple[Part, Part]]:
+        """Those whose bounding boxes come within reach (m) as they are placed now."""
+        boxes: npt.NDArray[np.float64] = np.array([self._client.getAABB(*part) for part in self._parts])
+        low, high = boxes[:, 0] - reach, boxes[:, 1]
+        first, second = self._first, self._second
+        close = ((low[first] <= high[second]) & (low[second] <= high[first])).all(axis=1)
+        return [(self._parts[first[k]], self._parts[second[k]]) for k in np.flatnonzero(close)]
