@@ -12,6 +12,7 @@ from memristor_bdnn.active.evaluate import designed_policy
 from memristor_bdnn.active.trials import LocalTrials
 from memristor_bdnn.benchmark.escim.sessions import RememberingTrials
 from memristor_bdnn.errors import ArmError, Cancelled, ConfigError, PlanningError
+from memristor_bdnn.motion.plan import MotionPlan
 from memristor_bdnn.skills.pouring.context import PourParameters
 from memristor_bdnn.skills.pouring.pool import trial_of
 from memristor_bdnn.skills.pouring.skill import PouringSkill
@@ -40,6 +41,17 @@ def audited() -> Iterator[PouringWorld]:
 def arm_world() -> Iterator[PouringWorld]:
     with PouringWorld(WorldConfig(arm="panda", weld_wide_cups=False, whole_motion=True)) as made:
         yield made
+
+
+@pytest.fixture(scope="module")
+def arm_plan() -> MotionPlan:
+    from memristor_bdnn.motion import arms
+    from memristor_bdnn.skills.pouring.motion import PourPlanner
+
+    planner = PourPlanner(arms.load("panda"))
+    plan = planner.plan(PAIR, PourParameters(0.1, 0.12, -0.3, 0.4, -2.6), seed=0)
+    planner.close()
+    return plan
 
 
 def test_a_good_pour_fills_the_bowl(world: PouringWorld) -> None:
@@ -217,6 +229,45 @@ def test_the_arm_pours_as_the_cup_alone_does(arm_world: PouringWorld) -> None:
     with pytest.raises(ArmError, match="away from where the trajectory starts"):
         arm_world.pour_with_arm(broken)
     planner.close()
+
+
+def test_beads_ride_in_the_cup_until_it_is_at_the_bowl(arm_plan: MotionPlan) -> None:
+    with PouringWorld(WorldConfig(arm="panda", audit=True)) as world:
+        world.reset(5, PAIR)
+        seen: dict[str, list[int]] = {}
+        moved: list[float] = []
+
+        def look(phase: str, _: float) -> None:
+            scene = world._scene
+            assert scene is not None
+            seen.setdefault(phase, []).append(len(scene.beads))
+            if phase == "approach":
+                (position, quaternion), beads = world.snapshot().cup, world.snapshot().beads
+                turn = np.array(world._bullet.getMatrixFromQuaternion(quaternion)).reshape(3, 3)
+                assert (beads - position) @ turn == pytest.approx(world.setup.positions, abs=1e-9)
+                moved.append(position[1])
+
+        outcome = world.pour_with_arm(arm_plan, progress=look)
+        n = len(world.setup.radii)
+        assert set(seen["approach"]) == {0} and set(seen["settle"]) == set(seen["pour"]) == {n}
+        assert abs(moved[-1] - moved[0]) > 0.05 and outcome.details["leaks"] == 0
+        assert outcome.details["beads"] > 0.9 * n and outcome.success
+        cup = world._bullet.getDynamicsInfo(world._scene.cup, -1)[0]
+        assert cup == pytest.approx(world.setup.cup_mass)  # that of its beads is theirs again
+
+
+def test_a_trial_with_the_arm_is_the_same_whatever_ran_before(arm_plan: MotionPlan) -> None:
+    found = []
+    with PouringWorld(WorldConfig(arm="panda")) as world:
+        for seed in (5, 6, 5):
+            world.reset(seed, PAIR)
+            found.append(world.pour_with_arm(arm_plan))
+    assert found[0] == found[2] and found[0] != found[1]
+    with PouringWorld(WorldConfig(arm="panda", beads_on_the_way=True)) as other:
+        other.reset(5, PAIR)
+        simulated = other.pour_with_arm(arm_plan)
+    assert simulated.success == found[0].success
+    assert abs(simulated.fraction_in_bowl - found[0].fraction_in_bowl) < 0.15
 
 
 def test_a_cup_too_wide_for_the_hand_is_refused_or_welded(arm_world: PouringWorld) -> None:

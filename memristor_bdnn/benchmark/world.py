@@ -11,13 +11,22 @@ from typing import Any
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """--audit looks for leaks as well."""
+    """--audit looks for leaks as well, --arm measures trials with an arm instead."""
     parser.add_argument(
         "--audit",
         type=int,
         default=0,
         metavar="N",
         help="also run N random trials that are searched at every step for beads that went through a wall or a floor",
+    )
+    parser.add_argument(
+        "--arm",
+        metavar="NAME|FILE",
+        help="instead, pour with this arm: trials a second, and whether beads that ride to the bowl change the labels",
+    )
+    parser.add_argument("--rows", type=int, default=None, help="with --arm: pours to plan (default 300)")
+    parser.add_argument(
+        "--data", metavar="FILE", help="with --arm: the published pool or its folder, else random pours"
     )
 
 
@@ -34,6 +43,8 @@ def run(args: argparse.Namespace) -> int:
     from memristor_bdnn.skills.pouring.world import PouringWorld, WorldConfig
 
     common.check_out(args.out)
+    if args.arm is not None:
+        return with_arm(args)
     repeats = 1 if args.quick else args.seeds or 3
     fast_trials, naive_trials = (12, 4) if args.quick else (60, 12)
     ours, naive, ratio = [], [], []
@@ -79,6 +90,21 @@ def run(args: argparse.Namespace) -> int:
             f"{figures['bowls_tipped']} bowls tipped over, {figures['not_finite']} outcomes not finite"
         )
     common.write_record(args.out, common.record(figures, list(range(repeats))))
+    return 0
+
+
+def with_arm(args: argparse.Namespace) -> int:
+    """Trials with an arm: measure and print."""
+    from memristor_bdnn.benchmark import arm_world
+    from memristor_bdnn.errors import ConfigError
+    from memristor_bdnn.report import record as common
+
+    rows, seeds = args.rows or (8 if args.quick else 300), args.seeds or 2
+    if rows < 1 or seeds < 2:
+        raise ConfigError(f"--rows {rows} --seeds {seeds}: at least one row and two seeds are needed")
+    figures = arm_world.compare(args.arm, args.data, rows, seeds)
+    arm_world.show(figures)
+    common.write_record(args.out, common.record(figures, list(range(seeds))))
     return 0
 
 

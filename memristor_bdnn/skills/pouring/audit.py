@@ -24,7 +24,7 @@ class LeakAudit:
     def __init__(self, scene: Scene) -> None:
         self._scene = scene
         self._deep = self._depths()[0]
-        self._sunk = np.zeros(len(scene.beads), dtype=bool)
+        self._sunk = np.zeros(len(scene.setup.radii), dtype=bool)
         self.leaks = 0
 
     def look(self) -> None:
