@@ -1,4 +1,4 @@
-# make build | demo | test | lint | bench | clean
+# make build | demo | test | lint | bench | docs | clean
 # Everything is installed into .venv; nothing outside the repository is touched.
 # make build WITHOUT=pybullet: chips, learners and benchmarks alone, no simulated world, no demo.
 
@@ -14,7 +14,7 @@ SOURCES := $(shell find memristor_bdnn msg srv action launch config cmake -type 
            CMakeLists.txt package.xml setup.py
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: build demo test lint bench clean tools
+.PHONY: build demo test lint bench docs clean tools
 
 build: $(VENV)/.built
 
@@ -33,6 +33,11 @@ lint: $(VENV)/.dependencies
 bench: $(VENV)/.built
 	bench/run.sh
 
+# Neither ROS nor torch is needed for the pages.
+docs: $(VENV)/.docs
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs build/docs
+	@echo "build/docs/index.html"
+
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
 
@@ -48,6 +53,11 @@ $(VENV)/bin/python: | tools
 $(VENV)/.dependencies: requirements.txt constraints.txt | $(VENV)/bin/python
 	@echo "installing dependencies into $(VENV) (a few minutes the first time)"
 	@PYTHON=$(BIN)/python WITHOUT="$(WITHOUT)" cmake/dependencies.sh
+	@touch $@
+
+$(VENV)/.docs: docs/requirements.txt constraints.txt | $(VENV)/bin/python
+	@echo "installing what builds the pages into $(VENV)"
+	$(BIN)/python -m pip install -q -r docs/requirements.txt -c constraints.txt
 	@touch $@
 
 # Message packages that only tests need; where they cannot be built, the tests that need them say so and are skipped.

@@ -192,6 +192,7 @@ setup(
         "heartbeat": ["scikit-learn>=1.4", "wfdb>=4.1"],
         "record": ["mcap>=1.1"],
         "planning": ["ompl>=1.7", "toppra>=0.6"],
+        "docs": ["sphinx>=8", "furo", "myst-parser>=4", "sphinx-autoapi>=3.4"],
     },
     entry_points={"console_scripts": ["memristor-bdnn = memristor_bdnn.cli:main"]},
 )
