@@ -127,7 +127,7 @@ def numbers(text: str) -> tuple[str, list[float]]:
 
 def test_the_page_runs_as_it_stands_and_prints_what_it_shows(tmp_path: Path) -> None:
     page = (ROOT / "docs" / "library.md").read_text()
-    blocks = re.findall(r"<!-- run by .*? -->\n```python\n(.*?)```\n\nIt prints:\n\n```\n(.*?)```", page, re.DOTALL)
+    blocks = re.findall(r"<!-- run by .*? -->\n```python\n(.*?)```\n\nIt prints:\n\n```text\n(.*?)```", page, re.DOTALL)
     assert len(blocks) == page.count("<!-- run by") == 2
     for code, output in blocks:
         words, shown = numbers(output)

@@ -7,9 +7,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-from astroid.manager import AstroidManager
-from autoapi import _astroid_utils
-
 from sitebuild.links import ROOT
 
 PACKAGE = ROOT / "memristor_bdnn"
@@ -42,6 +39,9 @@ def lighten() -> None:
     Left alone, every value would be inferred, for which all of numpy and of what else is imported is read: five times
     the work, to print the same.
     """
+    from astroid.manager import AstroidManager
+    from autoapi import _astroid_utils
+
     _astroid_utils.get_assign_value = _assigned
     AstroidManager()._transform.transforms.clear()
 
