@@ -28,6 +28,7 @@ html_theme = "furo"
 html_static_path: list[str] = []
 html_copy_source = False
 html_show_sphinx = False
+html_show_copyright = False
 pygments_style = "friendly"
 
 # The same anchors as a repository host makes of headings, so that one link works in both places.

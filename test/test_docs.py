@@ -29,8 +29,8 @@ from sitebuild import api, cli, interfaces, links, parameters
 EXAMPLES = sorted((ROOT / "examples").glob("*/README.md"))
 LINKING = [*PAGES, ROOT / "CHANGELOG.md", ROOT / "bench" / "README.md", *EXAMPLES]
 BLOCKS = [block for path in PAGES for block in blocks(path)]
-NOT_COMMANDS = ("text", "csv", "{toctree}")
-"""Languages of output, data that no program of ours reads as it stands, and the navigation."""
+NOT_COMMANDS = ("text", "{toctree}")
+"""Languages of output and of the navigation."""
 PLACEHOLDERS = {"TRIAL": "1", "VALUE": "0.9", "N": "3", "0..4": "0", "PART": "files"}
 """What a reader replaces, and what it is here."""
 UNRUN = 43

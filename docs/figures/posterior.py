@@ -81,12 +81,12 @@ def reads(path: Path) -> None:
 # -- a weight under pulses ---------------------------------------------------------------------
 
 
-def problem() -> tuple[FloatArray, FloatArray]:
-    """Rows (n, d) and labels (n,) of a logistic regression whose posterior can be sampled exactly."""
+def problem(rows: int = ROWS) -> tuple[FloatArray, FloatArray]:
+    """Inputs (rows, d) and labels (rows,) of a logistic regression whose posterior can be sampled exactly."""
     rng = np.random.default_rng(3)
-    x = rng.normal(size=(ROWS, INPUTS))
+    x = rng.normal(size=(rows, INPUTS))
     truth = rng.normal(scale=PRIOR_SD, size=INPUTS)
-    return x, (rng.random(ROWS) < 1 / (1 + np.exp(-x @ truth))).astype(float)
+    return x, (rng.random(rows) < 1 / (1 + np.exp(-x @ truth))).astype(float)
 
 
 def gradient(w: FloatArray, x: FloatArray, y: FloatArray) -> FloatArray:
@@ -181,8 +181,33 @@ def pulses(path: Path) -> None:
     print(f"correlation of the means {np.corrcoef(late.mean(axis=0), exact.mean(axis=0))[0, 1]:.2f}")
 
 
+def widths(path: Path) -> None:
+    """SD of the weights against the number of labels: of the posterior, under pulses, and of reads alone."""
+    plt = pyplot()
+    labels, found = (8, 15, 30, 60, 120, 240, 480), []
+    print("labels, SD of posterior, under pulses, of reads; correlation of the means")
+    for rows in labels:
+        x, y = problem(rows)
+        exact, (weights, _, frozen) = metropolis(x, y, 100_000), in_situ(x, y)
+        late = weights[SETTLED:]
+        found.append([float(np.median(values.std(axis=0))) for values in (exact, late, frozen)])
+        same = np.corrcoef(late.mean(axis=0), exact.mean(axis=0))[0, 1]
+        print(f"  {rows:4d} {found[-1][0]:.2f} {found[-1][1]:.2f} {found[-1][2]:.2f}  {same:.3f}")
+    figure, axes = plt.subplots(figsize=(7.5, 4.4), layout="constrained")
+    drawn = (("posterior", GREEN, "o"), ("devices under pulses", RED, "s"), ("reads, no pulses", BLUE, "^"))
+    for k, (name, colour, shape) in enumerate(drawn):
+        axes.plot(labels, [row[k] for row in found], shape + "-", color=colour, label=name)
+    axes.set(xlabel="labels", ylabel="SD of a weight (median of 8)", xscale="log", ylim=(0, None))
+    axes.set_xticks(labels, [str(n) for n in labels])
+    axes.minorticks_off()
+    axes.legend(frameon=False)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
 if __name__ == "__main__":
     target = Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).parents[1] / "images" / "posterior")
     target.mkdir(parents=True, exist_ok=True)
     reads(target / "reads.png")
     pulses(target / "pulses.png")
+    widths(target / "widths.png")

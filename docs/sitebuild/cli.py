@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from memristor_bdnn.cli import VERBS
 
-WIDTH = 100
+WIDTH = 84
 
 
 def parsers() -> Iterator[tuple[str, argparse.ArgumentParser]]:
@@ -29,7 +29,7 @@ class _Formatter(argparse.HelpFormatter):
     """As in a terminal of a fixed width, so that a page is the same on every machine."""
 
     def __init__(self, prog: str) -> None:
-        super().__init__(prog, width=WIDTH, max_help_position=32)
+        super().__init__(prog, width=WIDTH, max_help_position=28)
 
 
 def _with_nouns(name: str, parser: argparse.ArgumentParser) -> Iterator[tuple[str, argparse.ArgumentParser]]:
@@ -58,7 +58,9 @@ def pages() -> dict[str, str]:
     with _plain():
         for name, parser in parsers():
             verb, _, noun = name.partition(" ")
-            text = verbs.setdefault(verb, [f"# memristor-bdnn {verb}\n\n{VERBS[verb][1].capitalize()}.\n"])
+            text = verbs.setdefault(
+                verb, [f"# memristor-bdnn {verb}\n\n{VERBS[verb][1][:1].upper()}{VERBS[verb][1][1:]}.\n"]
+            )
             if noun:
                 text.append(f"## {noun}\n")
             text.append(f"```text\n{parser.format_help().rstrip()}\n```\n")

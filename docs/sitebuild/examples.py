@@ -25,7 +25,7 @@ def _page(folder: Path) -> str:
     """README and sources of one example."""
     page, readme = DOCS / "generated" / "examples" / f"{folder.name}.md", folder / "README.md"
     text = [of_site(readme.read_text(), readme, page) if readme.is_file() else f"# {folder.name}\n"]
-    for path in sorted(p for p in folder.rglob("*") if p.suffix in LANGUAGES and p.stat().st_size):
+    for path in sorted(p for p in folder.rglob("*") if p.suffix in LANGUAGES and p.read_text().count("\n") > 1):
         name = path.relative_to(ROOT).as_posix()
         text.append(f"## `{path.relative_to(folder).as_posix()}`\n")
         text.append(f"```{{literalinclude}} ../../../{name}\n:language: {LANGUAGES[path.suffix]}\n```\n")

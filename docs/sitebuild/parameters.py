@@ -6,6 +6,7 @@ import ast
 from dataclasses import dataclass
 from pathlib import Path
 
+from memristor_bdnn import skills
 from sitebuild.links import ROOT
 
 PACKAGE = ROOT / "memristor_bdnn"
@@ -53,6 +54,8 @@ def _shown(node: ast.expr | None, constants: dict[str, ast.expr] | None = None) 
         return ""
     if isinstance(node, ast.Name):
         node = (constants or {}).get(node.id, node)
+    if ast.unparse(node) == "skills.DEFAULT":
+        return repr(skills.DEFAULT)
     try:
         value = ast.literal_eval(node)
     except ValueError:
@@ -141,7 +144,8 @@ def _module(path: Path) -> str:
 
 
 def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("<", "&lt;").replace("*", "\\*")
+    parts = text.replace("``", "`").replace("|", "\\|").split("`")
+    return "`".join(p if k % 2 else p.replace("<", "&lt;").replace("*", "\\*") for k, p in enumerate(parts))
 
 
 def _code(text: str) -> str:
@@ -154,7 +158,7 @@ def pages() -> dict[str, str]:
     text = [
         "# Options and parameters\n",
         "Every option has a type, a range and a description; a value that is not allowed is refused with all three. "
-        "*Counts* says when a running node takes a new value: at once, after cleanup, or at start only "
+        "A running node takes a new value after cleanup unless it says *at once* or *at start only* "
         "([the architecture](../architecture.md#nodes)). A source in brackets says where a default comes from.\n",
     ]
     for room, title, where in TITLES:
@@ -168,11 +172,11 @@ def pages() -> dict[str, str]:
             text.append(f"`memristor_bdnn.{section.module}`. {_cell(section.text)}\n")
             if more:
                 text.append(f"Also those of {', '.join(f'[{b}](#{b.lower()})' for b in more)}.\n")
-            text.append("| option | type | default | allowed | counts | what |\n|---|---|---|---|---|---|")
+            text.append("| option | default | allowed | what |\n|---|---|---|---|")
             for o in section.options:
-                kind = _cell(o.kind)
-                text.append(
-                    f"| `{o.name}` | {kind} | {_code(o.default)} | {_cell(o.allowed)} | {o.counts} | {_cell(o.text)} |"
-                )
+                kind = o.kind.replace(" | None", "")
+                counts = f" *{o.counts}*" if room == "nodes" and o.counts != "after cleanup" else ""
+                allowed = _cell(f"{kind}, {o.allowed}" if o.allowed else kind)
+                text.append(f"| `{o.name}` | {_code(o.default)} | {allowed} | {_cell(o.text)}{counts} |")
             text.append("")
     return {"parameters.md": "\n".join(text)}
