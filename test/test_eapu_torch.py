@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from memristor_bdnn import native
 from memristor_bdnn.benchmark.eapu.speed import MILLION, step_times
 from memristor_bdnn.device import presets
 from memristor_bdnn.errors import ConfigError
@@ -701,7 +702,8 @@ def test_large_matrices_step_and_resume_like_small_ones():
     assert all(torch.equal(a, b) for a, b in zip(noisy, before, strict=True))
 
 
-def test_a_step_at_a_million_cells_costs_little_more_than_adams():
-    # Aim: 1.3. Neighbours on the machine disturb some runs, not all; without torch's fused Adam it is above 1.8.
+@pytest.mark.skipif(native.kernels is None, reason="NumPy takes two to three times as long as the compiled passes")
+def test_a_step_at_a_million_cells_costs_no_more_than_adams():
+    # Measured: 0.7. Neighbours on the machine disturb some runs, not all; without the compiled passes it is above 1.8.
     ratios = [b / a for a, b in (step_times(MILLION, EapuDevice(), steps=30) for _ in range(4))]
-    assert min(ratios) < 1.5
+    assert min(ratios) < 1.2

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import memristor_bdnn
 from memristor_bdnn import native
 from memristor_bdnn.motion import arms
 from memristor_bdnn.motion.ik import solvers
@@ -144,5 +145,18 @@ def test_without_a_library_numpy_does_it_and_info_says_so(tmp_path: Path) -> Non
         )
         said[off] = (report["kernels"], solved.stdout)
     assert said["1"][0] == "NumPy (MEMRISTOR_BDNN_NO_KERNELS is set)"
-    assert said[""][0] == native.status()
+    found, where = native.find(memristor_bdnn.__path__)
+    assert said[""][0] == (where if found is not None else f"NumPy ({where})")
     assert said[""][1] == said["1"][1]
+
+
+def test_an_installed_package_has_the_library() -> None:
+    """A build that compiled nothing would run everywhere, slowly, and nobody would hear of it."""
+    installed = [Path(folder) for folder in memristor_bdnn.__path__ if Path(folder).parent.name.endswith("-packages")]
+    holding = [folder for folder in installed if (folder / "native" / "__init__.py").is_file()]
+    if not holding:
+        pytest.skip("no installed package with this folder: make build")
+    for folder in holding:
+        found, why = native.find([folder])
+        assert found is not None, why
+        assert not list((folder / "native").glob("*.[ch]"))

@@ -287,7 +287,7 @@ class EaPU(DeviceOptimizer):
         if packed is not None:
             return self._pass(packed, b"")
         key, threshold = rule.new_key(self.rng), self.device.threshold
-        return self._of_blocks(lambda start, delta, _: rule.choose(delta, threshold, key, start))
+        return self._of_blocks(lambda start, delta, largest: rule.choose(delta, threshold, key, start, largest))
 
     def _pass(self, cells: bytes, others: bytes) -> tuple[Array, Array]:
         """Steps and choice in one compiled pass."""

@@ -39,9 +39,9 @@ def probabilistic_update(
         index = delta.nonzero()[0]
         return index, delta[index]
     if delta.size >= MANY:
-        return choose(delta, threshold, new_key(rng))
+        return choose(delta, threshold, new_key(rng), 0, largest)
     if largest is None:
-        largest = max(float(delta.max(initial=0.0)), -float(delta.min(initial=0.0)))
+        largest = _largest(delta)
     index = (np.abs(delta) > threshold * rng.random(delta.size, delta.dtype)).nonzero()[0]
     return index, _change(delta.take(index), threshold, largest)
 
@@ -51,7 +51,9 @@ def new_key(rng: np.random.Generator) -> int:
     return int(rng.integers(1 << 64, dtype=np.uint64))
 
 
-def choose(delta: Array, threshold: float, key: int, first: int = 0) -> tuple[Array, Array]:
+def choose(
+    delta: Array, threshold: float, key: int, first: int = 0, largest: float | None = None
+) -> tuple[Array, Array]:
     """The rule for many cells: each with a random byte, and 24 further bits where the byte does not decide.
 
     The bits are those of SplitMix64 started at the key, so that those of a cell depend on key and number alone: blocks
@@ -62,6 +64,7 @@ def choose(delta: Array, threshold: float, key: int, first: int = 0) -> tuple[Ar
         threshold: above 0.
         key: of :func:`new_key`.
         first: number of the first cell.
+        largest: the largest |d|, if it is known already.
 
     Returns:
         Numbers (k,) of the cells to write, ascending, and their changes (k,).
@@ -69,26 +72,34 @@ def choose(delta: Array, threshold: float, key: int, first: int = 0) -> tuple[Ar
     Source: Steele, Lea and Flood, "Fast splittable pseudorandom number generators" (2014).
     """
     if kernels is None or delta.dtype != np.float32 or not delta.flags.c_contiguous:
-        return reference_choose(delta, threshold, key, first)
+        return reference_choose(delta, threshold, key, first, largest)
     index, change = np.empty(delta.size, np.int64), np.empty(delta.size, np.float32)
     count = kernels.eapu_choose(delta, threshold, key, first, index, change)
     return index[:count].copy(), change[:count].copy()
 
 
-def reference_choose(delta: Array, threshold: float, key: int, first: int = 0) -> tuple[Array, Array]:
-    """:func:`choose` in NumPy: what the compiled kernel does."""
-    kind = delta.dtype.type
-    limit, size = kind(threshold), np.abs(delta)
-    scaled = size * (kind(256) / limit)
-    share = np.minimum(scaled, kind(255)).astype(np.uint8)
+def reference_choose(
+    delta: Array, threshold: float, key: int, first: int = 0, largest: float | None = None
+) -> tuple[Array, Array]:
+    """:func:`choose` in NumPy: what the compiled kernel does, of the cells alone whose byte allows the largest step."""
+    kind, limit = delta.dtype.type, delta.dtype.type(threshold)
+    scale = kind(256) / limit
+    most = np.uint8(min(kind(_largest(delta) if largest is None else largest) * scale, kind(255)))
     words = np.arange(first // 8, (first + delta.size + 7) // 8, dtype=np.uint64)
-    skipped = first % 8
-    random = _mixed(np.uint64(key), words).astype("<u8", copy=False).view(np.uint8)[skipped : skipped + delta.size]
-    index = (random <= share).nonzero()[0]
+    random = _mixed(np.uint64(key), words).astype("<u8", copy=False).view(np.uint8)[first % 8 :][: delta.size]
+    index = np.flatnonzero(random <= most)
+    step, random = delta[index], random[index]
+    size = np.abs(step)
+    scaled = size * scale
+    share = np.minimum(scaled, kind(255)).astype(np.uint8)
     further = _mixed(~np.uint64(key), (index + first).astype(np.uint64)) >> np.uint64(40)
-    less = further.astype(kind) * kind(2.0**-24) < scaled[index] - share[index].astype(kind)
-    index = index[(random[index] < share[index]) | (size[index] >= limit) | less]
-    return index + first, _change(delta.take(index), threshold, np.inf)
+    less = (random == share) & (further.astype(kind) * kind(2.0**-24) < scaled - share.astype(kind))
+    kept = (random < share) | ((random == share) & (size >= limit)) | less
+    return index[kept] + first, _change(step[kept], threshold, np.inf)
+
+
+def _largest(delta: Array) -> float:
+    return max(float(delta.max(initial=0.0)), -float(delta.min(initial=0.0)))
 
 
 def _change(step: Array, threshold: float, largest: float) -> Array:
