@@ -23,9 +23,10 @@ release = version = __version__
 html_title = f"memristor_bdnn {release}"
 
 extensions = ["myst_parser", "sphinx.ext.napoleon", "autoapi.extension", "sitebuild"]
-exclude_patterns = ["figures", "notebooks", "sitebuild"]
+exclude_patterns = ["figures", "notebooks", "sitebuild", "static"]
 html_theme = "furo"
-html_static_path: list[str] = []
+html_static_path = ["static"]
+html_css_files = ["site.css"]
 html_copy_source = False
 html_show_sphinx = False
 html_show_copyright = False

@@ -17,11 +17,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tomllib
 import yaml
 from docs_blocks import COMMAND, PAGES, ROOT, Block, blocks, commands, lines, words
 
 from memristor_bdnn.cli import VERBS, main
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib  # comes with pytest
 
 sys.path.insert(0, str(ROOT / "docs"))
 from sitebuild import api, cli, interfaces, links, parameters
@@ -140,7 +144,7 @@ def is_complete(line: str) -> bool:
     return len(rest) > 1 and not {"...", "VERB", "NOUN"} & set(rest) and not rest[-1].endswith(",")
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+@pytest.mark.parametrize("page", [*PAGES, *EXAMPLES], ids=lambda p: f"{p.parent.name}-{p.name}")
 def test_every_command_of_a_page_is_understood(page: Path, examples: None) -> None:
     for line in commands(page):
         if is_complete(line):
