@@ -8,6 +8,7 @@ import importlib
 import importlib.metadata
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -303,3 +304,17 @@ def test_the_pages_need_neither_ros_nor_torch() -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_what_the_explanation_says_of_widths_is_what_its_figures_measure() -> None:
+    figures = runpy.run_path(str(ROOT / "docs" / "figures" / "posterior.py"))
+    page = (ROOT / "docs" / "how_it_learns.md").read_text()
+    assert "0.84 with 8 labels to 0.14 with 480" in page and "spread by\n0.20 to 0.22 whatever" in page
+    for labels, width in ((8, 0.84), (480, 0.14)):
+        x, y = figures["problem"](labels)
+        exact, (weights, pulses, _) = figures["metropolis"](x, y, 40_000), figures["in_situ"](x, y)
+        late = weights[figures["SETTLED"] :]
+        assert np.median(exact.std(axis=0)) == pytest.approx(width, rel=0.15)
+        assert np.median(late.std(axis=0)) == pytest.approx(0.21, abs=0.03)
+        assert np.corrcoef(late.mean(axis=0), exact.mean(axis=0))[0, 1] > 0.95
+        assert set(np.unique(pulses)) == {-1.0, 0.0, 1.0}
