@@ -22,7 +22,7 @@ from memristor_bdnn.active.rounds import Rounds
 from memristor_bdnn.active.store import Trial, TrialStore
 from memristor_bdnn.active.trials import LocalTrials
 from memristor_bdnn.report import belief, chips, session, session_film, style
-from memristor_bdnn.report.words import grown_in_words, learned_in_words, mean_error, share_error
+from memristor_bdnn.report.words import grown_in_words, learned_in_words, mean_error, share_error, with_error
 from memristor_bdnn.skills.pouring.film import shots
 from memristor_bdnn.skills.records import Shot
 from memristor_bdnn.skills.studio import Camera, Spheres, Studio, cylinder, turned
@@ -185,6 +185,7 @@ def test_words_of_what_was_not_measured() -> None:
     assert learned_in_words(seen).endswith("it pours 0.75 +- 0.03 (9 evaluation trials).")
     assert grown_in_words(seen) == "Fraction poured into the bowl grows from 0.50 to 0.75 while it asks for 2 trials"
     assert grown_in_words({**seen, "fraction_poured": 0.2}).startswith("Fraction poured into the bowl falls from 0.50")
+    assert with_error(0.9969, 0.0021) == "0.997 +- 0.002" and with_error(1.0, 0.0) == "1.00 +- 0.00"
     none = {"skill": "pouring", "labels": 0}
     assert learned_in_words(none) == "No random trials were made; what was learned after 0 trials was not evaluated."
     assert mean_error([1.0]) is None and mean_error([0.0, 1.0]) == pytest.approx(0.5)

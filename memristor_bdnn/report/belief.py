@@ -116,6 +116,7 @@ def _predicted(
 def draw(skill: skills.Skill, belief: Belief, trials: Sequence[Trial], path: Path) -> Path:
     """Two maps side by side, confidence and its spread, with the trials that were made in this context."""
     from matplotlib.patches import Patch
+    from matplotlib.ticker import MaxNLocator
 
     labelled = {t.context for t in trials if t.phase in LABEL_PHASES}
     where = "one of its situations" if belief.trial.context in labelled else "a situation new to it"
@@ -123,7 +124,7 @@ def draw(skill: skills.Skill, belief: Belief, trials: Sequence[Trial], path: Pat
     axes = figure.subplots(1, 2, sharey=True)
     here = [t for t in trials if t.feasible and t.context == belief.trial.context]
     elsewhere = [t for t in trials if t.feasible and t.phase != "evaluation" and t.context != belief.trial.context]
-    spread = math.ceil(10 * float(np.nanmax(belief.std))) / 10 if np.isfinite(belief.std).any() else 0.0
+    spread = math.ceil(20 * float(np.nanmax(belief.std))) / 20 if np.isfinite(belief.std).any() else 0.0
     panels = (
         ("Predicted probability of success", belief.mean, "RdYlBu", 1.0),
         ("How unsure it is: SD over its posterior samples", belief.std, "Purples", max(0.1, spread)),
@@ -138,12 +139,13 @@ def draw(skill: skills.Skill, belief: Belief, trials: Sequence[Trial], path: Pat
         if values is belief.mean and np.nanmin(values) < 0.5 < np.nanmax(values):
             axis.contour(belief.x, belief.y, values, levels=[0.5], colors=[style.INK], linewidths=1.5)
         _mark(axis, belief.names, elsewhere, here)
-        figure.colorbar(image, ax=axis, orientation="horizontal", pad=0.02, shrink=0.8, ticks=np.linspace(0, top, 5))
+        figure.colorbar(image, ax=axis, orientation="horizontal", pad=0.02, shrink=0.8, ticks=MaxNLocator(4))
     axes[0].set_ylabel(_label(dimensions[1]))
     handles, names = axes[0].get_legend_handles_labels()
-    handles.append(Patch(facecolor=NOT_POSSIBLE))
+    if not np.isfinite(belief.mean).all():
+        handles, names = [*handles, Patch(facecolor=NOT_POSSIBLE)], [*names, "cannot be done"]
     look = {"ncols": 5, "handletextpad": 0.3, "columnspacing": 1.4}
-    figure.legend(handles, [*names, "cannot be done"], loc="outside lower center", **look)
+    figure.legend(handles, names, loc="outside lower center", **look)
     return style.save(figure, path)
 
 

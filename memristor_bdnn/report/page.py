@@ -12,6 +12,7 @@ from typing import Any
 from memristor_bdnn import skills
 from memristor_bdnn.active.store import Trial
 from memristor_bdnn.report.page_looks import SORT, STYLE
+from memristor_bdnn.report.words import with_error
 from memristor_bdnn.spaces import Dimension
 
 KINDS = {"initial": "random", "query": "asked for", "evaluation": "learned skill"}
@@ -208,9 +209,7 @@ def _named(dimension: Dimension) -> str:
 
 
 def _number(value: Any, error: Any = None) -> str:
-    if value is None:
-        return NONE
-    return f"{value:.2f}" + ("" if error is None else f" ± {error:.2f}")
+    return NONE if value is None else _signs(with_error(value, error))
 
 
 def _share(value: Any, n: Any) -> str:

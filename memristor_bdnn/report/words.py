@@ -20,17 +20,29 @@ def learned_in_words(summary: Mapping[str, Any]) -> str:
     if before is None:
         said = "no random trials were made"
     else:
-        said = f"{_count(tried, 'random trial')} {words.past.format(f'{before:.2f}')}"
+        said = f"{_count(tried, 'random trial')} {words.past.format(share(before))}"
     labels = summary.get("evaluation_labels", summary.get("labels"))
     shown, after = int(summary.get("evaluation_trials") or 0), summary.get(done)
     if not shown or after is None:
         return f"{_capital(said)}; what was learned after {_count(summary.get('labels'), 'trial')} was not evaluated."
-    value, error = f"{after:.2f}", summary.get(f"{done}_error")
-    if error is not None:
-        value += f" +- {error:.2f}"
+    error = summary.get(f"{done}_error")
+    value = with_error(after, error)
     place = words.unseen if summary.get("evaluation_unseen") else ""
     how = f"{_count(shown, 'evaluation trial')}{', no error known' if error is None else ''}"
     return f"{_capital(said)}; after {_count(labels, 'trial')} it {words.present.format(value)}{place} ({how})."
+
+
+def share(value: float) -> str:
+    """A share to two decimals, or three where it would look like all or nothing and is neither."""
+    return f"{value:.2f}" if value in (0.0, 1.0) or 0.005 <= value < 0.995 else f"{value:.3f}"
+
+
+def with_error(value: float, error: float | None) -> str:
+    """A share with its standard error, to two decimals, or three where the error would vanish."""
+    if error is None:
+        return share(value)
+    digits = 3 if 0 < error < 0.005 else 2
+    return f"{value:.{digits}f} +- {error:.{digits}f}"
 
 
 def grown_in_words(summary: Mapping[str, Any]) -> str:
@@ -39,15 +51,15 @@ def grown_in_words(summary: Mapping[str, Any]) -> str:
     name = "Share of successes" if key == "success_rate" else _capital(skill.fraction_label)
     before, after, asked = summary.get(f"{key}_random"), summary.get(key), int(summary.get("queries") or 0)
     while_asking = f"while it asks for {_count(asked, 'trial')}" if asked else "without asking"
-    if before is None and after is None:
-        return f"{name}: no random and no evaluation trials"
-    if after is None:
-        return f"{name}: {before:.2f} at random; what was learned was not evaluated"
     if before is None:
-        return f"{name}: {after:.2f} {while_asking}; no random trials to compare with"
+        if after is None:
+            return f"{name}: no random and no evaluation trials"
+        return f"{name}: {share(after)} {while_asking}; no random trials to compare with"
+    if after is None:
+        return f"{name}: {share(before)} at random; what was learned was not evaluated"
     change = round(after, 2) - round(before, 2)
     verb = "grows" if change > 0 else "falls" if change < 0 else "stays the same,"
-    return f"{name} {verb} from {before:.2f} to {after:.2f} {while_asking}"
+    return f"{name} {verb} from {share(before)} to {share(after)} {while_asking}"
 
 
 def mean_error(values: Sequence[float]) -> float | None:
