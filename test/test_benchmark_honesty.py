@@ -166,7 +166,7 @@ def test_every_contender_is_in_the_picture_however_many(tmp_path, monkeypatch):
     point["calibration"] = {"count": [5, 5], "predicted": [0.2, 0.8], "observed": [0.1, 0.9]}
     results = {f"m{k}": {"random": {"64": point, "128": point}} for k in range(11)}
     shown = []
-    monkeypatch.setattr(learning_figures, "_save", lambda fig, path: shown.append(fig) or path)
+    monkeypatch.setattr(learning_figures.style, "save", lambda fig, path: shown.append(fig) or path)
     for draw in (learning_figures.active_against_passive, learning_figures.calibration):
         draw({"results": results, "final_labels": 128}, tmp_path / "f.png")
     curves, calibrated = (fig.axes[0] for fig in shown)
