@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import runpy
 import shutil
 from html.parser import HTMLParser
 from pathlib import Path
@@ -331,6 +332,11 @@ def test_beads_are_seen_through_glass_and_not_through_walls() -> None:
     picture = empty.picture()
     empty.close()
     assert picture[30, 40].max() < 90 and len(np.unique(picture.reshape(-1, 3), axis=0)) > 10  # body, floor, shadow
+
+
+def test_a_process_that_films_is_no_second_session() -> None:
+    script = Path(__file__).parent.parent / "cmake" / "memristor-bdnn"
+    assert "main" not in runpy.run_path(str(script), run_name="__mp_main__")  # as a process that is spawned reads it
 
 
 def test_the_style_is_left_where_it_was() -> None:
