@@ -344,3 +344,19 @@ def test_the_style_is_left_where_it_was() -> None:
     figure = style.drawn(style.slide)("Success grows")
     assert figure.get_size_inches() * style.DPI == pytest.approx([1280, 720])
     assert dict(matplotlib.rcParams) == before
+
+
+def test_the_camera_stands_where_the_arm_hides_least_of_a_pour() -> None:
+    from memristor_bdnn.motion import arms
+    from memristor_bdnn.skills.pouring import film
+    from memristor_bdnn.skills.pouring.records import Snapshot
+    from memristor_bdnn.skills.pouring.setup import draw
+
+    panda, setup = arms.load("panda"), draw(3)
+    at = ((0.62, 0.0, 0.0), (0.0, 0.0, 0.0, 1.0))
+    moment = Snapshot(at, ((0.62, 0.0, 0.3), at[1]), np.zeros((0, 3)), np.asarray(panda.home), 0.05)
+    behind_the_arm = Camera((-0.6, 0.0, 0.5), (0.62, 0.0, 0.1), 34.0)
+    free = Camera((1.6, 0.3, 0.5), (0.62, 0.0, 0.1), 34.0)
+    assert film.chosen_camera([behind_the_arm, free], setup, panda, [moment]) is free
+    assert film.chosen_camera([free, behind_the_arm], setup, panda, [moment]) is free
+    assert film.chosen_camera([behind_the_arm, free], setup, None, [moment]) is behind_the_arm

@@ -202,6 +202,13 @@ class Studio:
             self._solid.resetJointState(self._arm.body, index, float(value))
         self._arm.set_grasp_width(grasp_width, at_once=True)
 
+    def hidden(self, eye: Sequence[float], points: FloatArray) -> float:
+        """Share of points (n, 3), metres, that the arm as it stands now would hide from a camera at ``eye``."""
+        if self._arm is None:
+            return 0.0
+        hits = self._solid.rayTestBatch([tuple(eye)] * len(points), np.asarray(points, dtype=float).tolist())
+        return sum(hit[0] == self._arm.body for hit in hits) / len(points)
+
     # -- the picture --------------------------------------------------------------------------
 
     def picture(self, spheres: Spheres | None = None) -> Image:

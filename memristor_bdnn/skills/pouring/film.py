@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from transforms3d.quaternions import quat2mat
 
 from memristor_bdnn.config import build
 from memristor_bdnn.motion import arms
@@ -28,24 +30,23 @@ SHOWN_OF_APPROACH = 0.2
 """The last part of the approach, in which cup and bowl are both in the picture, as a share."""
 EVERY = {"settle": 0, "approach": 3, "tilt": 2, "pour": 2, "wait": 4}
 """A picture at every so many reports of progress, which come 20 times a simulated second; 0 for none."""
-ELEVATION = math.radians(27)
+ELEVATIONS, TURNS = (math.radians(27), math.radians(48)), (0.0, math.radians(35), -math.radians(35))
+LOOKED_AT = 5
+"""Moments of a pour at which it is asked what the arm hides."""
 
 
 class PourStudio:
-    """Draws snapshots of a pour from the side of its plane, vessels of glass.
+    """Draws snapshots of a pour, vessels of glass.
 
     Args:
         setup: the scene.
-        parameters: of the pour.
         arm: description of the arm, or None.
-        yaw: of the pour's plane, radians.
+        camera: see :func:`chosen_camera`.
         size: width and height of a picture, pixels.
     """
 
-    def __init__(
-        self, setup: TrialSetup, parameters: PourParameters, arm: Any, yaw: float, size: tuple[int, int]
-    ) -> None:
-        self._studio = Studio(camera_of(setup.context, parameters, yaw), size, arm)
+    def __init__(self, setup: TrialSetup, arm: Any, camera: Camera, size: tuple[int, int]) -> None:
+        self._studio = Studio(camera, size, arm)
         self._vessels = [self._add(bowl_of(setup.context), BOWL_GLASS), self._add(cup_of(setup.context), CUP_GLASS)]
         n = len(setup.radii)
         self._radii, self._colours = setup.radii, BEADS[np.arange(n) % len(BEADS)]
@@ -70,15 +71,49 @@ class PourStudio:
         return solid, self._studio.add(glass=True, colour=colour, **lathe(vessel, 40, "near"))
 
 
-def camera_of(context: PourContext, parameters: PourParameters, yaw: float) -> Camera:
-    """From the side of the pour's plane that looks towards the arm rather than over its shoulder."""
-    azimuth = max(yaw + math.pi / 2, yaw - math.pi / 2, key=lambda a: math.cos(a) - 0.2 * math.sin(a))
+def cameras(context: PourContext, parameters: PourParameters, yaw: float) -> list[Camera]:
+    """Places for the camera, the best first if the arm hides nothing: both sides of the pour's plane, then askew."""
     high = context.bowl_height + parameters.axis_in_bowl_z + 0.7 * context.cup_height
     wide = max(context.bowl_diameter, 0.14) + 0.8 * context.cup_height
     target = np.array(BOWL_POSITION) + (0.0, 0.0, 0.52 * high)
-    way = (math.cos(azimuth) * math.cos(ELEVATION), math.sin(azimuth) * math.cos(ELEVATION), math.sin(ELEVATION))
-    eye = target + np.array(way) * (0.30 + 1.55 * max(wide, 0.9 * high))
-    return Camera(tuple(eye.tolist()), tuple(target.tolist()), 34.0)
+    sides = sorted((yaw + math.pi / 2, yaw - math.pi / 2), key=lambda a: 0.2 * math.sin(a) - math.cos(a))
+    found = []
+    for elevation in ELEVATIONS:
+        for turn in TURNS:
+            for azimuth in (side + turn for side in sides):
+                flat = math.cos(elevation)
+                way = (math.cos(azimuth) * flat, math.sin(azimuth) * flat, math.sin(elevation))
+                eye = target + np.array(way) * (0.30 + 1.55 * max(wide, 0.9 * high))
+                found.append(Camera(tuple(eye.tolist()), tuple(target.tolist()), 34.0))
+    return found
+
+
+def chosen_camera(places: Sequence[Camera], setup: TrialSetup, arm: Any, moments: Sequence[Snapshot]) -> Camera:
+    """The place from which the arm hides least of bowl and cup at some moments of the pour."""
+    if arm is None or not moments:
+        return places[0]
+    studio = Studio(places[0], (16, 16), arm)
+    bowl, cup = bowl_of(setup.context), cup_of(setup.context)
+    hidden = np.zeros(len(places))
+    try:
+        for moment in moments:
+            studio.pose_arm(moment.joints, moment.grasp_width)
+            points = np.concatenate([_rings(bowl, moment.bowl), _rings(cup, moment.cup)])
+            hidden += [studio.hidden(place.eye, points) for place in places]
+    finally:
+        studio.close()
+    worse = np.round(hidden / len(moments), 1)  # a little more of it is no reason to look from elsewhere
+    return places[int(np.argmin(worse))]
+
+
+def _rings(vessel: Vessel, pose: Any) -> npt.NDArray[np.float64]:
+    """Points (24, 3) on a vessel's rim and at half its height, metres."""
+    turn = np.linspace(0.0, 2 * math.pi, 12, endpoint=False)
+    rim = 0.5 * vessel.top_diameter * np.stack([np.cos(turn), np.sin(turn), 0.0 * turn], axis=1)
+    top = 0.5 * vessel.height if vessel.centred else vessel.height
+    points = np.concatenate([rim + (0.0, 0.0, height) for height in (top, top - 0.5 * vessel.height)])
+    x, y, z, w = pose[1]
+    return points @ quat2mat((w, x, y, z)).T + np.asarray(pose[0])
 
 
 def shots(trial: Any, arm: str, size: tuple[int, int]) -> list[Shot]:
@@ -102,16 +137,14 @@ def shots(trial: Any, arm: str, size: tuple[int, int]) -> list[Shot]:
             plan = planner.plan(context, parameters, seed=trial.seed).as_sent()
         finally:
             planner.close()
-    found: list[Shot] = []
+    moments: list[tuple[Snapshot, str, float]] = []
     reports = 0
     with PouringWorld(WorldConfig(arm=arm)) as world:
         world.reset(trial.seed, PourContext.from_array(context))
         control = PourParameters.from_array(parameters)
-        yaw = 0.0 if plan is None else float(plan.details["yaw"])
-        studio = PourStudio(world.setup, control, description, yaw, size)
 
         def take(phase: str) -> None:
-            found.append(Shot(studio.picture(world.snapshot()), phase, world.fraction_in_bowl()))
+            moments.append((world.snapshot(), phase, world.fraction_in_bowl()))
 
         def look(phase: str, share: float) -> None:
             nonlocal reports
@@ -120,12 +153,17 @@ def shots(trial: Any, arm: str, size: tuple[int, int]) -> list[Shot]:
                 take(phase)
             reports += 1
 
-        try:
-            if plan is None:
-                world.pour_cup_alone(control, progress=look)
-            else:
-                world.pour_with_arm(plan, progress=look)
-            take("end")
-        finally:
-            studio.close()
-    return found
+        if plan is None:
+            world.pour_cup_alone(control, progress=look)
+        else:
+            world.pour_with_arm(plan, progress=look)
+        take("end")
+        setup = world.setup
+    places = cameras(setup.context, control, 0.0 if plan is None else float(plan.details["yaw"]))
+    step = max(len(moments) // LOOKED_AT, 1)
+    camera = chosen_camera(places, setup, description, [moment for moment, _, _ in moments[::step]])
+    studio = PourStudio(setup, description, camera, size)
+    try:
+        return [Shot(studio.picture(moment), phase, done) for moment, phase, done in moments]
+    finally:
+        studio.close()
