@@ -143,11 +143,11 @@ class Prover:
         self._fill()
         self._stale = self._fingers_moved = False
 
-    def _apart_at(self, q: FloatArray, pairs: Pairs) -> bool:
-        """Whether every pair of links is so far apart in a configuration (dof,), asked of the engine."""
+    def _distances(self, q: FloatArray, pairs: Pairs, reach: float) -> list[float]:
+        """Distances (m) of pairs of links in a configuration (dof,), infinite beyond reach (m)."""
         self._engine.set_joints(self._joints, q)
         distance, robot = self._engine.distance, self._engine.robot
-        return all(distance((robot, first), (robot, second), reach) >= reach for first, second, reach in pairs)
+        return [distance((robot, first), (robot, second), reach) for first, second in pairs]
 
     def _below(self, joints: Sequence[int]) -> list[int]:
         """Links that one of these joints moves."""
@@ -176,20 +176,17 @@ class Prover:
 
     def _make_windows(self, arm: ArmDescription, points: dict[int, FloatArray]) -> list[Window]:
         """The pairs with one or two joints between them, by the joints that decide about them."""
-        found: dict[int, list[Relative]] = {}
+        found: dict[tuple[int, int], list[Relative]] = {}
         parts = [part for link, part in self._parts.items() if link not in self._hand]
         for a, b in itertools.permutations(parts, 2):
             between = b.carrier - a.carrier
             if between in (1, 2) and self._must_be_apart(a, b):
                 self._near.add(frozenset((a.link, b.link)))
-                first = min(a.carrier + 1, len(self._chain.axes) - 2)
                 reach = points[b.link] @ b.rotation.T + b.position
-                found.setdefault(first, []).append(Relative(a.link, b.link, b.carrier, between, reach))
+                relative = Relative(a.link, b.link, b.carrier, between, reach)
+                found.setdefault((b.carrier, between), []).append(relative)
         low, high = arm.limits()
-        return [
-            Window(self._chain, k, pairs, low, high, self._padding, self._apart_at)
-            for k, pairs in sorted(found.items())
-        ]
+        return [Window(self._chain, found[k], low, high, self._padding, self._distances) for k in sorted(found)]
 
     def _lay_out(self) -> None:
         """Which spheres and which pairs of them there are, part after part, with or without a held body."""

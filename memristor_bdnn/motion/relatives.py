@@ -1,8 +1,8 @@
 """Links near each other along the chain: their distance depends on two joints alone, so it is measured once.
 
-The plane of two neighbouring joints is divided into squares. A square is safe if its links, measured in the middle, are
-farther apart than the room asked for and the farthest that any of their points moves within the square. Squares are
-measured by the engine when a path first comes to them.
+The plane of two neighbouring joints is divided into squares. A square is safe if its links, measured somewhere near,
+are farther apart there than the room asked for and the way that any of their points moves from there to its corners.
+The engine is asked in the middle of a square when a path first comes to it; one answer may do for squares around it.
 """
 
 from __future__ import annotations
@@ -20,9 +20,11 @@ BoolArray = npt.NDArray[np.bool_]
 
 SIDE = 0.05
 """Of a square, rad."""
-Pairs = Sequence[tuple[int, int, float]]
-Measure = Callable[[FloatArray, Pairs], bool]
-"""Whether, in a configuration (dof,), every pair of links is at least so far (m) apart."""
+REACH = 0.1
+"""Distances are measured up to here, m."""
+Pairs = Sequence[tuple[int, int]]
+Measure = Callable[[FloatArray, Pairs, float], Sequence[float]]
+"""Distances (m) of pairs of links in a configuration (dof,), up to a reach (m)."""
 
 
 class Relative(NamedTuple):
@@ -52,12 +54,11 @@ class Relative(NamedTuple):
 
 
 class Window:
-    """Which squares of two neighbouring joints are safe for all relatives with no other joints between them.
+    """Which squares of one joint, or of two neighbouring ones, are safe for all relatives with just these between them.
 
     Args:
         chain: forward kinematics.
-        joint: the first of the two joints.
-        relatives: what to keep apart.
+        relatives: what to keep apart, at least one; all with the same joints between them.
         low, high: limits of all joints, (dof,) rad.
         padding: room to keep, m.
         measure: asks the engine.
@@ -66,30 +67,41 @@ class Window:
     def __init__(
         self,
         chain: Chain,
-        joint: int,
         relatives: Sequence[Relative],
         low: FloatArray,
         high: FloatArray,
         padding: float,
         measure: Measure,
     ) -> None:
-        self._joint, self._middle, self._measure = joint, (low + high) / 2, measure
-        self._low = low[joint : joint + 2]
-        self._shape = np.ceil((high - low)[joint : joint + 2] / SIDE).astype(int) + 1
-        self._relatives = [(r.first, r.second, padding + r.travel(chain, SIDE / 2)) for r in relatives]
-        self._known, self._safe = np.zeros((2, int(self._shape.prod())), dtype=bool)
+        last, between = relatives[0].joint, relatives[0].between
+        self._joints = slice(last + 1 - between, last + 1)
+        self._middle, self._low, self._measure = (low + high) / 2, low[self._joints], measure
+        self._shape = np.ceil((high - low)[self._joints] / SIDE).astype(int) + 1
+        self._pairs = [(relative.first, relative.second) for relative in relatives]
+        self._travel = np.array([relative.travel(chain, 1.0) for relative in relatives])
+        self._padding = padding
+        self._known: BoolArray = np.zeros(self._shape, dtype=bool)
+        self._safe: BoolArray = np.zeros(self._shape, dtype=bool)
 
     def safe(self, path: FloatArray) -> BoolArray:
         """Which configurations (n, dof) lie in safe squares, (n,); those beyond the limits do not."""
-        square = np.floor((path[:, self._joint : self._joint + 2] - self._low) / SIDE).astype(int)
-        inside = ((square >= 0) & (square < self._shape)).all(axis=1)
-        index = np.where(inside, square[:, 0] * self._shape[1] + square[:, 1], 0)
-        for new in np.unique(index[inside & ~self._known[index]]):
-            self._look(int(new))
-        return inside & self._safe[index]
+        square = np.floor((path[:, self._joints] - self._low) / SIDE).astype(int)
+        inside: BoolArray = np.asarray(((square >= 0) & (square < self._shape)).all(axis=1))
+        index = tuple(np.where(inside[:, None], square, 0).T)
+        known = self._known[index]
+        for new in square[inside & ~known].tolist():
+            if not self._known[tuple(new)]:
+                self._look(tuple(new))
+        return np.asarray(inside & self._safe[index])
 
-    def _look(self, index: int) -> None:
+    def _look(self, square: tuple[int, ...]) -> None:
         q = self._middle.copy()
-        q[self._joint : self._joint + 2] = self._low + SIDE * (np.array(divmod(index, int(self._shape[1]))) + 0.5)
-        self._known[index] = True
-        self._safe[index] = self._measure(q, self._relatives)
+        q[self._joints] = self._low + SIDE * (np.array(square) + 0.5)
+        distance = np.minimum(self._measure(q, self._pairs, REACH), REACH)
+        # so far every joint may turn from here
+        turn = float(((distance - self._padding) / self._travel).min())
+        self._known[square] = True
+        around = int(np.floor(turn / SIDE - 0.5))
+        if around >= 0:
+            block = tuple(slice(max(k - around, 0), k + around + 1) for k in square)
+            self._known[block] = self._safe[block] = True

@@ -130,6 +130,8 @@ class PouringWorld:
     ) -> PourOutcome:
         """Pour with the arm along a planned joint path, starting with the filled cup in the hand.
 
+        Unless ``config.beads_on_the_way``, the beads ride in the cup until the approach has ended, and settle there.
+
         Args:
             plan: a plan of :class:`memristor_bdnn.skills.pouring.motion.PourPlanner` for this scene's context.
             arm: must be this world's arm; may be left out.
