@@ -30,6 +30,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "learn": ("learn", "run active learning in one process, without ROS"),
     "rl": ("rl", "reinforcement learning with a network on devices: train, play"),
     "collect": ("collect", "run many simulated trials in parallel and append them to a file"),
+    "view": ("view", "a page in the browser over a running graph, a results folder or a recording"),
     "label": ("label", "give a trial's outcome by hand or from a scale"),
     "device": ("device", "show, fit and validate device models"),
     "arm": ("arm", "check the description of an arm, and say what to change"),

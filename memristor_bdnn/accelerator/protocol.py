@@ -43,7 +43,10 @@ class WriteVerifyReport:
 
 @runtime_checkable
 class Accelerator(Protocol):
-    """Noisy memristor cells behind four operations; see DESIGN in docs/architecture.md."""
+    """Noisy memristor cells behind four operations; see DESIGN in docs/architecture.md.
+
+    Where it exists, ``known_currents_ua()`` tells displays the cells' currents (n_cells,) without reading them.
+    """
 
     name: str
     """Registry name: ``simulated`` or ``escim``."""

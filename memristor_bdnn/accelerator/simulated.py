@@ -74,6 +74,10 @@ class SimulatedAccelerator(BaseAccelerator):
             self.ledger.count_reads(stop - start, current, self._accesses(start, stop), int(reads))
             self.cells.disturb(slice(start, stop), int(reads))
 
+    def known_currents_ua(self) -> FloatArray:
+        """What reads of the allocated cells scatter about, (n_cells,) microampere; nothing is read for it."""
+        return np.array(self.cells.state_ua[: self.n_cells])
+
     def _read(self, start: int, stop: int, samples: int) -> FloatArray:
         if self.cells.disturbed:
             self._sums_ua.clear()

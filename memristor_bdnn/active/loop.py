@@ -56,6 +56,7 @@ class ActiveLoop:
         prior: brings an untrained learner to the prior that ``config.prior_fitted`` speaks of.
         on_trial: called with (index, trial) after the commit.
         on_round: called with a :class:`Round` after every learning.
+        on_candidates: called with (candidates (n, p), prediction of them, context (c,)) before one is chosen.
     """
 
     def __init__(
@@ -71,11 +72,13 @@ class ActiveLoop:
         prior: Callable[[], None] | None = None,
         on_trial: Callable[[int, Trial], None] | None = None,
         on_round: Callable[[Round], None] | None = None,
+        on_candidates: Callable[[FloatArray, Prediction, FloatArray], None] | None = None,
     ) -> None:
         self.skill, self.learner, self.store, self.config = skill, learner, store, config
         self.trials: Trials = LocalTrials(skill) if trials is None else trials
         self.checkpoint = None if checkpoint is None else Path(checkpoint)
         self.on_trial, self.on_round, self.prior = on_trial, on_round, prior
+        self.on_candidates = on_candidates
         if config.initial_trials < 2 and not config.prior_fitted:
             raise ConfigError(
                 f"initial_trials = {config.initial_trials}: at least 2, since the learner knows nothing before; a "
@@ -230,6 +233,8 @@ class ActiveLoop:
     ) -> bool:
         """Execute proposed candidates, indices and scores (k,), one after the other; True once one was feasible."""
         begin = self._at
+        if self.on_candidates is not None:
+            self.on_candidates(candidates, prediction, context)
         for index, score in zip(*proposals, strict=True):
             seed = int(rng.integers(2**31))
             if self._at < len(self.store.trials):

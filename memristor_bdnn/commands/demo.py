@@ -21,6 +21,7 @@ from memristor_bdnn.commands import shared
 from memristor_bdnn.config import build
 from memristor_bdnn.errors import Cancelled, ConfigError, MemristorError, StoreError
 from memristor_bdnn.report.record import check_folder
+from memristor_bdnn.view.beside import beside
 
 STAGES = 3
 """Confident trials are made at so many label counts, so that skill against labels can be drawn."""
@@ -60,6 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resume", action="store_true", help="go on from the trials in the results folder")
     parser.add_argument("--respawn", action="store_true", help="start a node again when it dies")
     parser.add_argument("--record", action="store_true", help="record the session as MCAP into the results folder")
+    parser.add_argument("--view", action="store_true", help="show the session as a page in the browser while it runs")
     parser.add_argument("--no-animation", action="store_true", help="leave the animation out")
     parser.add_argument("--verbose", action="store_true", help="show the nodes' output")
 
@@ -80,7 +82,9 @@ def run(args: argparse.Namespace) -> int:
     commands = _commands(args, skill)
     folder = prepare_folder(Path(args.out), args.resume)
     clock = {"start": time.monotonic()}
-    _session(args, skill, commands, folder, clock)
+    _choose_domain()
+    with beside(args.view):
+        _session(args, skill, commands, folder, clock)
     clock["learned"] = time.monotonic()
     from memristor_bdnn.report.session import write_report
 
@@ -198,7 +202,6 @@ def _session(args: argparse.Namespace, skill: Any, commands: list[Any], folder: 
     from memristor_bdnn.nodes.supervisor import NodeDied, Supervisor
     from memristor_bdnn.report.console import SessionProgress
 
-    _choose_domain()
     interrupted = False
 
     def on_signal(*_: object) -> None:

@@ -15,12 +15,14 @@ from memristor_bdnn.commands import shared
 from memristor_bdnn.config import yaml_mapping
 from memristor_bdnn.nodes import graph, rehearsal
 from memristor_bdnn.nodes.supervisor import NodeDied, Supervisor
+from memristor_bdnn.view.beside import beside
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Launch arguments as words, and --show-args."""
     parser.add_argument("arguments", nargs="*", metavar="name:=value", help="arguments of the graph")
     shared.add_accelerator_options(parser)
+    parser.add_argument("--view", action="store_true", help="show the graph as a page in the browser while it runs")
     parser.add_argument("--show-args", action="store_true", help="list the arguments with their choices and defaults")
 
 
@@ -29,7 +31,8 @@ def run(args: argparse.Namespace) -> int:
     if args.show_args:
         print(graph.show_arguments())
         return 0
-    commands = graph.resolve(graph_values(args))
+    values = graph_values(args)
+    commands = graph.resolve(values)
     if any(command.name == rehearsal.CONTROLLER for command in commands):
         _say(f"[supervisor] {rehearsal.NOTE}")
     supervisor = Supervisor(commands, log=_say)
@@ -42,10 +45,11 @@ def run(args: argparse.Namespace) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, on_signal)
     try:
-        supervisor.start()
-        while not stop:
-            supervisor.poll()
-            time.sleep(0.1)
+        with beside(args.view, values.get("namespace", "")):
+            supervisor.start()
+            while not stop:
+                supervisor.poll()
+                time.sleep(0.1)
     except NodeDied as error:
         _say(f"[supervisor] {error}; stopping the others")
         return 1

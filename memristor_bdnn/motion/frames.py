@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import xml.etree.ElementTree as ET
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,8 +86,7 @@ class Frames:
         names = [str(link.get("name")) for link in root.findall("link")]
         top = _root(joints, arm.base_link)
         # What joins the top to the base link has no length (urdf.loadable): the base is mounted, so the top is.
-        links = [Link(self.frame(top), WORLD, mounting(arm))]
-        links += [self._link(child, joint, joints) for child, joint in joints.items()]
+        links = [Link(self.frame(top), WORLD, mounting(arm)), *hanging(root, self.frame)]
         tool = TOOL if TOOL not in names else f"{arm.name}_{TOOL}"
         self.tool = prefix + tool
         links.append(Link(self.tool, self.frame(arm.tool_link), transform(position=arm.tool_offset)))
@@ -113,27 +112,7 @@ class Frames:
 
     def poses(self, positions: Mapping[str, float]) -> dict[str, FloatArray]:
         """Poses (4, 4) in the world of every frame that can be placed with these joint positions (rad or m)."""
-        found: dict[str, FloatArray] = {WORLD: np.eye(4)}
-        waiting = [link for link in self.links if not link.joint or link.joint in positions]
-        while placed := [link for link in waiting if link.parent in found]:
-            for link in placed:
-                found[link.name] = found[link.parent] @ link.pose(positions.get(link.joint, 0.0))
-            waiting = [link for link in waiting if link.name not in found]
-        return found
-
-    def _link(self, child: str, joint: ET.Element, joints: Mapping[str, ET.Element]) -> Link:
-        parent, origin, kind = self.frame(str(_end(joint, "parent"))), joint_origin(joint), joint.get("type")
-        if kind not in (*_TURNS, *_SLIDES):
-            return Link(self.frame(child), parent, origin)
-        name, factor, offset = str(joint.get("name")), 1.0, 0.0
-        by_name = {str(j.get("name")): j for j in joints.values()}
-        for _ in by_name:  # a joint may mimic one that mimics
-            mimic = by_name[name].find("mimic") if name in by_name else None
-            if mimic is None:
-                break
-            multiplier, added = float(mimic.get("multiplier", 1.0)), float(mimic.get("offset", 0.0))
-            name, factor, offset = str(mimic.get("joint")), factor * multiplier, offset + factor * added
-        return Link(self.frame(child), parent, origin, name, joint_axis(joint), kind in _SLIDES, factor, offset)
+        return placed(self.links, positions, {WORLD: np.eye(4)})
 
     # -- the description ----------------------------------------------------------------------
 
@@ -174,6 +153,44 @@ class Frames:
                     link.remove(part)
                 elif not _in_ros_package(given, file):
                     mesh.set("filename", file.absolute().as_uri())
+
+
+def hanging(root: ET.Element, frame: Callable[[str], str] = str) -> list[Link]:
+    """Every link of a <robot> element that hangs on another; ``frame`` names a link's frame.
+
+    Raises:
+        ConfigError: as :func:`memristor_bdnn.motion.kinematics.joint_origin`.
+    """
+    joints = {str(_end(joint, "child")): joint for joint in root.findall("joint")}
+    by_name = {str(joint.get("name")): joint for joint in joints.values()}
+    return [_link(frame(child), joint, by_name, frame) for child, joint in joints.items()]
+
+
+def placed(
+    links: Sequence[Link], positions: Mapping[str, float], known: Mapping[str, FloatArray]
+) -> dict[str, FloatArray]:
+    """Poses (4, 4) of known frames and of all that can be placed below them with joint positions, rad or m by name."""
+    found = dict(known)
+    waiting = [link for link in links if not link.joint or link.joint in positions]
+    while here := [link for link in waiting if link.parent in found]:
+        for link in here:
+            found[link.name] = found[link.parent] @ link.pose(positions.get(link.joint, 0.0))
+        waiting = [link for link in waiting if link.name not in found]
+    return found
+
+
+def _link(name: str, joint: ET.Element, by_name: Mapping[str, ET.Element], frame: Callable[[str], str]) -> Link:
+    parent, origin, kind = frame(str(_end(joint, "parent"))), joint_origin(joint), joint.get("type")
+    if kind not in (*_TURNS, *_SLIDES):
+        return Link(name, parent, origin)
+    moved_by, factor, offset = str(joint.get("name")), 1.0, 0.0
+    for _ in by_name:  # a joint may mimic one that mimics
+        mimic = by_name[moved_by].find("mimic") if moved_by in by_name else None
+        if mimic is None:
+            break
+        multiplier, added = float(mimic.get("multiplier", 1.0)), float(mimic.get("offset", 0.0))
+        moved_by, factor, offset = str(mimic.get("joint")), factor * multiplier, offset + factor * added
+    return Link(name, parent, origin, moved_by, joint_axis(joint), kind in _SLIDES, factor, offset)
 
 
 def _in_ros_package(given: str, file: Path) -> bool:

@@ -31,6 +31,7 @@ from memristor_bdnn.nodes.base import SkillNode
 from memristor_bdnn.nodes.convert import features_from_message, floats, labels_from_message, seed_from_message
 from memristor_bdnn.nodes.guards import printable
 from memristor_bdnn.nodes.paths import checkpoint_path, local_copy, place_to_save
+from memristor_bdnn.nodes.telling import ChipTeller
 from memristor_bdnn.srv import AddObservations, LoadCheckpoint, Predict, SaveCheckpoint, SelectQueries
 
 MAX_SAMPLES = 10_000
@@ -95,6 +96,7 @@ class AcceleratorNode(SkillNode):
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self._status = self.create_publisher(LearnerStatus, "~/status", latched)
         self._schema = self.create_publisher(String, "~/schema", latched)
+        self._chips = ChipTeller(self)
         self.serve(Predict, "~/predict", self._predict, self._with_version)
         self.serve(SelectQueries, "~/select_queries", self._select)
         self.serve(AddObservations, "~/add_observations", self._add, self._with_labels)
@@ -159,6 +161,7 @@ class AcceleratorNode(SkillNode):
         self._warnings = ()
         self.announce(skill)
         self._status.publish(self._status_message())
+        self._chips.tell(self._accelerator)
 
     def teardown(self) -> None:
         """Release the hardware; waits for a running operation to see its cancellation."""
@@ -317,6 +320,7 @@ class AcceleratorNode(SkillNode):
                 response.sha256 = str(self._learner.load(copy))
                 self._version += 1
                 self._learned = response.labels = 0 if mark is None else mark.labels
+                self._chips.tell(self._accelerator)
                 response.model_version = self._version
         return response
 
@@ -363,6 +367,7 @@ class AcceleratorNode(SkillNode):
                 finally:
                     self._version += 1
                     self._learned = len(y)
+                    self._chips.tell(self._accelerator)
             self._progress = LearnProgress(report.epochs, report.epochs, report.loss, report.accuracy, report.pulses)
         except Cancelled:
             pass

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from memristor_bdnn.nodes.base import SkillNode
 from memristor_bdnn.nodes.introductions import Introductions
 from memristor_bdnn.nodes.joint_states import JointStates
 from memristor_bdnn.nodes.peers import PeerLost, Peers
+from memristor_bdnn.nodes.telling import SessionTeller
 from memristor_bdnn.srv import LabelTrial
 
 SAID_BY_GOALS = ("queries", "evaluations")
@@ -106,6 +108,7 @@ class CoordinatorNode(SkillNode):
         self._introductions: Introductions | None = None
         self._goal: ServerGoalHandle | None = None
         self._states: JointStates | None = None
+        self._teller: SessionTeller | None = None
         self.declare_section(LoopConfig, "loop", LOOP_DEFAULTS, leave_out=SAID_BY_GOALS)
         self._peers = Peers(self, self._cancelled)
         self.serve(LabelTrial, "~/label_trial", self._label)
@@ -134,6 +137,8 @@ class CoordinatorNode(SkillNode):
         self._store = TrialStore(folder / "trials.jsonl")
         if not self._store.trials:
             self._rounds.begin()
+        self._teller = SessionTeller(self)
+        self._teller.history(self._store.trials, self._rounds.read())
 
     def teardown(self) -> None:
         """Close the store; every committed trial is already on disk."""
@@ -153,8 +158,9 @@ class CoordinatorNode(SkillNode):
         return f"skill {self.config.skill}, results in {self.config.results}, {trials} trials so far"
 
     def diagnostic_values(self) -> dict[str, Any]:
-        """Trials in the store."""
-        return {} if self._store is None else {"trials": len(self._store.trials)}
+        """Trials in the store, and the one that waits for its label."""
+        waiting = "" if self._waiting is None else self._waiting
+        return {} if self._store is None else {"trials": len(self._store.trials), "waits_for_label": waiting}
 
     # -- the other nodes ----------------------------------------------------------------------
 
@@ -257,8 +263,8 @@ class CoordinatorNode(SkillNode):
         from memristor_bdnn.nodes.remote import RemoteLearner
         from memristor_bdnn.nodes.remote_trials import RemoteTrials
 
-        store, skill = self._store, self._skill
-        assert store is not None
+        store, skill, teller = self._store, self._skill, self._teller
+        assert store is not None and teller is not None
         if prior:
             config = dataclasses.replace(config, prior_fitted=True)
         learner = RemoteLearner(
@@ -303,6 +309,8 @@ class CoordinatorNode(SkillNode):
             checkpoint=self._checkpoint(),
             prior=self._prior(learner) if prior else None,
             on_round=on_round,
+            on_trial=teller.trial,
+            on_candidates=partial(teller.candidates, skill),
         )
         return loop.run(progress, self._cancelled)
 
@@ -344,6 +352,8 @@ class CoordinatorNode(SkillNode):
             row["test_accuracy"] = float(np.mean(said == success))
             row["test_balanced_accuracy"] = float(np.mean([np.mean(said[success == k] == k) for k in (True, False)]))
         self._rounds.write(row)
+        if self._teller is not None:
+            self._teller.round(row)
 
     def _measured_start(self) -> JointState:
         """Where the arm is now, joints without their prefix; a driver that has just been started is given a moment."""

@@ -18,13 +18,23 @@ _KINDS = {
     "cylinder": Marker.CYLINDER,
     "sphere": Marker.SPHERE,
     "line": Marker.LINE_STRIP,
+    "spheres": Marker.SPHERE_LIST,
 }
 
 
-def markers(shapes: Sequence[Shape], stamp: Time) -> MarkerArray:
-    """Shapes as markers; those of one name are numbered in order, so that the next ones replace them."""
+def markers(shapes: Sequence[Shape], stamp: Time, alone: bool = False) -> MarkerArray:
+    """Shapes as markers; those of one name are numbered in order, so that the next ones replace them.
+
+    Args:
+        shapes: to draw.
+        stamp: of all.
+        alone: displays are to forget all others of this topic first.
+    """
     counts: dict[str, int] = {}
     result = MarkerArray()
+    if alone:
+        result.markers.append(Marker(action=Marker.DELETEALL))
+        result.markers[0].header.frame_id, result.markers[0].header.stamp = FRAME, stamp
     for shape in shapes:
         number = counts[shape.name] = counts.get(shape.name, -1) + 1
         result.markers.append(_marker(shape, number, stamp))

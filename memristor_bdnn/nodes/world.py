@@ -24,7 +24,7 @@ from memristor_bdnn.nodes.markers import markers
 from memristor_bdnn.nodes.robot_description import WHO, Known, RobotDescription
 from memristor_bdnn.srv import ResetWorld
 
-JOINT_STATE_HZ, CAMERA_HZ = 25.0, 5.0
+JOINT_STATE_HZ, SCENE_HZ, CAMERA_HZ = 25.0, 10.0, 5.0
 REST_HZ = 1.0
 """How often joint states and frames are repeated while nothing moves."""
 
@@ -137,7 +137,7 @@ class WorldNode(SkillNode):
             found = self._found = self._world.reset(seed, given)
             self._stand_at_home()
             self._publish_joints()
-            self._publish_scene()
+            self._publish_scene(alone=True)
         response.context = convert.table(space.names, found)
         return response
 
@@ -200,7 +200,7 @@ class WorldNode(SkillNode):
         return bool(goal.is_cancel_requested) or not self.active
 
     def _execute(self, goal: ServerGoalHandle, parameters: Any, plan: Any) -> Any:
-        sent = {"feedback": 0.0, "camera": 0.0}
+        sent = {"feedback": 0.0, "scene": 0.0, "camera": 0.0}
         names, measures = self._skill.measure_space.names, getattr(self._world, "progress_measures", None)
 
         def progress(phase: str, fraction: float) -> None:
@@ -213,6 +213,9 @@ class WorldNode(SkillNode):
                 if measures is not None:
                     feedback.measures = convert.table(names, measures())
                 goal.publish_feedback(feedback)
+            if now - sent["scene"] > 1.0 / SCENE_HZ and self._markers.get_subscription_count():
+                sent["scene"] = now
+                self._publish_scene()
             if self.config.camera and now - sent["camera"] > 1.0 / CAMERA_HZ:
                 sent["camera"] = now
                 self._publish_image()
@@ -268,7 +271,8 @@ class WorldNode(SkillNode):
         message.data = pixels.tobytes()
         self._images.publish(message)
 
-    def _publish_scene(self) -> None:
+    def _publish_scene(self, alone: bool = False) -> None:
+        """What stands there now; ``alone``: what stood there before is gone."""
         shapes = getattr(self._world, "shapes", None)
         if shapes is not None:
-            self._markers.publish(markers(shapes(), self.get_clock().now().to_msg()))
+            self._markers.publish(markers(shapes(), self.get_clock().now().to_msg(), alone))

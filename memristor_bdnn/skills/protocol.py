@@ -259,6 +259,10 @@ class Skill(abc.ABC):
         """What a planned trial looks like, as :class:`memristor_bdnn.motion.shapes.Shape`; drawn in RViz."""
         return []
 
+    def candidate_points(self, context: FloatArray, parameters: FloatArray) -> FloatArray | None:
+        """Where candidates (n, p) of a context (c,) are in the world, (n, 3) m; None where the skill does not say."""
+        return None
+
     def confident_picture(
         self, context: FloatArray, candidates: FloatArray, sureness: FloatArray, path: str | Path
     ) -> None:

@@ -172,6 +172,12 @@ class PouringSkill(Skill):
 
         return shapes.path(PourContext.from_array(context), parameters, plan.details["yaw"])
 
+    def candidate_points(self, context: FloatArray, parameters: FloatArray) -> FloatArray:
+        """The tilt axis of every candidate in the plane of yaw 0; the planner turns that plane about the bowl."""
+        from memristor_bdnn.skills.pouring import shapes
+
+        return shapes.axes(PourContext.from_array(context), parameters)
+
     def confident_picture(
         self, context: FloatArray, candidates: FloatArray, sureness: FloatArray, path: str | Path
     ) -> None:

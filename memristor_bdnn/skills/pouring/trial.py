@@ -53,8 +53,11 @@ class PouringTrialWorld:
         return np.array([self.inner.fraction_in_bowl(), np.nan, np.nan])
 
     def shapes(self) -> list[Shape]:
-        """The bowl where it stands."""
-        return shapes.scene(self.inner.setup.context)
+        """The bowl where it stands; once a pour has begun, the cup and the beads too."""
+        setup = self.inner.setup
+        if not self.inner.built:
+            return shapes.scene(setup.context)
+        return shapes.scene(setup.context, self.inner.snapshot(), 2 * float(np.mean(setup.radii)))
 
     def render(self, view: str = "side", width: int = 640, height: int = 480) -> Any:
         """A picture of the scene now, uint8 (height, width, 3)."""

@@ -345,6 +345,11 @@ class PouringWorld:
             return 0.0
         return float(self._scene.in_bowl(self._scene.bead_positions()).mean())
 
+    @property
+    def built(self) -> bool:
+        """Whether the scene of the last reset stands, that is, a trial has begun."""
+        return self._scene is not None
+
     def snapshot(self) -> Snapshot:
         """Poses of everything movable now."""
         scene = self._ready()
