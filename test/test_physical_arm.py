@@ -18,7 +18,7 @@ from conftest import RunningGraph, fresh_environment, run_command, until
 
 pytest.importorskip("rclpy")
 
-from memristor_bdnn.errors import ArmError, ConfigError
+from memristor_bdnn.errors import ArmError, ConfigError, MemristorError
 from memristor_bdnn.motion import arms
 from memristor_bdnn.motion.ports.base import PortConfig
 from memristor_bdnn.motion.trajectory import JointTrajectory
@@ -156,6 +156,8 @@ def test_an_operator_labels_a_trial_of_the_physical_graph(
     """The whole loop with the mock as the arm: plan from the measured state, move, label, commit."""
     from memristor_bdnn.action import ActiveLearn
 
+    from memristor_bdnn.view.live import Live
+
     fast = tmp_path / "fast.yaml"
     fast.write_text(
         "/**/pouring_world:\n  ros__parameters:\n    port.velocity_scaling: 1.0\n    port.acceleration_scaling: 1.0\n"
@@ -186,17 +188,26 @@ def test_an_operator_labels_a_trial_of_the_physical_graph(
             target=lambda: done.append(graph.client.act("coordinator", ActiveLearn, "active_learn", goal, 300.0))
         )
         thread.start()
+        view = Live()
         for number in range(200):
             if done:
                 break
+            if view.moment().waiting == 1:  # the page names it, and takes its outcome
+                with pytest.raises(MemristorError, match=r"fraction_in_bowl = 1\.5: allowed \[0, 1\]"):
+                    view.label(1, ["fraction_in_bowl=1.5"])
+                view.label(1, ["fraction_in_bowl=0.1", "fraction_spilled=0.9"])
+                until(lambda: view.moment().waiting is None, 10.0)
             waiting = [line for line in graph.log.read_text().splitlines() if "was executed: waiting" in line]
-            if waiting and number % 4 == 0:
-                trial = waiting[-1].split("trial ")[1].split()[0]
-                if trial == "0" and len(waiting) == 1 and not refused:
-                    refused.append(run_command_in_domain("label", trial, "1.5"))
-                run_command_in_domain("label", trial, "0.95" if len(waiting) % 2 else "0.1")
+            if len(waiting) == 1 and number % 4 == 0:
+                if not refused:
+                    refused.append(run_command_in_domain("label", "0", "1.5"))
+                run_command_in_domain("label", "0", "0.95")
             time.sleep(0.5)
         thread.join(60.0)
+        seen = view.moment()
+        view.close()
+        assert [(r.number, r.score > 0) for r in seen.results] == [(0, True), (1, False)]
+        assert seen.joints.keys() >= set(ARM.joint_names) and seen.arm is not None
         assert done and done[0].error_code == 0, graph.log.read_text()
         assert done[0].labels == 2
         assert refused[0].returncode == 1 and "fraction_in_bowl = 1.5: allowed [0, 1]" in refused[0].stderr

@@ -16,14 +16,18 @@ import numpy.typing as npt
 from memristor_bdnn.active.store import PHASES
 from memristor_bdnn.errors import ConfigError
 from memristor_bdnn.motion.shapes import Shape
+from memristor_bdnn.nodes import rehearsal
 from memristor_bdnn.view.arm import ArmModel
 from memristor_bdnn.view.moment import Candidates, Chips, Condition, Measure, Moment, Result
 
 FloatArray = npt.NDArray[np.floating[Any]]
 
 MARKERS = "visualization_msgs/msg/MarkerArray"
+MOCK = f"{rehearsal.CONTROLLER}/joint_states"
+"""Where the joints of a rehearsal are; those of an arm beside it are another's."""
 LAST = {
     "joint_states": "sensor_msgs/msg/JointState",
+    MOCK: "sensor_msgs/msg/JointState",
     "robot_description": "std_msgs/msg/String",
     "/tf_static": "tf2_msgs/msg/TFMessage",
     "accelerator/currents": "std_msgs/msg/Float32MultiArray",
@@ -87,6 +91,7 @@ class Heard:
         self._text, self._bases = "", {}  # type: str, dict[str, FloatArray]
         self._wrong_arm = ""
         self._joints: dict[str, float] = {}
+        self._rehearsed: dict[str, float] = {}
         self._shapes: dict[str, tuple[Shape, ...]] = {}
         self._rounds: dict[int, dict[str, float]] = {}
         self._learned: dict[int, dict[str, float]] = {}
@@ -100,6 +105,7 @@ class Heard:
         self.refused: dict[str, str] = {}
         self._takes: dict[str, Callable[[Any, float], None]] = {
             "joint_states": self._take_joints,
+            MOCK: self._take_rehearsed,
             "robot_description": self._take_description,
             "/tf_static": self._take_frames,
             "accelerator/currents": self._take_currents,
@@ -125,11 +131,12 @@ class Heard:
         """What is known ``now`` (seconds, on the clock of the messages)."""
         arm = self._model()
         rounds = self._rounds or self._learned
+        joints = self._rehearsed or self._joints
         absent = dict(self._absent)
         if self._wrong_arm:
             absent["arm"] = self._wrong_arm
         known = {
-            "arm": arm is not None and bool(self._joints),
+            "arm": arm is not None and bool(joints),
             "scene": bool(self._shapes),
             "candidates": self._candidates is not None,
             "learning": bool(rounds),
@@ -137,12 +144,12 @@ class Heard:
             "ledger": self._ledger is not None,
             "nodes": bool(self._nodes),
         }
-        if arm is not None and not self._joints:
+        if arm is not None and not joints:
             absent["arm"] = "no joint_states have been heard"
         return Moment(
-            when=when,
+            when=f"{when}; rehearsal: a mock moves, no arm" if self._rehearsed else when,
             arm=arm,
-            joints=dict(self._joints),
+            joints=dict(joints),
             shapes=dict(self._shapes),
             candidates=self._candidates,
             rounds=tuple(rounds[n] for n in sorted(rounds)),
@@ -167,12 +174,10 @@ class Heard:
             self._arm = known
 
     def _take_joints(self, message: Any, at: float) -> None:
-        names, positions = list(message.name), [float(q) for q in message.position]
-        if len(names) != len(positions) or len(names) > MOST_JOINTS or not all(map(math.isfinite, positions)):
-            raise ConfigError(f"{len(names)} joints with {len(positions)} positions")
-        if len(self._joints) + len(names) > 2 * MOST_JOINTS:
-            self._joints = {}
-        self._joints = {**self._joints, **dict(zip(map(str, names), positions, strict=True))}
+        self._joints = _joints(message, self._joints)
+
+    def _take_rehearsed(self, message: Any, at: float) -> None:
+        self._rehearsed = _joints(message, self._rehearsed)
 
     def _take_description(self, message: Any, at: float) -> None:
         if message.data != self._text:
@@ -269,6 +274,15 @@ class Heard:
             if name.endswith("/coordinator"):
                 waiting = values.get("waits_for_label", "")
                 self._waiting = int(waiting) if waiting.isdecimal() and len(waiting) < 20 else None
+
+
+def _joints(message: Any, before: dict[str, float]) -> dict[str, float]:
+    """Positions by joint: those of a message beside those of others, as of a hand with a driver of its own."""
+    names, positions = [str(name) for name in message.name], [float(q) for q in message.position]
+    if len(names) != len(positions) or len(names) > MOST_JOINTS or not all(map(math.isfinite, positions)):
+        raise ConfigError(f"{len(names)} joints with {len(positions)} positions")
+    kept = before if len(before) + len(names) <= 2 * MOST_JOINTS else {}
+    return kept | dict(zip(names, positions, strict=True))
 
 
 def _now(condition: Condition, silent_s: float) -> Condition:

@@ -16,6 +16,9 @@ from memristor_bdnn.view.moment import Axis, Moment
 
 LARGEST = 2**30
 """Largest recording that is read, bytes; an hour with a demo's topics has some 30 MB."""
+LARGEST_UNPACKED = 2**32
+_LZ4_RATIO = 255
+"""An LZ4 chunk may unpack to so many times its size, whatever it says; a Zstandard chunk to what it says."""
 STEP_S = 0.05
 RECENT_S = 6.0
 """Of /diagnostics, messages of so many seconds before a moment are looked at."""
@@ -65,7 +68,6 @@ class Recording:
     def _read(self, path: Path) -> str:
         """Keep the messages that the page shows; returns what is to be said of the file."""
         try:
-            from mcap.exceptions import McapError
             from mcap.reader import NonSeekingReader
             from mcap_ros2.decoder import DecoderFactory
         except ImportError as error:
@@ -77,6 +79,8 @@ class Recording:
         if content[:5] != b"\x89MCAP":
             raise ConfigError(f"{path} is no recording: it does not begin as an MCAP file does")
         self._factory = DecoderFactory()
+        if (size := _unpacked(content)) > LARGEST_UNPACKED:
+            raise ConfigError(f"{path} would unpack to {size} bytes: at most {LARGEST_UNPACKED} are read")
         seen, note = set(), ""
         try:
             reader = NonSeekingReader(io.BytesIO(content))
@@ -90,7 +94,7 @@ class Recording:
                     topic = self._topics.setdefault(name, _Topic(schema, [], []))
                     topic.times.append(message.log_time)
                     topic.data.append(message.data)
-        except (McapError, EOFError, ValueError, OverflowError, KeyError, MemoryError, RuntimeError) as error:
+        except Exception as error:  # bytes of a file may be anything: the reader raises whatever they lead it to
             note = f"cut off or damaged: shown as far as it goes ({str(error)[:100] or type(error).__name__})"
         for name, topic in self._topics.items():
             if topic.times != sorted(topic.times):
@@ -150,3 +154,19 @@ class Recording:
 
     def close(self) -> None:
         """Nothing is held."""
+
+
+def _unpacked(content: bytes) -> int:
+    """Bytes that the chunks of an MCAP file may unpack to, as far as it can be read."""
+    from mcap.records import Chunk
+    from mcap.stream_reader import StreamReader
+
+    total = 0
+    try:
+        for record in StreamReader(io.BytesIO(content), emit_chunks=True).records:
+            if isinstance(record, Chunk):
+                packed = _LZ4_RATIO * len(record.data) if record.compression == "lz4" else 0
+                total += max(record.uncompressed_size, packed)
+    except Exception:  # the same bytes are read again, and there it is said
+        pass
+    return total
