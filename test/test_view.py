@@ -7,13 +7,15 @@ import json
 import socket
 import threading
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from conftest import RunningGraph, run_command, until
+from conftest import RunningGraph, fresh_environment, run_command, until
 
 from memristor_bdnn import accelerator, learners, skills
 from memristor_bdnn.active.store import Trial, TrialStore
@@ -147,6 +149,11 @@ def test_links_stand_where_the_frames_have_them(name: str) -> None:
         ("<robot", "not valid XML"),
         ("<sdf/>", "expected <robot>"),
         ("<robot><link name='a'/><link name='b'/></robot>", "2 links that hang on nothing"),
+        (
+            "<robot><link name='a'/><link name='b'/><joint name='j' type='revolute'><parent link='a'/><child link='b'/>"
+            "<axis xyz='0 0 0'/></joint></robot>",
+            "not finite",
+        ),
         ('<!DOCTYPE x [<!ENTITY a "b">]><robot/>', "entities"),
         ("<robot>" + "<link name='a'/>" * 501 + "</robot>", "at most 500"),
     ],
@@ -400,8 +407,32 @@ def test_an_update_that_changes_little_costs_little(served: tuple[Scripted, Any,
         began = time.process_time()
         page.update()
         costs.append(time.process_time() - began)
+    print(f"an update in which the arm moves: {1e3 * np.median(costs):.2f} ms of processor time")
     assert np.median(costs) < 0.02, f"{1e3 * np.median(costs):.1f} ms: 50 updates a second are asked for"
     assert [link.position[1] for link in page._scene._links.values()][-1] != 0.0
+
+
+def test_a_page_beside_a_graph_ends_with_it(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("viser", reason="viser is not installed: the page is optional")
+    from memristor_bdnn.view.beside import beside
+
+    for name, value in fresh_environment().items():
+        monkeypatch.setenv(name, value)
+    said = ""
+
+    def served() -> bool:
+        nonlocal said
+        said += capfd.readouterr().out
+        return "http://127.0.0.1:" in said and said.endswith("\n")
+
+    with beside(False):
+        pass
+    with beside(True):
+        until(served, 40.0)
+        address = said.split("live: ")[1].split()[0]
+        assert b"<html" in urllib.request.urlopen(address, timeout=10.0).read().lower()
+    with pytest.raises(urllib.error.URLError):
+        urllib.request.urlopen(address, timeout=10.0)
 
 
 @pytest.mark.skipif(not CHROMIUM.exists(), reason=f"no browser: {CHROMIUM} is not installed")

@@ -68,6 +68,9 @@ class ArmModel:
             self.links = hanging(self._root)
         except (ValueError, TypeError, AttributeError, ConfigError) as error:
             raise ConfigError(f"the description has a joint that cannot be read: {error}") from error
+        for link in self.links:
+            if not np.isfinite(link.origin).all() or (link.axis is not None and not np.isfinite(link.axis).all()):
+                raise ConfigError(f"the description has numbers that are not finite at link {link.name[:100]!r}")
         hung = {link.name for link in self.links}
         top = [name for name in names if name not in hung]
         if len(top) != 1:
@@ -94,12 +97,15 @@ class ArmModel:
             elements = link.findall(look) or link.findall(LOOKS[1 - LOOKS.index(look)])
             for element in elements[:MOST_LINKS]:
                 try:
-                    mesh = _mesh(element, left)
-                except (ConfigError, ValueError, TypeError, KeyError, IndexError, AttributeError, ImportError) as error:
+                    vertices, faces = _mesh(element, left)
+                    pose = joint_origin(element)
+                    if not np.isfinite(pose).all():
+                        raise ConfigError("an origin that is not finite")
+                except Exception as error:  # readers of meshes raise whatever a damaged file leads them to
                     problems.append(f"{name}: {error}")
                     continue
-                turned = mesh[0] @ (pose := joint_origin(element))[:3, :3].T + pose[:3, 3]
-                found.append(Part(name, turned.astype(np.float32), mesh[1], _colour(link, element, colours)))
+                turned = (vertices @ pose[:3, :3].T + pose[:3, 3]).astype(np.float32)
+                found.append(Part(name, turned, faces, _colour(link, element, colours)))
         self.missing = tuple(problems)
         return found
 

@@ -254,7 +254,7 @@ class Heard:
         shape = tuple(int(d.size) for d in message.layout.dim)
         if len(shape) != 3 or math.prod(shape) > MOST_CELLS or math.prod(shape) != len(message.data):
             raise ConfigError(f"currents of shape {shape}: expected chips x rows x columns, at most {MOST_CELLS} cells")
-        self._chips = Chips(np.array(message.data, dtype=np.float32).reshape(shape), "now")
+        self._chips = Chips(np.array(message.data, dtype=np.float32).reshape(shape), "as last told")
 
     def _take_skill(self, message: Any, at: float) -> None:
         self._measures = tuple(

@@ -7,6 +7,7 @@ import time
 from functools import partial
 from typing import Any
 
+from memristor_bdnn.errors import ConfigError
 from memristor_bdnn.nodes.client import GraphClient
 from memristor_bdnn.nodes.labels import give_label
 from memristor_bdnn.nodes.recorder import message_class, quality_of
@@ -53,16 +54,21 @@ class Live:
             quality = quality_of([p.qos_profile for p in publishers])
             quality.depth = HISTORY if name.startswith("coordinator/") else quality.depth
             same = (quality.durability, quality.reliability)
-            before = self._topics.get(topic)
-            if before is not None:
-                if before[1] == same:
-                    continue
-                self._node.destroy_subscription(before[0])
+            heard, asked = self._topics.get(topic, (None, None))
+            if asked == same:
+                continue
+            if heard is not None:
+                self._node.destroy_subscription(heard)
+            self._topics[topic] = (self._listen(topic, name, quality), same)
+
+    def _listen(self, topic: str, name: str, quality: Any) -> Any:
+        """A subscription; None where the type of the messages is not installed, which is said once."""
+        try:
             kind = message_class(type_of(name))
-            self._topics[topic] = (
-                self._node.create_subscription(kind, topic, partial(self._take, name), quality),
-                same,
-            )
+        except ConfigError as error:
+            self._node.get_logger().warning(f"{topic} is not shown: {error}")
+            return None
+        return self._node.create_subscription(kind, topic, partial(self._take, name), quality)
 
     def _take(self, name: str, message: Any) -> None:
         with self._lock:

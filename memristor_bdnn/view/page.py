@@ -47,6 +47,7 @@ class Page:
                 "the page has no password"
             )
         self._source, self._step_s = source, 1.0 / rate_hz
+        self._say, self._told = say, set[str]()
         self._server = _serve(host, free, f"memristor_bdnn: {source.title}")
         self.url = f"http://{f'[{host}]' if ':' in host else host}:{self._server.get_port()}"
         self._scene = Scene(self._server, look)
@@ -68,9 +69,17 @@ class Page:
         before = time.monotonic()
         while not stopped():
             now = time.monotonic()
-            self.update(now - before)
+            try:
+                self.update(now - before)
+            except Exception as error:  # whatever was sent to us: the page goes on with the next moment
+                self._say_once(f"a moment is not shown: {type(error).__name__}: {error}")
             before = now
             time.sleep(max(0.0, self._step_s - (time.monotonic() - now)))
+
+    def _say_once(self, text: str) -> None:
+        if text not in self._told and len(self._told) < 100:
+            self._told.add(text)
+            self._say(text)
 
     def close(self) -> None:
         """Serve nothing any more."""

@@ -112,7 +112,7 @@ class Panels:
             self._chips.absent("Chips", moment.absent.get("chips", ""))
             return
         more = f", 8 of {len(chips.current_ua)}" if len(chips.current_ua) > 8 else ""
-        self._chips.show(chips.key, lambda: pictures.chips(chips), f"Conductance of the chips, {chips.when}{more}")
+        self._chips.show(chips.key, lambda: pictures.chips(chips), f"Chips by read current, {chips.when}{more}")
 
     def _show_candidates(self, found: Candidates | None, moment: Moment) -> None:
         if found is None or not len(found.confidence) or len(found.names) < 2:
@@ -235,6 +235,8 @@ class LabelForm:
 
 def _head(moment: Moment) -> str:
     missing = [f"{name}: {moment.absent[name]}" for name in ("arm", "scene") if name in moment.absent]
+    if moment.arm is not None and moment.arm.missing:
+        missing.append(f"{len(moment.arm.missing)} parts of the arm are not drawn ({moment.arm.missing[0][:200]})")
     waits = f"<br><b>trial {moment.waiting} waits for its outcome</b>" if moment.waiting is not None else ""
     return f"<div style='padding:.4em .8em'>{html.escape(moment.when)}{waits}</div>" + "".join(map(_grey, missing))
 

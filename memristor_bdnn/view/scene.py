@@ -45,7 +45,7 @@ class Scene:
         )
         self._folders = {name: self._scene.add_frame(f"/{name}", show_axes=False) for name in LAYERS}
         camera = server.initial_camera
-        camera.position, camera.look_at = (1.5, -1.05, 0.85), (0.32, 0.0, 0.3)
+        camera.position, camera.look_at = (1.48, -1.02, 0.83), (0.3, 0.0, 0.28)
         camera.fov = 0.75
 
     def visible(self, layer: str, yes: bool) -> None:
