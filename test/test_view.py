@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import socket
+import sys
 import threading
 import time
 import urllib.error
@@ -396,6 +397,15 @@ def test_a_taken_port_gives_way_and_an_address_that_is_none_is_said(served: tupl
         page._free_port("192.0.2.1", 8080)
     assert first._server.request_share_url() is None, "no client can have the page tunnelled to the internet"
     assert page.is_local("127.0.0.1") and page.is_local("::1") and not page.is_local("0.0.0.0")
+
+
+@pytest.mark.parametrize("package", ["viser", "trimesh"])
+def test_what_is_not_installed_is_named(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from memristor_bdnn.view.page import require
+
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ConfigError, match=rf"needs the package {package}: pip install"):
+        require()
 
 
 def test_an_update_that_changes_little_costs_little(served: tuple[Scripted, Any, list[str]]) -> None:

@@ -65,7 +65,8 @@ class ArmModel:
         if max(len(joints), len(names)) > MOST_LINKS:
             raise ConfigError(f"the description has {len(names)} links, {len(joints)} joints: at most {MOST_LINKS}")
         try:
-            self.links = hanging(self._root)
+            with np.errstate(all="ignore"):  # what is not finite is named below
+                self.links = hanging(self._root)
         except (ValueError, TypeError, AttributeError, ConfigError) as error:
             raise ConfigError(f"the description has a joint that cannot be read: {error}") from error
         for link in self.links:
