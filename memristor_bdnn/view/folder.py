@@ -44,7 +44,7 @@ class Folder:
     """Moments of one session.
 
     Args:
-        path: folder with ``trials.jsonl`` as `memristor-bdnn demo`, `learn` or a coordinator writes it.
+        path: folder with ``trials.jsonl`` as `memristor-bdnn demo` or a coordinator writes it.
         arm: name or YAML file of the arm; left out, that of ``summary.json``.
 
     Raises:
@@ -64,6 +64,8 @@ class Folder:
         self.title = str(path)
         self._rounds = Rounds(path / "rounds.jsonl").read()
         self._absent = dict(ABSENT)
+        if not self._rounds:
+            self._absent |= dict.fromkeys(("learning", "ledger"), "no rounds.jsonl in this folder")
         self._skill = self._load_skill(name)
         self._model, self._names = self._arm(arm or _summary(path).get("arm", ""))
         self._motion: Any = None

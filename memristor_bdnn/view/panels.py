@@ -101,7 +101,11 @@ class Panels:
             self._label.show(moment)
         if moment.rounds or moment.results:
             key = (len(moment.rounds), len(moment.results), moment.rounds[-1:], moment.results[-1:])
-            self._learning.show(key, lambda: pictures.learning(moment.rounds, moment.results), "Learning")
+            self._learning.show(
+                key,
+                lambda: pictures.learning(moment.rounds, moment.results, moment.absent.get("learning", "")),
+                "Learning",
+            )
         else:
             self._learning.absent("Learning", moment.absent.get("learning", ""))
         self._show_chips(moment.chips, moment)

@@ -19,8 +19,8 @@ CURVES = (
 )
 
 
-def learning(rounds: Sequence[Mapping[str, float]], results: Sequence[Result]) -> Pixels:
-    """Accuracy against labels and, below, what every trial gave."""
+def learning(rounds: Sequence[Mapping[str, float]], results: Sequence[Result], why: str) -> Pixels:
+    """Accuracy against labels and, below, what every trial gave; ``why`` stands where there are no rounds."""
     figure, (curve, trials) = _figure(3.6, 2)
     for key, text, style, colour in CURVES:
         known = [r for r in rounds if key in r]
@@ -31,7 +31,7 @@ def learning(rounds: Sequence[Mapping[str, float]], results: Sequence[Result]) -
     if rounds:
         curve.legend(loc="lower right", frameon=False, fontsize=8)
     else:
-        curve.text(0.5, 0.5, "nothing learned yet", transform=curve.transAxes, ha="center", color="0.5")
+        curve.text(0.5, 0.5, why, fontsize=8, transform=curve.transAxes, ha="center", color="0.5")
     for phase, (colour, text) in PHASES.items():
         of = [r for r in results if r.phase == phase and r.feasible]
         if of:

@@ -138,6 +138,7 @@ class Scene:
             color=colour,
             opacity=opacity if opacity < 1.0 else None,
             side="double" if opacity < 1.0 else "front",
+            flat_shading=shape.kind == "box",
             cast_shadow=opacity >= 0.9,
             position=position,
             wxyz=wxyz,
