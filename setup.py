@@ -132,7 +132,7 @@ class BinaryDistribution(Distribution):
 
 setup(
     name="memristor-bdnn",
-    version="0.1.0",
+    version="0.2.0",
     description="Robots that learn manipulation skills from few trials with a Bayesian network in memristor crossbars",
     long_description=(ROOT / "README.md").read_text() if (ROOT / "README.md").exists() else "",
     long_description_content_type="text/markdown",

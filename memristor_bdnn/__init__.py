@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 # package. When the source tree comes first on sys.path, extend_path lets both halves be found.
 __path__ = extend_path(__path__, __name__)
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "ActiveLoop",
