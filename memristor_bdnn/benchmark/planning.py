@@ -373,8 +373,8 @@ def show(f: dict[str, Any]) -> None:
         rows.append(("OMPL", "not installed", ""))
     rows += [
         (f"pour: planned of {f['pour_rows']} valid rows ({f['source_of_pours']})", f["pour_planned_share"], ">= 0.95"),
-        ("pour: median s of a complete plan", f["pour_median_s"], "< 0.3"),
-        ("pour: 95th percentile of it, s", f["pour_p95_s"], "< 1"),
+        ("pour: median s of a complete plan", f["pour_median_s"], "<= 0.03"),
+        ("pour: 95th percentile of it, s", f["pour_p95_s"], "<= 0.1"),
         ("pour: worst share of velocity and acceleration limits", f["pour_worst_share_of_limits"], "<= 1"),
         ("pour: at the full tilt rate", f["pour_full_rate_share"], ""),
     ]

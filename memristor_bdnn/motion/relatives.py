@@ -43,14 +43,14 @@ class Relative(NamedTuple):
     between: int
     points: FloatArray
 
-    def travel(self, chain: Chain, turn: float) -> float:
-        """How far (m) a point of the second moves against the first at most when each joint turns by an angle (rad)."""
+    def rates(self, chain: Chain) -> FloatArray:
+        """How far (m) points of the second move against the first at most by 1 rad of each joint between, (1 or 2,)."""
         off_axis = np.linalg.norm(np.cross(self.points, chain.axes[self.joint]), axis=1).max()
         if self.between == 1:
-            return float(turn * off_axis)
+            return np.array([off_axis])
         # the last joint lies at one place in the frame before it, and no point is farther from it than this
         before = np.linalg.norm(np.cross(chain.origins[self.joint, :3, 3], chain.axes[self.joint - 1]))
-        return float(turn * (off_axis + before + np.linalg.norm(self.points, axis=1).max()))
+        return np.array([before + np.linalg.norm(self.points, axis=1).max(), off_axis])
 
 
 class Window:
@@ -78,7 +78,7 @@ class Window:
         self._middle, self._low, self._measure = (low + high) / 2, low[self._joints], measure
         self._shape = np.ceil((high - low)[self._joints] / SIDE).astype(int) + 1
         self._pairs = [(relative.first, relative.second) for relative in relatives]
-        self._travel = np.array([relative.travel(chain, 1.0) for relative in relatives])
+        self._rates = np.array([relative.rates(chain) for relative in relatives])
         self._padding = padding
         self._known: BoolArray = np.zeros(self._shape, dtype=bool)
         self._safe: BoolArray = np.zeros(self._shape, dtype=bool)
@@ -98,10 +98,27 @@ class Window:
         q = self._middle.copy()
         q[self._joints] = self._low + SIDE * (np.array(square) + 0.5)
         distance = np.minimum(self._measure(q, self._pairs, REACH), REACH)
-        # so far every joint may turn from here
-        turn = float(((distance - self._padding) / self._travel).min())
         self._known[square] = True
-        around = int(np.floor(turn / SIDE - 0.5))
-        if around >= 0:
-            block = tuple(slice(max(k - around, 0), k + around + 1) for k in square)
+        around = self._around(distance - self._padding)
+        if around is not None:
+            block = tuple(slice(max(k - n, 0), k + n + 1) for k, n in zip(square, around, strict=True))
             self._known[block] = self._safe[block] = True
+
+    def _around(self, spare: FloatArray) -> tuple[int, ...] | None:
+        """The largest block of squares, to each side, in which no pair uses up what it has to spare (pairs,) m."""
+
+        def most(left: FloatArray) -> int:
+            """Squares along the last joint."""
+            return int(np.floor((left / self._rates[:, -1]).min() / SIDE - 0.5))
+
+        if self._rates.shape[1] == 1:
+            alone = most(spare)
+            return None if alone < 0 else (alone,)
+        best: tuple[int, ...] | None = None
+        for first in range(self._shape[0]):
+            last = most(spare - self._rates[:, 0] * SIDE * (first + 0.5))
+            if last < 0:
+                break
+            if best is None or (2 * first + 1) * (2 * last + 1) > (2 * best[0] + 1) * (2 * best[1] + 1):
+                best = first, last
+        return best
