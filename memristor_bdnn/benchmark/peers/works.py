@@ -233,7 +233,7 @@ def planning(kind: str, quick: bool) -> Comparison:
         ours,
         (Peer("ompl", "ompl", lambda: ompl_paths(space, queries), "RRT-Connect, our steps, shortcuts and re-check"),),
         None,
-        "distances of bodies in PyBullet, nearly all of it",
+        "bounds of spheres, and distances of bodies in PyBullet where they leave a doubt",
         rounds=1 if quick else 5,
         close=model.close,
     )
