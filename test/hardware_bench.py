@@ -146,9 +146,14 @@ class Lab:
         return results
 
     def moves(self) -> bool:
-        before = self.states.last()
-        time.sleep(0.2)
-        return bool(np.abs(self.states.last() - before).max() > 1e-4)
+        """Whether positions differ over 0.2 s of states; on a busy machine none may come for as long."""
+        number, deadline = self.states.track(-1)[-1].number, time.monotonic() + 1.5
+        while time.monotonic() < deadline:
+            seen = self.states.track(number)
+            if seen and seen[-1].measured - seen[0].measured >= 0.2:
+                return bool(np.abs(seen[-1].positions - seen[0].positions).max() > 1e-4)
+            time.sleep(0.02)
+        return False
 
     def assert_stays(self) -> None:
         until(lambda: not self.moves(), 5.0)

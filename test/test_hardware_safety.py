@@ -153,7 +153,8 @@ def test_a_goal_that_the_controller_accepts_too_late_is_cancelled(
 ) -> None:
     result = run_action(bench, control_messages, cancel_after, 5.0, f"thinks_s:={thinks}")
     assert result["reason"] == reason, result
-    assert result["from_home"] < 0.05 and result["moved"] < 0.05, result
+    # a busy machine may take some of the motion's three seconds to hear of the cancellation; its end is beyond 0.15
+    assert result["from_home"] < 0.12 and result["moved"] < 0.12, result
     assert bench.says("mock_controller_node", "follows a goal"), "the goal was never on its way"
     assert bench.says("mock_controller_node", "the goal was cancelled")
 

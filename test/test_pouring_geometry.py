@@ -152,7 +152,8 @@ def test_slats_reach_from_the_underside_to_the_rim_and_no_farther(bowl: str) -> 
 
 def test_lathe_meshes_are_closed_and_point_outwards() -> None:
     cup = cup_of(PAIR)
-    vertices, normals, indices = (np.array(part) for part in lathe(cup, 24))
+    mesh = lathe(cup, 24)
+    vertices, normals, indices = (np.array(mesh[part]) for part in ("vertices", "normals", "indices"))
     assert np.linalg.norm(normals, axis=1) == pytest.approx(np.ones(len(normals)))
     triangles = vertices[indices.reshape(-1, 3)]
     area = np.cross(triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0]) / 2

@@ -371,7 +371,8 @@ def test_a_full_disk_ends_the_recording_and_not_the_session(recorders: Callable[
     until(fill, 60.0)
     time.sleep(2.5)
     assert recorder.process.poll() is None and recorder.hears("/noise") == 0
-    assert recorder.said("the session goes on without it") == 1 and recorder.said("Traceback") == 0
+    assert recorder.said("the session goes on without it") == 1, recorder.log.read_text()
+    assert recorder.said("Traceback") == 0, recorder.log.read_text()
     recorder.stop()
 
 
