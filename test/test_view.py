@@ -261,6 +261,7 @@ def test_a_running_graph_is_followed_and_its_recording_replayed(
             live.label(0, ["0.9"])
         learn_actively(graph.client, 1, "straddle", 0)
         until(lambda: len(live.moment().results) == 3 and len(live.moment().rounds) == 2, 20.0)
+        until(lambda: not live.moment().absent, 20.0)  # the arm is described once nobody else was seen to do so
         done.set()
         thread.join()
         now = live.moment()
