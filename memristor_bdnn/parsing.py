@@ -13,11 +13,11 @@ class Help(argparse.HelpFormatter):
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         text = action.help
-        if not text or text is argparse.SUPPRESS or "default" in text or not action.option_strings:
+        if text is argparse.SUPPRESS or "default" in (text or "") or not action.option_strings:
             return text
         if action.default is None or action.default is False or action.default in ("", [], argparse.SUPPRESS):
             return text
-        return f"{text} (default: %(default)s)"
+        return f"{text or ''} (default: %(default)s)".strip()
 
 
 class RawHelp(Help, argparse.RawDescriptionHelpFormatter):
@@ -30,6 +30,12 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, *args: Any, **options: Any) -> None:
         options.setdefault("formatter_class", Help)
         super().__init__(*args, **options)
+
+    def _add_action(self, action: Any) -> Any:
+        """A flag without a word of help has its default there all the same."""
+        if action.help is None and action.option_strings:
+            action.help = Help("")._get_help_string(action)
+        return super()._add_action(action)
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:  # type: ignore[override]
         """Parse; what no flag takes is an error that names the nearest flag."""

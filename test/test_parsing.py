@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
+import importlib
 import json
 
 import pytest
 
 from memristor_bdnn.cli import VERBS, main
 from memristor_bdnn.commands import plugins
+from memristor_bdnn.parsing import Parser
 
 
 @pytest.mark.parametrize(
@@ -45,6 +48,21 @@ def test_every_default_is_in_the_help(verb: str, capsys: pytest.CaptureFixture[s
     if verb == "demo":
         for default in ("(default: 32)", "(default: 2000)", "(default: results/demo)", "(default: 0)"):
             assert default in text
+    parser = Parser(prog=verb)
+    importlib.import_module(f"memristor_bdnn.commands.{VERBS[verb][0]}").add_arguments(parser)
+    for below in parsers(parser):
+        for action in below._actions:
+            given = action.default
+            if not action.option_strings or isinstance(given, bool) or given in (None, "", [], argparse.SUPPRESS):
+                continue
+            said = below._get_formatter()._get_help_string(action) or ""
+            assert "default" in said, (below.prog, action.option_strings)
+
+
+def parsers(parser: argparse.ArgumentParser) -> list[argparse.ArgumentParser]:
+    """A parser and all below it."""
+    below = [a for a in parser._actions if isinstance(a, argparse._SubParsersAction)]
+    return [parser, *(p for action in below for child in action.choices.values() for p in parsers(child))]
 
 
 def test_a_learner_is_described_with_options_and_defaults(capsys: pytest.CaptureFixture[str]) -> None:

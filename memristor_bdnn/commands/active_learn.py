@@ -8,8 +8,8 @@ is kept.
 from __future__ import annotations
 
 import argparse
-import signal
 
+from memristor_bdnn.commands import shared
 from memristor_bdnn.errors import Cancelled, ConfigError, MemristorError
 
 MOST = 2**32 - 1
@@ -32,16 +32,9 @@ def run(args: argparse.Namespace) -> int:
     from memristor_bdnn.nodes.peers import PeerLost
     from memristor_bdnn.report.console import SessionProgress
 
-    stop = False
-
-    def on_signal(*_: object) -> None:
-        nonlocal stop
-        stop = True
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, on_signal)
+    stop = shared.stop_on_signals()
     totals = {"initial": None, "query": args.queries, "evaluation": args.evaluations}
-    with GraphClient("active_learn_client", args.namespace, lambda: stop) as client:
+    with GraphClient("active_learn_client", args.namespace, stop) as client:
         try:
             with SessionProgress(None, totals) as progress:
                 result = learn_actively(client, args.queries, args.strategy, args.evaluations, progress.update)

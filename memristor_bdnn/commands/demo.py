@@ -11,7 +11,6 @@ import argparse
 import dataclasses
 import os
 import shlex
-import signal
 import sys
 import time
 from pathlib import Path
@@ -202,14 +201,7 @@ def _session(args: argparse.Namespace, skill: Any, commands: list[Any], folder: 
     from memristor_bdnn.nodes.supervisor import NodeDied, Supervisor
     from memristor_bdnn.report.console import SessionProgress
 
-    interrupted = False
-
-    def on_signal(*_: object) -> None:
-        nonlocal interrupted
-        interrupted = True
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, on_signal)
+    interrupted = shared.stop_on_signals()
     plan = stages(args.queries, args.evaluations)
     totals = {"initial": args.initial, "query": args.queries, "evaluation": plan[-1][1]}
     with SessionProgress(skill, totals) as progress:
@@ -218,7 +210,7 @@ def _session(args: argparse.Namespace, skill: Any, commands: list[Any], folder: 
 
         def cancelled() -> bool:
             supervisor.poll()
-            return interrupted
+            return interrupted()
 
         try:
             supervisor.start()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import signal
 import sys
 import time
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -18,6 +19,14 @@ from memristor_bdnn.errors import ConfigError
 from memristor_bdnn.skills import DEFAULT, Skill
 
 SECTIONS = ("loop", "learner", "skill", "accelerator")
+
+
+def stop_on_signals() -> Callable[[], bool]:
+    """From now on SIGINT and SIGTERM end nothing by themselves; the answer is whether one has come."""
+    came: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda signum, _: came.append(signum))
+    return lambda: bool(came)
 
 
 def add_skill(parser: argparse.ArgumentParser) -> None:

@@ -8,7 +8,6 @@ starts it again instead). This is no launch system: no includes, events or condi
 from __future__ import annotations
 
 import argparse
-import signal
 import time
 
 from memristor_bdnn.commands import shared
@@ -36,18 +35,11 @@ def run(args: argparse.Namespace) -> int:
     if any(command.name == rehearsal.CONTROLLER for command in commands):
         _say(f"[supervisor] {rehearsal.NOTE}")
     supervisor = Supervisor(commands, log=_say)
-    stop = False
-
-    def on_signal(*_: object) -> None:
-        nonlocal stop
-        stop = True
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, on_signal)
+    stop = shared.stop_on_signals()
     try:
         with beside(args.view, values.get("namespace", "")):
             supervisor.start()
-            while not stop:
+            while not stop():
                 supervisor.poll()
                 time.sleep(0.1)
     except NodeDied as error:

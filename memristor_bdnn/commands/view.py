@@ -7,10 +7,10 @@ results folder it shows the trials one by one, with a recording (.mcap) everythi
 from __future__ import annotations
 
 import argparse
-import signal
 from pathlib import Path
 from typing import Any
 
+from memristor_bdnn.commands import shared
 from memristor_bdnn.errors import ConfigError
 from memristor_bdnn.view.arm import LOOKS
 
@@ -41,19 +41,12 @@ def run(args: argparse.Namespace) -> int:
     from memristor_bdnn.view import page
 
     page.require()
-    stop = False
-
-    def on_signal(*_: object) -> None:
-        nonlocal stop
-        stop = True
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, on_signal)
+    stop = shared.stop_on_signals()
     source = _source(args)
     try:
         shown = page.Page(source, args.host, args.port, args.meshes, args.rate, _say)
         _say(f"{source.title}: {shown.url}")
-        shown.run(lambda: stop)
+        shown.run(stop)
         shown.close()
     finally:
         source.close()

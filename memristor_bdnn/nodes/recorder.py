@@ -79,10 +79,12 @@ class RecorderNodeConfig:
 
 
 class _Heard(NamedTuple):
-    """A topic that is listened to: its subscription, and whether stored messages were asked for."""
+    """A topic that is listened to: its subscription, whether stored messages were asked for, and its types so far."""
 
     subscription: Any
     latched: bool
+    recorded: str
+    types: tuple[str, ...]
 
 
 class RecorderNode(SkillNode):
@@ -194,18 +196,27 @@ class RecorderNode(SkillNode):
         quality = quality_of([p.qos_profile for p in publishers])
         latched = quality.durability == DurabilityPolicy.TRANSIENT_LOCAL
         before = self._heard.get(topic)
+        if before is not None and set(types) - set(before.types):  # discovery may tell of them one after the other
+            self._say_types(topic, types, before.recorded)
+            before = self._heard[topic] = before._replace(types=types)
         if before is not None and (latched or not before.latched):
             return
         try:
             if before is not None:  # a publisher has come that keeps nothing; it would not be heard
                 self.destroy_subscription(self._heard.pop(topic).subscription)
-            self._heard[topic] = _Heard(self._subscribe(topic, types, quality), latched)
+            recorded, subscription = self._subscribe(topic, types, quality)
+            self._heard[topic] = _Heard(subscription, latched, recorded, types)
+            if before is None and len(types) > 1:
+                self._say_types(topic, types, recorded)
         except Exception as error:  # a foreign topic may be wrong in any way
             self._refused[topic] = types
             self.get_logger().warning(f"{topic} is not recorded: {error}")
 
-    def _subscribe(self, topic: str, types: tuple[str, ...], quality: QoSProfile) -> Any:
-        """A subscription to a topic of one of these types, ours first.
+    def _say_types(self, topic: str, types: tuple[str, ...], recorded: str) -> None:
+        self.get_logger().warning(f"{topic} has several types ({', '.join(types)}): only {recorded} is recorded")
+
+    def _subscribe(self, topic: str, types: tuple[str, ...], quality: QoSProfile) -> tuple[str, Any]:
+        """The type that is recorded, ours first, and a subscription to it.
 
         Raises:
             ConfigError: none of them can be recorded, with the reason of each.
@@ -218,14 +229,12 @@ class RecorderNode(SkillNode):
             except Exception as error:  # importing somebody's package may fail in any way
                 reasons.append(f"{name}: {error}")
                 continue
-            if len(types) > 1:
-                self.get_logger().warning(f"{topic} has several types ({', '.join(types)}): only {name} is recorded")
             if name not in self._schemas:
                 self._schemas[name] = self._writer.register_schema(name, "ros2msg", definition.encode())
             if topic not in self._channels:
                 self._channels[topic] = self._writer.register_channel(topic, "cdr", self._schemas[name])
             write = partial(self._write, self._channels[topic])
-            return self.create_subscription(kind, topic, write, quality, raw=True, callback_group=self.group)
+            return name, self.create_subscription(kind, topic, write, quality, raw=True, callback_group=self.group)
         raise ConfigError("; ".join(reasons))
 
     def _stop_listening(self) -> None:

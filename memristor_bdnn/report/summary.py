@@ -71,10 +71,7 @@ def summarise(
         "median_planning_s": last.get("median_planning_s"),
         "wall_s": round(sum(wall_s.values()), 3),
         **{f"wall_{phase}_s": round(seconds, 3) for phase, seconds in wall_s.items()},
-        **{
-            name: options.get(name)
-            for name in ("skill", "seed", "learner", "accelerator", "arm", "strategy", "preset", "recipe")
-        },
+        **{name: options.get(name) for name in STARTED_WITH},
         "label_scores": [round(t.score, 6) for t in labels],
         "failures_by_label": np.cumsum([t.score <= 0 for t in labels], dtype=int).tolist(),
         "train_accuracy_by_labels": {str(r["labels"]): r["train_accuracy"] for r in rounds},
