@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -78,34 +80,11 @@ def _heartbeats(node: OneNode) -> list[float]:
 
 def test_a_second_trial_is_rejected_and_joint_states_go_on(start: Callable[..., OneNode]) -> None:
     from memristor_bdnn.action import ExecuteTrial
-    from memristor_bdnn.srv import ResetWorld
     from rclpy.action import ActionClient
     from sensor_msgs.msg import JointState
 
-    from memristor_bdnn.nodes.convert import plan_to_message, table
-    from memristor_bdnn.skills.pouring.skill import PouringSkill
-
     node = start("world").wait_ready()
-    skill = PouringSkill()
-    from memristor_bdnn.errors import PlanningError
-    from memristor_bdnn.motion import arms
-
-    planner, plan, seed = skill.motion("panda", skill.motion_options()), None, 0
-    while plan is None:
-        seed += 1
-        context = node.call(ResetWorld, "reset", ResetWorld.Request(seed=seed)).context
-        found = np.array(context.values)
-        chosen = skill.sample_candidates(found, 1, np.random.default_rng(seed), "panda")[0]
-        try:
-            plan = planner.plan(found, chosen, start=None, seed=seed)
-        except PlanningError:
-            continue
-    planner.close()
-    goal = ExecuteTrial.Goal(
-        context=context,
-        parameters=table(skill.parameter_space.names, chosen),
-        plan=plan_to_message(plan, arms.load("panda").joint_names),
-    )
+    goal = _slow_trial(node, times=30.0)
     client = ActionClient(node.client.node, ExecuteTrial, "/pouring_world/execute_trial")
     until(client.server_is_ready)
     heard: list[float] = []
@@ -114,7 +93,8 @@ def test_a_second_trial_is_rejected_and_joint_states_go_on(start: Callable[..., 
     first = _done(client.send_goal_async(goal))
     began = time.monotonic()
     assert first.accepted
-    assert not any(_done(client.send_goal_async(goal)).accepted for _ in range(4))
+    others = [client.send_goal_async(goal) for _ in range(4)]
+    assert not any(_done(other).accepted for other in others)
     result = _done(first.get_result_async(), 120.0)
     seconds = time.monotonic() - began
     assert result.result.error_code == 0, result.result.error_msg
@@ -124,6 +104,38 @@ def test_a_second_trial_is_rejected_and_joint_states_go_on(start: Callable[..., 
     assert again.accepted, "the place is free again"
     _done(again.cancel_goal_async())
     assert _done(again.get_result_async(), 60.0).result.error_code == ExecuteTrial.Result.CANCELED
+
+
+def _slow_trial(node: OneNode, times: float) -> Any:
+    """A trial's goal with an approach so many times slower than planned: it lasts, however fast the world is."""
+    from memristor_bdnn.action import ExecuteTrial
+    from memristor_bdnn.srv import ResetWorld
+
+    from memristor_bdnn.errors import PlanningError
+    from memristor_bdnn.motion import arms
+    from memristor_bdnn.motion.trajectory import JointTrajectory
+    from memristor_bdnn.nodes.convert import plan_to_message, table
+    from memristor_bdnn.skills.pouring.skill import PouringSkill
+
+    skill = PouringSkill()
+    planner, plan, seed = skill.motion("panda", skill.motion_options()), None, 0
+    while plan is None:
+        seed += 1
+        context = node.call(ResetWorld, "reset", ResetWorld.Request(seed=seed)).context
+        found = np.array(context.values)
+        chosen = skill.sample_candidates(found, 1, np.random.default_rng(seed), "panda")[0]
+        with contextlib.suppress(PlanningError):
+            plan = planner.plan(found, chosen, start=None, seed=seed)
+    planner.close()
+    fast = plan.trajectories[0]
+    slow = JointTrajectory(fast.times * times, fast.positions, fast.velocities / times, fast.accelerations / times**2)
+    return ExecuteTrial.Goal(
+        context=context,
+        parameters=table(skill.parameter_space.names, chosen),
+        plan=plan_to_message(
+            replace(plan, trajectories=(slow, *plan.trajectories[1:])), arms.load("panda").joint_names
+        ),
+    )
 
 
 def test_a_node_without_a_clock_is_heard(start: Callable[..., OneNode]) -> None:
