@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -63,6 +64,44 @@ def test_one_goal_learns_and_many_calls_do_not_silence_the_node(start: Callable[
     _done(second.cancel_goal_async())
     assert _done(second.get_result_async(), 60.0).result.error_code == Learn.Result.CANCELED
     assert learn(node, from_scratch=True).error_code in (0, Learn.Result.LEARNER_FAILED)
+
+
+def test_threads_that_ask_at_once_get_each_its_own_answer(start: Callable[..., OneNode]) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    from memristor_bdnn.srv import Predict
+
+    node = start("accelerator").wait_ready()
+    assert learn(node).error_code == 0
+
+    def ask(rows: int) -> int:
+        request = Predict.Request(candidates=features(rows), samples=3)
+        answer = node.client.call("accelerator", Predict, "predict", request, 30.0)
+        assert answer.success, answer.message
+        return len(answer.prediction.mean)
+
+    sizes = [1 + (7 * i) % 41 for i in range(60)]
+    with ThreadPoolExecutor(6) as threads:
+        assert list(threads.map(ask, sizes)) == sizes
+
+
+def test_a_node_that_leaves_while_it_waits_says_so(start: Callable[..., OneNode]) -> None:
+    from memristor_bdnn.srv import Predict
+
+    from memristor_bdnn.errors import Cancelled
+
+    node = start("accelerator").wait_ready()
+    assert learn(node).error_code == 0
+    request = Predict.Request(candidates=features(3))
+    assert node.client.call("accelerator", Predict, "predict", request, 30.0).success
+    client = node.client.peers._clients["accelerator/predict"][0]
+    node.process.send_signal(signal.SIGSTOP)
+    try:
+        threading.Timer(1.0, lambda: node.client.node.destroy_client(client)).start()
+        with pytest.raises(Cancelled, match="left while it waited"):
+            node.client.call("accelerator", Predict, "predict", request, 30.0)
+    finally:
+        node.process.send_signal(signal.SIGCONT)
 
 
 def _done(future: Any, timeout_s: float = 20.0) -> Any:

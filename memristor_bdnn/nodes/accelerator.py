@@ -97,7 +97,7 @@ class AcceleratorNode(SkillNode):
         self._status = self.create_publisher(LearnerStatus, "~/status", latched)
         self._schema = self.create_publisher(String, "~/schema", latched)
         self._chips = ChipTeller(self)
-        self.serve(Predict, "~/predict", self._predict, self._with_version)
+        self.serve(Predict, "~/predict", self._predict, self._with_version, beside=True)
         self.serve(SelectQueries, "~/select_queries", self._select)
         self.serve(AddObservations, "~/add_observations", self._add, self._with_labels)
         self.serve(SaveCheckpoint, "~/save_checkpoint", self._save, self._with_version)

@@ -21,6 +21,7 @@ from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 
 from memristor_bdnn.errors import Cancelled, ConfigError, MemristorError
+from memristor_bdnn.nodes.listening import Answerer, NotOfTheExecutor
 from memristor_bdnn.nodes.parameters import ParameterNode
 
 THREADS = 24
@@ -65,7 +66,12 @@ class GuardedNode(ParameterNode):
     # -- services -----------------------------------------------------------------------------
 
     def serve(
-        self, kind: Any, name: str, handler: Callable[[Any, Any], Any], complete: Callable[[Any], None] | None = None
+        self,
+        kind: Any,
+        name: str,
+        handler: Callable[[Any, Any], Any],
+        complete: Callable[[Any], None] | None = None,
+        beside: bool = False,
     ) -> Any:
         """Offer a service whose response has ``success`` and ``message``.
 
@@ -75,6 +81,8 @@ class GuardedNode(ParameterNode):
             handler: fills and returns the response, which counts as a success unless it says otherwise; an error it
                 raises becomes the message of a failure.
             complete: called with every response before it is sent, also with that of a failure.
+            beside: answered by threads of its own, half a millisecond sooner than by way of the executor; only for a
+                service that lives as long as the node.
         """
 
         def answer(request: Any, response: Any) -> Any:
@@ -89,8 +97,11 @@ class GuardedNode(ParameterNode):
                 self._slots.release()
 
         guarded = self._answering(kind, name, answer, complete)
-        service = super().create_service(kind, name, guarded, callback_group=self.group)
+        group = NotOfTheExecutor() if beside else self.group
+        service = super().create_service(kind, name, guarded, callback_group=group)
         self._record(self.destroy_service, service)
+        if beside:  # one more than may be at work: somebody has to say that the node is busy
+            Answerer(self, service, CALLS_AT_ONCE + 1)
         return service
 
     def create_service(self, srv_type: Any, srv_name: str, callback: Any, **arguments: Any) -> Any:

@@ -18,7 +18,7 @@ from rclpy.node import Node
 
 from memristor_bdnn.errors import Cancelled, MemristorError
 from memristor_bdnn.nodes.goals import SentGoal, SpinSafeActionClient
-from memristor_bdnn.nodes.listening import Listener
+from memristor_bdnn.nodes.listening import Answers, Listener, NotOfTheExecutor
 
 SILENCE_S = 12.0
 """A peer that has published no diagnostics for so long is taken for dead (it does so every second)."""
@@ -101,7 +101,7 @@ class Peers:
             cancelled: asked while waiting; True ends the wait with :class:`Cancelled`.
         """
         self._node, self._cancelled = node, cancelled
-        self._group = ReentrantCallbackGroup()
+        self._group, self._aside = ReentrantCallbackGroup(), NotOfTheExecutor()
         self._making = threading.Lock()
         self._clients: dict[str, Any] = {}
         self._heard: dict[str, _Heartbeats] = {}
@@ -174,16 +174,18 @@ class Peers:
 
     def call(self, peer: str, kind: Any, name: str, request: Any, timeout_s: float) -> Any:
         """Call service ``peer/name`` and wait for the response."""
-        client = self._client(
-            f"{peer}/{name}", lambda path: self._node.create_client(kind, path, callback_group=self._group)
-        )
+        client, answers = self._client(f"{peer}/{name}", lambda path: self._asking(kind, path))
         self._await_server(client.service_is_ready, peer, name)
         future = client.call_async(request)
         try:
-            return self._wait(future, peer, name, timeout_s)
+            return self._wait(future, peer, name, timeout_s, pause=answers.wait)
         except BaseException:
             client.remove_pending_request(future)
             raise
+
+    def _asking(self, kind: Any, path: str) -> tuple[Any, Answers]:
+        client = self._node.create_client(kind, path, callback_group=self._aside)
+        return client, Answers(client)
 
     def act(
         self,
@@ -267,15 +269,18 @@ class Peers:
         timeout_s: float,
         errors: list[Exception] | None = None,
         goal: SentGoal | None = None,
+        pause: Callable[[Any, float], bool] | None = None,
     ) -> Any:
-        """Wait for a future: the answer of a service, or the acceptance or (with ``goal``) the result of a goal."""
-        done = threading.Event()
-        future.add_done_callback(lambda _: done.set())
+        """Wait for a future: the answer of a service, or the acceptance or (with ``goal``) the result of a goal.
+
+        ``pause`` waits for it for some seconds; without it the executor is trusted to bring it.
+        """
+        pause = pause or _brought(future)
         began, patience = time.monotonic(), Patience(timeout_s)
         asked = began
         # One that is silent already may have been replaced by the one that now answers.
         instance = self.instance(peer) if began - self._of(peer).last < ALIVE_S else None
-        while not (done.wait(0.1) or future.done() or (goal is not None and goal.outcome is not None)):
+        while not (pause(future, 0.1) or future.done() or (goal is not None and goal.outcome is not None)):
             if errors:
                 raise errors[0]
             if self._cancelled():
@@ -300,3 +305,10 @@ class Peers:
             raise PeerLost(peer, f"node {peer} was started anew during {name}, which it knows nothing of")
         if now - max(began, heard.last, self._awake) > SILENCE_S:
             raise PeerLost(peer, f"node {peer} fell silent during {name}")
+
+
+def _brought(future: Any) -> Callable[[Any, float], bool]:
+    """A way to wait for a future that another thread completes."""
+    done = threading.Event()
+    future.add_done_callback(lambda _: done.set())
+    return lambda _, seconds: done.wait(seconds)
