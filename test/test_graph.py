@@ -38,6 +38,20 @@ def test_values_reach_their_nodes_with_their_types() -> None:
     assert "__ns:=/lab" in words and "learner:=eapu" in words and "seed:=7" in words
 
 
+def test_moveits_robot_model_has_the_cells_prefix_unless_the_file_says_another(tmp_path: Path) -> None:
+    def prefix(**words: str) -> object:
+        found = {c.name: c.parameters for c in graph.resolve({"moveit_group": "left_arm", **words})}
+        return found["pour_planner"].get("moveit.prefix")
+
+    assert prefix(planner="moveit", joint_prefix="left_") == "left_"
+    assert prefix(planner="moveit") is None and prefix(joint_prefix="left_") is None
+    file = tmp_path / "cell.yaml"
+    file.write_text("/**/pour_planner:\n  ros__parameters: {planner: moveit, moveit: {prefix: cell_}}\n")
+    assert prefix(params_file=str(file), joint_prefix="left_") is None, "the file decides"
+    file.write_text("/**/pour_planner:\n  ros__parameters: {planner: moveit}\n")
+    assert prefix(params_file=str(file), joint_prefix="left_") == "left_"
+
+
 @pytest.mark.parametrize(
     ("word", "expected"),
     [

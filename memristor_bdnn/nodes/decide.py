@@ -87,6 +87,10 @@ class Decision:
                 role, _, parameter = target.partition(".")
                 if parameter not in self.told[role]:
                     self.parameters[role][parameter] = margin
+        if self.texts["planner"] == "moveit" and self.texts["joint_prefix"]:
+            # A cell's robot model has the prefix in its joints as joint_states has.
+            if "moveit.prefix" not in self.told["planner"]:
+                self.parameters["planner"]["moveit.prefix"] = self.texts["joint_prefix"]
         started = [node for node in self.nodes if node.wanted(self.texts)]
         for argument in self.arguments.values():
             if argument.name in self.typed and self.texts[argument.name] != argument.default:

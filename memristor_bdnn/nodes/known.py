@@ -25,10 +25,10 @@ def parameters_of(
         executable: of the node.
         skill: what is learned.
         chosen: ``learner``, ``recipe`` and ``accelerator`` by name.
-        prefixes: learners whose options are wanted; loading one takes a second.
+        prefixes: learners and planners of free space whose options are wanted; loading a learner takes a second.
 
     Raises:
-        ConfigError: no such learner or accelerator.
+        ConfigError: no such learner, planner or accelerator.
     """
     from memristor_bdnn.nodes import EXECUTABLES
 
@@ -55,7 +55,10 @@ def _sections(module: str, skill: Skill, chosen: Mapping[str, str], prefixes: Co
     if module == "world":
         return [("world", skill.world_options)]
     if module == "planner":
-        return [("planner", skill.motion_options)]
+        from memristor_bdnn.motion import free_space
+
+        found = [(name, free_space.load(name).options) for name in free_space.names() if name in prefixes]
+        return [("planner", skill.motion_options), *found]
     if module == "physical_world":
         from memristor_bdnn.motion.ports.base import PortConfig
 
