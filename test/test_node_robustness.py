@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import until
+from conftest import fresh_environment, until
 from one_node import OneNode, features, labels, learn, learned_accelerator, nodes_in, predict
 
 pytest.importorskip("rclpy")
@@ -291,6 +291,51 @@ class Broken(SkillNode):
 
 raise SystemExit(spin(Broken))
 """
+
+
+def test_what_is_destroyed_while_it_is_waited_for_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread may destroy a subscription after the executor listed it; its QoS events then fail in the wait set."""
+    import rclpy
+    from rclpy.node import Node
+    from std_msgs.msg import String
+
+    from memristor_bdnn.nodes.spinning import EnduringExecutor
+
+    class Hasty(Node):
+        doomed: Any = None
+
+        @property
+        def waitables(self) -> Any:
+            listed = list(super().waitables)
+            doomed, self.doomed = self.doomed, None
+            if doomed is not None:
+                self.destroy_subscription(doomed)
+            yield from listed
+
+    for name, value in fresh_environment().items():
+        monkeypatch.setenv(name, value)
+    context = rclpy.Context()
+    rclpy.init(args=[], context=context)
+    node = Hasty("hasty", context=context)
+    executor = EnduringExecutor(num_threads=2, context=context)
+    executor.add_node(node)
+    try:
+        for _ in range(20):
+            doomed = node.create_subscription(String, "/short_lived", lambda _: None, 10)
+            executor.spin_once(timeout_sec=0.1)
+            node.doomed = doomed
+            executor.spin_once(timeout_sec=0.1)
+            assert node.doomed is None, "the executor has not listed anything: this tests nothing"
+        heard: list[str] = []
+        node.create_subscription(String, "/kept", lambda m: heard.append(m.data), 10)
+        said = node.create_publisher(String, "/kept", 10)
+        until(lambda: said.get_subscription_count() == 1)
+        said.publish(String(data="still here"))
+        until(lambda: executor.spin_once(timeout_sec=0.1) or heard == ["still here"])
+    finally:
+        executor.shutdown(1.0)
+        node.destroy_node()
+        context.try_shutdown()
 
 
 def test_an_error_in_any_callback_is_an_answer_or_a_line_in_the_log(tmp_path: Path) -> None:

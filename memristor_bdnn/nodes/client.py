@@ -26,9 +26,10 @@ class GraphClient:
         environment.prepare_logs(os.environ)
         import rclpy
         from rclpy.exceptions import NameValidationException
-        from rclpy.executors import MultiThreadedExecutor
         from rclpy.signals import SignalHandlerOptions
         from rclpy.validate_namespace import validate_namespace
+
+        from memristor_bdnn.nodes.spinning import EnduringExecutor
 
         self._context = rclpy.Context()
         # Explicit arguments: rclpy would take the command line's name:=value words as remaps.
@@ -40,7 +41,7 @@ class GraphClient:
             self._context.try_shutdown()
             raise ConfigError(f"namespace {namespace!r}: {error}") from error
         self.peers = Peers(self.node, cancelled)
-        self._executor = MultiThreadedExecutor(num_threads=4, context=self._context)
+        self._executor = EnduringExecutor(num_threads=4, context=self._context)
         self._executor.add_node(self.node)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._spin, daemon=True)

@@ -13,7 +13,7 @@ from typing import Any
 
 import rclpy
 from rclpy.exceptions import NameValidationException, ParameterException
-from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
+from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor, TimeoutException
 from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.signals import SignalHandlerOptions
@@ -27,13 +27,29 @@ WAKE_S = 0.5
 """How often an idle node looks whether it is to stop: every look builds the wait set anew."""
 FAILURES_IN_A_ROW = 100
 """An executor that fails so often without doing anything in between will not recover."""
+GONE_IN_A_ROW = 10
+"""So often in a row something may be destroyed while it is waited for; oftener something is wrong."""
 
 
 class EnduringExecutor(MultiThreadedExecutor):
     """Takes messages so that one that cannot be read is dropped, instead of its service never answering again.
 
-    rclpy marks an entity as busy before it takes from it, and an error in between would leave the mark.
+    rclpy marks an entity as busy before it takes from it, and an error in between would leave the mark. What another
+    thread destroys while the wait set is being made is no error either: the next wait set is made without it.
     """
+
+    _gone_in_a_row = 0
+
+    def _wait_for_ready_callbacks(self, *arguments: Any, **named: Any) -> Any:
+        try:
+            for ready in super()._wait_for_ready_callbacks(*arguments, **named):
+                self._gone_in_a_row = 0
+                yield ready
+        except rclpy_implementation.InvalidHandle:
+            self._gone_in_a_row += 1
+            if self._gone_in_a_row > GONE_IN_A_ROW:
+                raise
+            raise TimeoutException from None  # nothing is ready; whoever spins looks again
 
     def _take_subscription(self, sub: Any) -> Any:
         return self._guarded(super()._take_subscription, sub)
