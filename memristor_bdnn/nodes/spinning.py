@@ -50,6 +50,9 @@ class EnduringExecutor(MultiThreadedExecutor):
             if self._gone_in_a_row > GONE_IN_A_ROW:
                 raise
             raise TimeoutException from None  # nothing is ready; whoever spins looks again
+        except TimeoutException:
+            self._gone_in_a_row = 0
+            raise
 
     def _take_subscription(self, sub: Any) -> Any:
         return self._guarded(super()._take_subscription, sub)
