@@ -13,9 +13,14 @@ import numpy as np
 
 from memristor_bdnn.motion import arms
 from memristor_bdnn.motion.plan import MotionPlan
+from memristor_bdnn.report import style
 from memristor_bdnn.skills.pouring.context import PourContext, PourParameters
+from memristor_bdnn.skills.pouring.film import PourStudio
 from memristor_bdnn.skills.pouring.motion import PourPlanner
+from memristor_bdnn.skills.pouring.records import Snapshot, WorldConfig
 from memristor_bdnn.skills.pouring.vessels import context_of
+from memristor_bdnn.skills.pouring.world import PouringWorld
+from memristor_bdnn.skills.studio import Camera
 
 MOMENTS = (
     (("approach", 0.0), "start"),
@@ -23,6 +28,8 @@ MOMENTS = (
     (("pour", 0.2), "tilting"),
     (("pour", 0.4), "final pitch"),
 )
+CAMERA = Camera((1.75, -0.85, 0.75), (0.36, 0.02, 0.29), 29.0)
+"""Far enough to see the arm."""
 
 
 def example() -> tuple[PourContext, PourParameters]:
@@ -31,65 +38,57 @@ def example() -> tuple[PourContext, PourParameters]:
 
 
 def frames(plan: MotionPlan, context: PourContext, arm: str) -> list[Any]:
-    """Images (h, w, 3) of the simulated world at MOMENTS of an executed plan."""
-    from memristor_bdnn.skills.pouring.world import PouringWorld, WorldConfig
-
-    images: list[Any] = []
+    """Images (h, w, 3) of an executed plan at MOMENTS, the vessels of glass."""
     with PouringWorld(WorldConfig(arm=arm, whole_motion=True)) as world:
         world.reset(1, context)
+        moments: list[Snapshot] = []
 
         def look(phase: str, fraction: float) -> None:
-            if len(images) < len(MOMENTS):
-                wanted, since = MOMENTS[len(images)][0]
+            if len(moments) < len(MOMENTS):
+                wanted, since = MOMENTS[len(moments)][0]
                 if phase == wanted and fraction >= since:
-                    images.append(world.render("front", 480, 480))
+                    moments.append(world.snapshot())
 
         world.pour_with_arm(plan, progress=look)
-    return images
+        studio = PourStudio(world.setup, arms.load(arm), CAMERA, (520, 480))
+    try:
+        return [studio.picture(moment) for moment in moments]
+    finally:
+        studio.close()
 
 
+@style.drawn
 def draw(path: str | Path, arm_name: str = "panda") -> None:
     """Plan, execute, and write the picture."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
     arm = arms.load(arm_name)
     context, parameters = example()
     planner = PourPlanner(arm)
     plan = planner.plan(context, parameters, seed=1)
     planner.close()
-    whole = plan.whole()
-    figure = plt.figure(figsize=(12, 6.2), layout="constrained")
-    grid = figure.add_gridspec(2, len(MOMENTS), height_ratios=(3, 2))
+    whole, dof = plan.whole(), arm.dof
+    figure = style.slide("One plan: upright to the bowl, tilt, wait, tilt back, home; no joint beyond its limits")
+    grid = figure.add_gridspec(2, len(MOMENTS), height_ratios=(1, 1))
     for k, (image, (_, title)) in enumerate(zip(frames(plan, context, arm_name), MOMENTS, strict=True)):
         axes = figure.add_subplot(grid[0, k])
         axes.imshow(image)
         axes.set_title(title)
         axes.axis("off")
+    tilt = plan.details["tilt_time"]
+    parts = (plan.part("approach").duration, tilt, plan.part("pour").duration - 2 * tilt, tilt)
     for k, (values, limits, title) in enumerate(
         (
-            (whole.velocities, arm.velocity, "joint speed / limit"),
-            (whole.accelerations, arm.acceleration, "joint acceleration / limit"),
+            (whole.velocities, arm.velocity, "Speed of each joint, as a share of its limit"),
+            (whole.accelerations, arm.acceleration, "Acceleration, as a share of its limit"),
         )
     ):
         axes = figure.add_subplot(grid[1, 2 * k : 2 * k + 2])
-        lines = axes.plot(whole.times, values / np.asarray(limits), lw=1)
-        for at in np.cumsum(
-            [
-                plan.part("approach").duration,
-                plan.details["tilt_time"],
-                plan.part("pour").duration - 2 * plan.details["tilt_time"],
-                plan.details["tilt_time"],
-            ]
-        ):
-            axes.axvline(at, color="0.7", lw=0.8, zorder=0)
+        lines = axes.plot(whole.times, values / np.asarray(limits), lw=1.6)
+        for at in np.cumsum(parts):
+            axes.axvline(at, color=style.GREY, lw=1.0, zorder=0)
         axes.set(xlabel="time (s)", title=title, ylim=(-1.05, 1.05), xlim=(0, whole.duration))
         if k == 0:
-            axes.legend(lines, [f"{j + 1}" for j in range(arm.dof)], ncols=arm.dof, fontsize=7, loc="lower left")
-    figure.savefig(path, dpi=100)
-    plt.close(figure)
+            figure.legend(lines, [f"joint {j + 1}" for j in range(dof)], ncols=dof, loc="outside lower center")
+    style.save(figure, path)
 
 
 if __name__ == "__main__":

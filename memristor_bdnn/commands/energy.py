@@ -121,7 +121,7 @@ def run(args: argparse.Namespace) -> int:
 
         from memristor_bdnn.report.energy_figures import draw
 
-        title = f"a whole learning task: {INITIAL_LABELS} labels ex situ, deployment, {args.queries} queries of"
+        title = f"A whole learning task: {INITIAL_LABELS} labels ex situ, deployment, {args.queries} queries of"
         print(f"wrote {draw(whole, listed, f'{title} {len(x) - INITIAL_LABELS:,} candidates', Path(args.figure))}")
     write_record(args.out, record(figures, [args.seed]))
     return 0

@@ -12,7 +12,7 @@ from memristor_bdnn.crossbar.pricing import (
     PUBLISHED_SPEED_GAIN_PERCENT,
     Breakdown,
 )
-from memristor_bdnn.report.record import save_figure
+from memristor_bdnn.report import style
 
 PARTS = {
     "reads": "#0072B2",
@@ -32,6 +32,7 @@ _SMALL = 0.06
 """Least share of a bar that has room for its figure."""
 
 
+@style.drawn
 def draw(found: Sequence[Breakdown], assumptions: Sequence[Sequence[str]], title: str, path: Path) -> Path:
     """Energy above, time below; totals on the left, shares of the parts on the right, all numbers used underneath.
 
@@ -41,10 +42,8 @@ def draw(found: Sequence[Breakdown], assumptions: Sequence[Sequence[str]], title
         title: of the picture.
         path: its suffix says which kind.
     """
-    from matplotlib.figure import Figure
-
     gpu = next(of for of in found if of.platform == "GPU")
-    figure = Figure(figsize=(13, 9.3), layout="constrained")
+    figure = style.slide(title, (14.4, 10.6))
     parts: Any = figure.subfigures(2, 1, height_ratios=(7.6, 1.7))
     upper, lower = parts
     axes = upper.subplots(2, 2, width_ratios=(1, 1.15))
@@ -60,10 +59,9 @@ def draw(found: Sequence[Breakdown], assumptions: Sequence[Sequence[str]], title
     from matplotlib.patches import Patch
 
     handles = [Patch(facecolor=PARTS[name], label=name) for name in used]
-    upper.legend(handles=handles, loc="outside lower center", ncols=6, frameon=False, fontsize=9)
-    upper.suptitle(title, fontsize=12)
+    upper.legend(handles=handles, loc="outside lower center", ncols=6, fontsize=11)
     _numbers(lower, assumptions)
-    return save_figure(figure, path, dpi=120)
+    return style.save(figure, path)
 
 
 def _totals(axis: Any, of: Sequence[tuple[str, float]], unit: str, gpu: float) -> None:
@@ -71,13 +69,12 @@ def _totals(axis: Any, of: Sequence[tuple[str, float]], unit: str, gpu: float) -
     names, values = [name for name, _ in of], [value for _, value in of]
     bars = axis.barh(names, values, color=[_colour(name) for name in names], height=0.65)
     texts = [_said(value, unit) + ("" if value == gpu else f"  ({_ratio(value, gpu)})") for value in values]
-    axis.bar_label(bars, texts, padding=4, fontsize=8.5, bbox={"fc": "white", "ec": "none", "pad": 0.6})
+    axis.bar_label(bars, texts, padding=4, fontsize=11, bbox={"fc": "white", "ec": "none", "pad": 0.6})
     axis.set_xscale("log")
     axis.set_xlim(min(values) / 3, max(values) * 300)
     axis.set_ylim(len(of) + 0.1, -0.6)
-    axis.set_title("energy (J); beside it, against the GPU" if unit == "J" else "time (s); beside it, against the GPU")
-    axis.grid(axis="x", alpha=0.3)
-    axis.spines[["top", "right"]].set_visible(False)
+    axis.set_title("Energy (J); beside it, against the GPU" if unit == "J" else "Time (s); beside it, against the GPU")
+    axis.grid(visible=False, axis="y")
 
 
 def _colour(platform: str) -> str:
@@ -86,8 +83,10 @@ def _colour(platform: str) -> str:
 
 def _claim(axis: Any, value: float, text: str) -> None:
     """What the paper says of its own GPU and chips, put on our GPU's bar."""
-    axis.axvline(value, color="#D55E00", lw=1.2, ls="--", zorder=0)
-    axis.annotate(text, (value, 0.0), (4, 3), ("data", "axes fraction"), "offset points", fontsize=8, color="#D55E00")
+    axis.axvline(value, color=style.ORANGE, lw=1.4, ls="--", zorder=0)
+    axis.annotate(
+        text, (value, 0.0), (4, 3), ("data", "axes fraction"), "offset points", fontsize=10.5, color=style.ORANGE
+    )
 
 
 def _shares(axis: Any, of: Sequence[dict[str, float]], what: str) -> None:
@@ -98,21 +97,22 @@ def _shares(axis: Any, of: Sequence[dict[str, float]], what: str) -> None:
             axis.barh(row, share, left=left, color=PARTS[name], height=0.65)
             if share > _SMALL:
                 dark = name in ("reads", "pulses", "GPU", "controller", "converters", "host arithmetic")
-                axis.text(left + share / 2, row, f"{100 * share:.0f} %", ha="center", va="center", fontsize=8,
+                axis.text(left + share / 2, row, f"{100 * share:.0f} %", ha="center", va="center", fontsize=10.5,
                           color="white" if dark else "black")  # fmt: skip
             left += share
-    axis.set(xlim=(0, 1), ylim=(len(of) - 0.5, -0.5), yticks=[], title=f"where the {what} goes")
+    axis.set(xlim=(0, 1), ylim=(len(of) - 0.5, -0.5), yticks=[], title=f"Where the {what} goes")
     axis.set_xticks([0, 0.5, 1], ["0", "50 %", "100 %"])
-    axis.spines[["top", "right", "left"]].set_visible(False)
+    axis.grid(visible=False)
+    axis.spines["left"].set_visible(False)
 
 
-def _numbers(part: Any, rows: Sequence[Sequence[str]], columns: int = 3, width: int = 74) -> None:
+def _numbers(part: Any, rows: Sequence[Sequence[str]], columns: int = 3, width: int = 62) -> None:
     """Every number that was used, with where it comes from, in columns of small print."""
     lines = [line for row in rows for line in wrap(_told(row), width, subsequent_indent="    ")]
     height = -(-len(lines) // columns)
     for column in range(columns):
         text = "\n".join(lines[column * height : (column + 1) * height])
-        part.text(0.01 + 0.99 * column / columns, 0.99, text, fontsize=6.8, va="top", family="monospace")
+        part.text(0.01 + 0.99 * column / columns, 0.99, text, fontsize=8.2, va="top", family="monospace")
 
 
 def _told(row: Sequence[str]) -> str:

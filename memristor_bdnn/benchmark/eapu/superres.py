@@ -15,7 +15,8 @@ from memristor_bdnn.benchmark.eapu.pictures import Pictures
 from memristor_bdnn.benchmark.eapu.tasks import Trained, Wrap, bare, on, ssim
 from memristor_bdnn.learners.eapu.cells import EapuDevice, reference_column_cells
 from memristor_bdnn.learners.eapu.optimizer import DeviceOptimizer, EaPU
-from memristor_bdnn.report.record import print_table, save_figure
+from memristor_bdnn.report import style
+from memristor_bdnn.report.record import print_table
 
 BATCHES, BATCH, RATE = 400, 64, 5e-3
 PUBLISHED = {"ideal": 0.958, "eapu": 0.933}
@@ -138,12 +139,13 @@ def _print(found: dict[str, Any], device: EapuDevice, seeds: int) -> None:
     print(f"photographs: {found['superres']['photographs']['pictures']}")
 
 
+@style.drawn
 def draw(folder: Path, device: EapuDevice, batches: int) -> Path:
     """Write eapu_superres.png: two pictures of each kind, as they are, halved, and as each way enlarges them."""
-    from matplotlib.figure import Figure
-
     heads = ["picture", "halved", "bicubic", "Adam, no error", "EaPU, error", "Adam, error"]
-    figure = Figure(figsize=(9.6, 6.6), layout="constrained")
+    figure = style.slide(
+        f"Small steps drown in a writing error of {device.writing_sd_us:g} uS; EaPU's do not (SSIM)", (12.8, 9.2)
+    )
     axes = figure.subplots(4, len(heads))
     for k, source in enumerate(SOURCES.values()):
         data = source(0)
@@ -157,9 +159,6 @@ def draw(folder: Path, device: EapuDevice, batches: int) -> Path:
             for axis, head, image in zip(axes[2 * k + j], heads, shown, strict=True):
                 axis.imshow(image[0, 0], cmap="gray", vmin=0, vmax=1, interpolation="nearest")
                 score = f", {ssim(image, clean):.2f}" if image.shape == clean.shape and image is not clean else ""
-                axis.set_title(f"{head}{score}", fontsize=9)
+                axis.set_title(f"{head}{score}", fontsize=12, fontweight="normal", loc="center")
                 axis.axis("off")
-    figure.suptitle(
-        f"Small steps drown in a writing error of {device.writing_sd_us:g} uS; EaPU's do not (SSIM)", fontsize=12
-    )
-    return save_figure(figure, folder / "eapu_superres.png", dpi=130)
+    return style.save(figure, folder / "eapu_superres.png")
