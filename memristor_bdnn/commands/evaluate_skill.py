@@ -284,6 +284,7 @@ def _draw(args: argparse.Namespace, skill: Any, learner: Any, arm: str) -> None:
     import numpy as np
 
     from memristor_bdnn.acquisitions.scores import confident
+    from memristor_bdnn.report import style
 
     rng = np.random.default_rng([0xF164, args.seed])
     context = skill.sample_context(rng)
@@ -294,5 +295,5 @@ def _draw(args: argparse.Namespace, skill: Any, learner: Any, arm: str) -> None:
     if len(chosen) < 2:
         chosen = np.argsort(-sure, kind="stable")[:500]
     chosen = rng.permutation(chosen)[:500]
-    skill.confident_picture(context, candidates[chosen], sure[chosen], args.poses)
+    style.drawn(skill.confident_picture)(context, candidates[chosen], sure[chosen], args.poses)
     print(f"wrote {args.poses}")

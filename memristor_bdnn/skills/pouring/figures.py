@@ -67,7 +67,7 @@ def final_poses(context: PourContext, parameters: FloatArray, confidence: FloatA
     low, high = everything.min(axis=0) - 1.5, everything.max(axis=0) + 1.5
     low[1] = -0.8
     wide, tall = high - low
-    figure = Figure(figsize=(3.9 * wide / tall + 1.9, 4.6), dpi=160, layout="constrained")
+    figure = Figure(figsize=(6.1 * wide / tall + 2.4, 7.2), dpi=100, layout="constrained")
     axes = figure.add_subplot()
     axes.add_collection(cups)
     axes.fill(*(100 * bowl).T, color="#8fa3ad", zorder=5, linewidth=0)
@@ -79,13 +79,13 @@ def final_poses(context: PourContext, parameters: FloatArray, confidence: FloatA
         xlabel="across the bowl (cm)",
         ylabel="height above the table (cm)",
     )
-    axes.set_title(f"{len(shapes)} confident pours for one pair", fontsize=10, color=INK, loc="left")
+    axes.set_title(f"{len(shapes)} confident pours for one pair: a variety, not one", color=INK, loc="left")
     bar = figure.colorbar(cups, ax=axes, shrink=0.8, pad=0.02)
     bar.set_ticks([0, 0.5, 1], labels=[f"{np.quantile(confidence, q):.1f}" for q in (0, 0.5, 1)])
     bar.set_label("confidence  μ/σ")
     if bar.solids is not None:
         bar.solids.set_alpha(1.0)
-    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(visible=False)
     figure.savefig(writable(path))
 
 
