@@ -166,7 +166,7 @@ def run_command(*words: str, timeout_s: float = 240.0, **kwargs: Any) -> subproc
     )
 
 
-def until(condition: Callable[[], bool], timeout_s: float = 60.0) -> None:
+def until(condition: Callable[[], bool], timeout_s: float = 120.0) -> None:
     """Wait for a condition; fails when it does not come true in time."""
     deadline = time.monotonic() + timeout_s
     while not condition():
