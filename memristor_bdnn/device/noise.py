@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from memristor_bdnn.native import kernels
+
 Float32 = npt.NDArray[np.float32]
 
 _BLOCK = 1 << 17
@@ -41,18 +43,28 @@ def laplace_reads(
         block = reads[start : start + rows]
         for row, column in _pieces(*block.shape):
             piece, scale, state = block[row, column], scale_ua[column], state_ua[column]
-            bits = raw_bits(rng, piece.size).reshape(piece.shape)
-            words = piece.view(np.uint32)
-            np.bitwise_and(bits, _MANTISSA, out=words)
-            np.bitwise_or(words, _ONE, out=words)
-            np.subtract(np.float32(2.0), piece, out=piece)
-            np.log(piece, out=piece)
-            np.bitwise_and(bits, _SIGN, out=bits)
-            np.bitwise_xor(words, bits, out=words)
-            np.multiply(piece, scale, out=piece)
-            np.add(piece, state, out=piece)
-            np.maximum(piece, floor[: piece.shape[1]], out=piece)
+            bits = raw_bits(rng, piece.size)
+            if kernels is None or not scale.dtype == state.dtype == np.float32:
+                _inverted(bits.reshape(piece.shape), piece, scale, state, floor[: piece.shape[1]])
+            else:  # the same in two passes
+                kernels.uniforms(bits, piece)
+                np.log(piece, out=piece)
+                kernels.reads(bits, piece, scale, state, floor_ua)
     return reads
+
+
+def _inverted(bits: npt.NDArray[Any], reads: Float32, scale: Float32, state: Float32, floor: Float32) -> None:
+    """Reads (rows, cells), into ``reads``, of as many random words; the bits are overwritten."""
+    words = reads.view(np.uint32)
+    np.bitwise_and(bits, _MANTISSA, out=words)
+    np.bitwise_or(words, _ONE, out=words)
+    np.subtract(np.float32(2.0), reads, out=reads)
+    np.log(reads, out=reads)
+    np.bitwise_and(bits, _SIGN, out=bits)
+    np.bitwise_xor(words, bits, out=words)
+    np.multiply(reads, scale, out=reads)
+    np.add(reads, state, out=reads)
+    np.maximum(reads, floor, out=reads)
 
 
 def _pieces(rows: int, cells: int) -> Iterator[tuple[slice, slice]]:

@@ -1,4 +1,4 @@
-"""Compiled kernels where a library of them is found: forward and inverse kinematics, and the step of EaPU.
+"""Compiled kernels where a library of them is found: kinematics, the step of EaPU, reads, marks and first looks of mSGLD.
 
 Every kernel has a reference in NumPy, in the module that calls it, which runs where there is no library: in a source
 tree that was never built, say. Both give the same numbers; tests compare them.
@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-ABI = 1
+ABI = 2
 """Of the library that this code can use (KERNELS_ABI in kernels.h); one with another number is not used."""
 
 OFF = "MEMRISTOR_BDNN_NO_KERNELS"

@@ -11,13 +11,6 @@
 
 #define STRETCH 512
 
-/* Compiled for the vectors of several processors, of which the loader takes the best; no digit depends on which. */
-#if defined(__x86_64__) && defined(__gnu_linux__) && defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 12
-#define FOR_MANY_PROCESSORS __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#else
-#define FOR_MANY_PROCESSORS
-#endif
-
 #define GAMMA 0x9E3779B97F4A7C15u
 
 /* Steele, Lea and Flood, "Fast splittable pseudorandom number generators" (2014): the mixing of SplitMix64. */

@@ -9,7 +9,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define KERNELS_ABI 1
+#define KERNELS_ABI 2
+/* Compiled for the vectors of several processors, of which the loader takes the best; no digit depends on which. */
+#if defined(__x86_64__) && defined(__gnu_linux__) && defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 12
+#define FOR_MANY_PROCESSORS __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#else
+#define FOR_MANY_PROCESSORS
+#endif
+
 #define MAX_JOINTS 16
 #define BRANCHES 8
 
@@ -82,5 +89,38 @@ typedef struct {
 /* Changes k cells, ascending, and their parameters. */
 void write_cells(const Segment *segments, ptrdiff_t n_segments, const int64_t *index, const float *change, const float *noise,
                  ptrdiff_t k, Writing w);
+
+/* Of random bits (n) uniform numbers in (0, 1], whose logarithm is taken next; of both reads (rows, cells) in place. */
+void read_uniforms(const uint32_t *bits, float *out, ptrdiff_t n);
+void read_values(const uint32_t *bits, float *values, const float *scale, const float *state, float floor, ptrdiff_t rows,
+                 ptrdiff_t cells);
+
+/* Weights (n) of the currents of d devices each. */
+void weights_of(const float *currents, float *weights, ptrdiff_t n, ptrdiff_t devices, float offset, float scale);
+
+/* Marks of the weights that get a pulse, from gradients (evaluations, n); running means and squares are replaced. work has
+ * room for 2 n words. count: how many each evaluation votes for; needed: votes that mark a weight. */
+typedef struct {
+  const float *gradient;
+  ptrdiff_t evaluations, n;
+  float *mean, *square, *average;
+  float keep, take, correction;
+  ptrdiff_t count;
+  int needed;
+} Vote;
+
+void marks(const Vote *vote, uint32_t *work, uint8_t *marked);
+
+/* Outputs (networks, n) of networks of tanh units with one output, to some 1e-6. sizes: inputs, units of each layer, 1;
+ * weights (networks, n_weights): layer after layer a row of outputs for each input, the bias last; the output is halved. */
+typedef struct {
+  const int64_t *sizes;
+  ptrdiff_t n_layers, networks, n_weights;
+  const float *weights;
+} Networks;
+
+#define LOOK_ROWS 64
+/* work has room for 2 LOOK_ROWS numbers for each of the widest layer's units, aligned to 64 bytes. */
+void look(const Networks *networks, const float *rows, ptrdiff_t n, float *work, float *out);
 
 #endif

@@ -3,16 +3,8 @@
  * Arrays are checked (type, shape, order) before a kernel runs: a wrong one is a TypeError or ValueError and never a
  * wrong address.
  */
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
-#include <string.h>
-
+#include "arrays.h"
 #include "kernels.h"
-
-static PyObject *none(void) {
-  Py_INCREF(Py_None);
-  return Py_None;
-}
 
 /* Configurations or poses from which other threads may run meanwhile. */
 #define MANY 64
@@ -27,29 +19,6 @@ static int numbers(PyObject *object, Py_buffer *view, int ndim, const char *name
   if (is_double(view) && view->ndim == ndim) return 0;
   PyErr_Format(PyExc_TypeError, "%s: an array of float64 with %d dimensions, in this machine's byte order", name, ndim);
   PyBuffer_Release(view);
-  return -1;
-}
-
-/* Whether items are of a type: d, f, ?, or l, which is any integer of 64 bits. */
-static int is_item(const Py_buffer *view, char item) {
-  const char *format = view->format;
-  if (!format || !format[0] || format[1]) return 0;
-  return item == 'l' ? view->itemsize == 8 && (format[0] == 'l' || format[0] == 'q') : format[0] == item;
-}
-
-/* An array without gaps of so many bytes, of this type of item. */
-static int flat(PyObject *object, Py_buffer *view, int writable, char item, Py_ssize_t bytes, const char *name) {
-  if (PyObject_GetBuffer(object, view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT | (writable ? PyBUF_WRITABLE : 0))) return -1;
-  if (view->len == bytes && is_item(view, item)) return 0;
-  PyErr_Format(PyExc_ValueError, "%s: %zd bytes of '%s' where %zd of '%c' are needed", name, view->len,
-               view->format ? view->format : "B", bytes, item);
-  PyBuffer_Release(view);
-  return -1;
-}
-
-static int counted(Py_ssize_t given, Py_ssize_t wanted, const char *function) {
-  if (given == wanted) return 0;
-  PyErr_Format(PyExc_TypeError, "%s: %zd arguments, expected %zd", function, given, wanted);
   return -1;
 }
 
@@ -275,7 +244,6 @@ release_index:
   return result;
 }
 
-#define FAST(function) (PyCFunction)(void (*)(void)) function, METH_FASTCALL
 static PyMethodDef methods[] = {
     {"frames", FAST(frames), "frames(constants, dof, q, out): forward kinematics, of every joint or of the tool alone."},
     {"panda", FAST(panda), "panda(constants, poses, free, q, valid): inverse kinematics."},
@@ -288,7 +256,9 @@ static PyMethodDef methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
-static int fill(PyObject *module) { return PyModule_AddIntConstant(module, "ABI", KERNELS_ABI); }
+static int fill(PyObject *module) {
+  return PyModule_AddFunctions(module, learning_methods) || PyModule_AddIntConstant(module, "ABI", KERNELS_ABI) ? -1 : 0;
+}
 
 static PyModuleDef_Slot slots[] = {{Py_mod_exec, fill}, {0, NULL}};
 static struct PyModuleDef definition = {

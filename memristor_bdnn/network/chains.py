@@ -59,6 +59,10 @@ class Chains:
         """P(success) of inputs x (n, n_inputs) for every read and chain; shape (S * count, n)."""
         return self.one.forward_flat(x, flat.reshape(-1, self.one.n_weights))
 
+    def look_flat(self, x: FloatArray, flat: FloatArray) -> FloatArray:
+        """As :meth:`forward_flat` to some 1e-6; see :meth:`BayesianNetwork.look_flat`."""
+        return self.one.look_flat(x, flat.reshape(-1, self.one.n_weights))
+
     def gradient(
         self,
         x: FloatArray,

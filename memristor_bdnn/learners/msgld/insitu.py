@@ -97,16 +97,18 @@ class InSituTrainer:
     def _update(self, gradient: FloatArray) -> int:
         """One step on the devices from gradients (evaluations, n_weights); returns the pulses given."""
         cfg = self.config
-        mean = gradient.mean(axis=0)
         size = np.ones(self.network.n_weights)
-        if cfg.update == "sgd":
-            marked = np.ones(self.network.n_weights, dtype=bool)
+        fraction = cfg.mark_fraction * cfg.mark_decay ** (self.epochs_done // cfg.mark_decay_every)
+        if cfg.update == "sign":
+            mean, marked = self.scale.marked(gradient, fraction, cfg.mark_votes)
+        elif cfg.update == "sgd":
+            mean, marked = gradient.mean(axis=0), np.ones(self.network.n_weights, dtype=bool)
             size = cfg.sgd_rate * np.abs(mean)
         else:
-            fraction = cfg.mark_fraction * cfg.mark_decay ** (self.epochs_done // cfg.mark_decay_every)
+            mean = gradient.mean(axis=0)
             scaled = self.scale.apply(gradient, mean)
             marked = mark(scaled, fraction, cfg.mark_votes)
-            if cfg.update == "magnitude" and marked.any():
+            if marked.any():
                 size = np.abs(scaled.mean(axis=0))
                 size /= max(float(np.median(size[marked])), 1e-12)
         given = 0

@@ -183,13 +183,10 @@ class MSGLD(BaseLearner):
         scores = np.empty(len(x))
         for start in range(0, len(x), ROWS_AT_ONCE):
             part = np.arange(start, min(start + ROWS_AT_ONCE, len(x)))
-            scores[part] = value(self._prediction(rows[start : part[-1] + 1], look), part)
+            seen = self.network.look_flat(rows[start : part[-1] + 1], look)
+            scores[part] = value(Prediction.of(self._carried(seen)), part)
         best = np.sort(np.argpartition(scores, len(x) - keep)[len(x) - keep :])
-        return best, self._prediction(rows[best], flat)
-
-    def _prediction(self, rows: FloatArray, flat: FloatArray) -> Prediction:
-        """Of scaled rows from flat weights of some samples."""
-        return Prediction.of(self._carried(self.network.forward_flat(rows, flat)))
+        return best, Prediction.of(self._carried(self.network.forward_flat(rows[best], flat)))
 
     def _state(self) -> Arrays:
         arrays: Arrays = {

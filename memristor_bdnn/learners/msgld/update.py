@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from memristor_bdnn.native import kernels
 
 FloatArray = npt.NDArray[np.floating[Any]]
 BoolArray = npt.NDArray[np.bool_]
@@ -38,13 +41,31 @@ class GradientScale:
         ``average`` is their mean (n_weights,) where somebody has it already.
         """
         keep = np.float32(self.decay)
-        self.mean = keep * self.mean + (1 - keep) * (gradient.mean(axis=0) if average is None else average)
+        average = gradient.mean(axis=0) if average is None else average
+        self.mean = keep * self.mean + (1 - keep) * average
         self.square = keep * self.square + (1 - keep) * (gradient * gradient).mean(axis=0)
-        self.steps += 1
-        correction = np.float32(1.0 - self.decay**self.steps) if self.decay > 0.0 else np.float32(1.0)
+        correction = self._correction()
         mean = self.mean / correction
         variance = np.maximum(self.square / correction - mean * mean, 0.0)
         return gradient / (np.sqrt(variance) + np.float32(1e-8))
+
+    def marked(self, gradient: FloatArray, fraction: float, votes: float) -> tuple[FloatArray, BoolArray]:
+        """Take in gradients (evaluations, n_weights); their mean (n_weights,), and the weights that :func:`mark` marks."""
+        if kernels is None or gradient.dtype != np.float32:
+            average = gradient.mean(axis=0)
+            return average, mark(self.apply(gradient, average), fraction, votes)
+        evaluations, size = gradient.shape
+        average, found = np.empty(size, dtype=np.float32), np.empty(size, dtype=bool)
+        self.mean, self.square = self.mean.astype(np.float32), self.square.astype(np.float32)  # copies
+        keep, needed = np.float32(self.decay), math.ceil(max(votes * evaluations, 1e-9))
+        numbers = (keep, 1 - keep, self._correction(), round(fraction * size), needed)
+        kernels.marked(np.ascontiguousarray(gradient), self.mean, self.square, average, found, numbers)
+        return average, found
+
+    def _correction(self) -> np.float32:
+        """Count a step; by what the running averages fall short of averages."""
+        self.steps += 1
+        return np.float32(1.0 - self.decay**self.steps) if self.decay > 0.0 else np.float32(1.0)
 
 
 def mark(scaled: FloatArray, fraction: float, votes: float) -> BoolArray:
