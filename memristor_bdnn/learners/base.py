@@ -96,8 +96,10 @@ class Watch:
             self.progress(LearnProgress(epoch, epochs, loss, accuracy, pulses))
         return self.cancelled is not None and self.cancelled()
 
-    def of(self, epochs: int) -> Callable[[int, float, float, int], bool]:
-        """The same for a trainer that counts its epochs from 0 and does not know how many there will be."""
+    def of(self, epochs: int) -> Callable[[int, float, float, int], bool] | None:
+        """The same for a trainer that counts its epochs from 0, not knowing how many there will be; None if none watches."""
+        if self.progress is None and self.cancelled is None:
+            return None
         return lambda epoch, loss, accuracy, pulses: self(epoch + 1, epochs, loss, accuracy, pulses)
 
 

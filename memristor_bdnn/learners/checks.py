@@ -28,8 +28,8 @@ def check_inputs(x: Any, n_inputs: int, rows: int = 1) -> FloatArray:
         raise ConfigError(f"x has shape {x.shape}: expected (n, {n_inputs}), since the option n_inputs = {n_inputs}")
     if len(x) < rows:
         raise ConfigError(f"x has {len(x)} rows: at least {rows} needed")
-    bad = np.argwhere(~(np.abs(x) <= LARGEST))
-    if len(bad):
+    if x.size and not (x.min() >= -LARGEST and x.max() <= LARGEST):  # or NaN
+        bad = np.argwhere(~(np.abs(x) <= LARGEST))
         row, column = (int(v) for v in bad[0])
         raise ConfigError(f"x[{row}, {column}] = {x[row, column]}: inputs must be finite (at most {LARGEST:g})")
     return x

@@ -98,6 +98,11 @@ void read_values(const uint32_t *bits, float *values, const float *scale, const 
 /* Weights (n) of the currents of d devices each. */
 void weights_of(const float *currents, float *weights, ptrdiff_t n, ptrdiff_t devices, float offset, float scale);
 
+/* Of s blocks of rows of n: all but the last row of each from tanh(z / 2) to sigmoid(z), in place; and errors (s blocks of
+ * rows - 1) multiplied by h (1 - h) of these h. */
+void to_sigmoids(float *above, ptrdiff_t s, ptrdiff_t rows, ptrdiff_t n);
+void times_slopes(float *delta, const float *above, ptrdiff_t s, ptrdiff_t rows, ptrdiff_t n);
+
 /* Marks of the weights that get a pulse, from gradients (evaluations, n); running means and squares are replaced. work has
  * room for 2 n words. count: how many each evaluation votes for; needed: votes that mark a weight. */
 typedef struct {

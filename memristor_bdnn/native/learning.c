@@ -83,6 +83,50 @@ static PyObject *weights(PyObject *self, PyObject *const *args, Py_ssize_t n_arg
   return result;
 }
 
+/* How many blocks of rows of n numbers there are; -1 with an error set. */
+static Py_ssize_t blocks(PyObject *rows_given, PyObject *n_given, Py_ssize_t all, Py_ssize_t *rows, Py_ssize_t *n) {
+  *rows = PyLong_AsSsize_t(rows_given), *n = PyLong_AsSsize_t(n_given);
+  if (PyErr_Occurred()) return -1;
+  if (*rows >= 1 && *n >= 1 && *rows <= PY_SSIZE_T_MAX / *n && all % (*rows * *n) == 0) return all / (*rows * *n);
+  PyErr_Format(PyExc_ValueError, "%zd numbers are no blocks of %zd rows of %zd", all, *rows, *n);
+  return -1;
+}
+
+/* sigmoids(above, rows, n): of blocks (rows, n) all rows but the last from tanh(z / 2) to sigmoid(z). */
+static PyObject *sigmoids(PyObject *self, PyObject *const *args, Py_ssize_t n_args) {
+  (void)self;
+  Py_buffer above;
+  Py_ssize_t all, rows, n;
+  if (counted(n_args, 3, "sigmoids") || all_of(args[0], &above, 'f', "above", &all)) return NULL;
+  PyObject *result = NULL;
+  const Py_ssize_t s = blocks(args[1], args[2], all, &rows, &n);
+  if (s >= 0 && above.readonly) {
+    PyErr_SetString(PyExc_ValueError, "sigmoids: an array that cannot be written");
+  } else if (s >= 0) {
+    to_sigmoids(above.buf, s, rows, n);
+    result = none();
+  }
+  PyBuffer_Release(&above);
+  return result;
+}
+
+/* slopes(delta, above, rows, n): errors (rows - 1, n) of each block times h (1 - h) of above (rows, n). */
+static PyObject *slopes(PyObject *self, PyObject *const *args, Py_ssize_t n_args) {
+  (void)self;
+  Py_buffer delta, above;
+  Py_ssize_t all, rows, n;
+  if (counted(n_args, 4, "slopes") || all_of(args[1], &above, 'f', "above", &all)) return NULL;
+  PyObject *result = NULL;
+  const Py_ssize_t s = blocks(args[2], args[3], all, &rows, &n);
+  if (s >= 0 && !flat(args[0], &delta, 1, 'f', BYTES(s * (rows - 1) * n), "delta")) {
+    times_slopes(delta.buf, above.buf, s, rows, n);
+    result = none();
+    PyBuffer_Release(&delta);
+  }
+  PyBuffer_Release(&above);
+  return result;
+}
+
 /* marked(gradient, mean, square, average, marked, (keep, take, correction, count, needed)): gradient (evaluations * n,). */
 static PyObject *marked(PyObject *self, PyObject *const *args, Py_ssize_t n_args) {
   (void)self;
@@ -177,6 +221,8 @@ PyMethodDef learning_methods[] = {
     {"uniforms", FAST(uniforms), "uniforms(bits, out): numbers in (0, 1] of random words."},
     {"reads", FAST(reads), "reads(bits, values, scale, state, floor): reads of logarithms, in place."},
     {"weights", FAST(weights), "weights(currents, out, devices, offset, scale): weights of their devices' currents."},
+    {"sigmoids", FAST(sigmoids), "sigmoids(above, rows, n): units from tanh(z / 2) to sigmoid(z), in place."},
+    {"slopes", FAST(slopes), "slopes(delta, above, rows, n): errors times the slope of their units."},
     {"marked", FAST(marked), "marked(gradient, mean, square, average, marked, numbers): which weights are pulsed."},
     {"looked", FAST(looked), "looked(sizes, weights, networks, rows, out): a first look at rows."},
     {NULL, NULL, 0, NULL},

@@ -52,6 +52,20 @@ void weights_of(const float *currents, float *weights, ptrdiff_t n, ptrdiff_t de
   }
 }
 
+FOR_MANY_PROCESSORS
+void to_sigmoids(float *above, ptrdiff_t s, ptrdiff_t rows, ptrdiff_t n) {
+  const ptrdiff_t units = (rows - 1) * n;
+  for (ptrdiff_t k = 0; k < s; k++, above += rows * n)
+    for (ptrdiff_t i = 0; i < units; i++) above[i] = above[i] * 0.5f + 0.5f;
+}
+
+FOR_MANY_PROCESSORS
+void times_slopes(float *restrict delta, const float *restrict above, ptrdiff_t s, ptrdiff_t rows, ptrdiff_t n) {
+  const ptrdiff_t units = (rows - 1) * n;
+  for (ptrdiff_t k = 0; k < s; k++, above += rows * n, delta += units)
+    for (ptrdiff_t i = 0; i < units; i++) delta[i] = delta[i] * above[i] * (1.0f - above[i]);
+}
+
 /* Mean over the evaluations, running averages, and by what gradients are divided: the centred RMS. */
 FOR_MANY_PROCESSORS
 static void averaged(const Vote *vote, float *restrict rms) {

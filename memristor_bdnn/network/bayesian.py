@@ -223,9 +223,7 @@ class BayesianNetwork:
                 hidden = below[:, :-1]
                 above, delta = delta, _scratch(f"delta {index}", *hidden.shape)
                 np.matmul(weights[index][:, :-1], above, out=delta)
-                delta *= hidden
-                np.subtract(np.float32(1.0), hidden, out=hidden)  # the activations are not needed again
-                delta *= hidden
+                _times_slope(delta, below)  # the activations are not needed again
 
     def _augmented(self, x: FloatArray) -> FloatArray:
         """Inputs as columns with a row of ones below, (n_inputs + 1, n): the last layout axis is the batch,
@@ -242,8 +240,10 @@ class BayesianNetwork:
         """
         values: list[FloatArray] = [columns]
         for layer, weight in enumerate(weights[:-1]):
-            inputs, hidden = _before_sigmoid(layer, weight, values[-1])
-            _sigmoid(hidden, out=hidden)
+            # Halved before the product instead of after it: a power of two changes no digit.
+            inputs, hidden = _before_sigmoid(layer, weight * np.float32(0.5), values[-1])
+            np.tanh(hidden, out=hidden)
+            _to_sigmoid(inputs)
             values.append(inputs)
         values.append(np.matmul(weights[-1].transpose(0, 2, 1), values[-1]))
         return values
@@ -289,6 +289,27 @@ def _sigmoid(z: FloatArray, out: FloatArray | None = None) -> FloatArray:
     out *= np.float32(0.5)
     out += np.float32(0.5)
     return out
+
+
+def _to_sigmoid(above: FloatArray) -> None:
+    """Units tanh(z / 2) of above (S, units + 1, n) to sigmoid(z), in place; the last row stays."""
+    if kernels is not None:
+        kernels.sigmoids(above, above.shape[1], above.shape[2])
+        return
+    hidden = above[:, :-1]
+    hidden *= np.float32(0.5)
+    hidden += np.float32(0.5)
+
+
+def _times_slope(delta: FloatArray, above: FloatArray) -> None:
+    """Multiply delta (S, units, n) by h (1 - h), h the units of above (S, units + 1, n), which may be overwritten."""
+    if kernels is not None:
+        kernels.slopes(delta, above, above.shape[1], above.shape[2])
+        return
+    hidden = above[:, :-1]
+    delta *= hidden
+    np.subtract(np.float32(1.0), hidden, out=hidden)
+    delta *= hidden
 
 
 def _tanh_form(weights: list[FloatArray]) -> list[FloatArray]:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from memristor_bdnn.device.presets import DevicePreset
 
 FloatArray = npt.NDArray[np.floating[Any]]
+Penalty = Callable[[FloatArray, bool], tuple[float, FloatArray]]
+"""From flat weights of reads (S, n_weights), and whether the value is asked for, to the value and gradient (n_weights,)."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,7 @@ def train(
     config: ExSituConfig,
     rng: np.random.Generator,
     *,
-    kl: Callable[[FloatArray], tuple[float, FloatArray]] | None = None,
+    kl: Penalty | None = None,
     start: FloatArray | None = None,
     on_epoch: Callable[[int, float, float, int], bool] | None = None,
 ) -> ExSituResult:
@@ -134,7 +136,7 @@ def train(
         y: asked probability of success, shape (n,), or of every class, (n, classes).
         config: steps and step size.
         rng: source of every draw.
-        kl: maps flat weights of the reads (S, n_weights) to a penalty and its gradient (n_weights,).
+        kl: penalty, see :func:`gaussian_kl`.
         start: states (n_cells,) to start from; default random weights.
         on_epoch: called with (epoch, loss, accuracy, 0); returning True stops.
 
@@ -169,7 +171,7 @@ def train(
             part = result.loss
             if kl is not None:
                 share = len(rows) / len(x)  # a batch carries its part of the penalty
-                penalty, kl_gradient = kl(flat)
+                penalty, kl_gradient = kl(flat, True)
                 part += share * penalty
                 per_weight = per_weight + np.float32(share) * kl_gradient
             per_cell = np.repeat(per_weight, network.devices, axis=1) * (1.0 + slope * unit)
@@ -187,31 +189,49 @@ def train(
 
 def gaussian_kl(
     network: Chains, layers: str, prior_sd: float, beta: float, anchor: FloatArray | None = None
-) -> Callable[[FloatArray], tuple[float, FloatArray]] | None:
+) -> Penalty | None:
     """The penalty beta KL[q || N(anchor, prior_sd^2)] of the chosen layers ("last", "all"; "none" gives None).
 
-    q's mean and SD are those of the reads themselves; the gradient is with respect to q's mean.
+    q's mean and SD are those of the reads themselves; the gradient is with respect to q's mean. The penalty is 0.0 where
+    its value is not asked for.
     """
     if layers == "none" or beta == 0.0:
         return None
     part: Any = network.layers[-1] if layers == "last" else slice(0, network.n_weights)
 
-    def penalty(flat: FloatArray) -> tuple[float, FloatArray]:
-        # A weight's reads side by side are summed pairwise; row by row would round otherwise and change sessions.
-        mean = flat.T[part].copy().mean(axis=1)
+    def penalty(flat: FloatArray, asked: bool) -> tuple[float, FloatArray]:
+        own = flat[:, part]
+        mean = _mean_over_reads(own)
+        away = mean if anchor is None else mean - anchor[part]
+        gradient = np.zeros(network.n_weights, dtype=np.float32)
+        gradient[part] = beta / prior_sd**2 * away
+        if not asked:
+            return 0.0, gradient
         if len(flat) > 1:
-            spread = flat[:, part] - mean
+            spread = own - mean
             spread *= spread
             sd = np.sqrt(spread.sum(axis=0) / np.float32(len(flat)))
         else:
             sd = np.full_like(mean, prior_sd)
-        if anchor is not None:
-            mean = mean - anchor[part]
-        gradient = np.zeros(network.n_weights, dtype=np.float32)
-        gradient[part] = beta / prior_sd**2 * mean
-        return beta * kl_to_prior(mean, sd, prior_sd), gradient
+        return beta * kl_to_prior(away, sd, prior_sd), gradient
 
     return penalty
+
+
+def _mean_over_reads(flat: FloatArray) -> FloatArray:
+    """Mean over reads (S, n), shape (n,).
+
+    Rounded as a sum of a weight's reads side by side, which NumPy takes pairwise: row by row would round otherwise and
+    change sessions. For usual numbers of reads the same pairs are added here, many weights at a time.
+    """
+    if not 8 <= len(flat) < 16:
+        mean: FloatArray = flat.T.copy().mean(axis=1)
+        return mean
+    total: FloatArray = ((flat[0] + flat[1]) + (flat[2] + flat[3])) + ((flat[4] + flat[5]) + (flat[6] + flat[7]))
+    for read in flat[8:]:
+        total += read
+    total /= np.float32(len(flat))
+    return total
 
 
 def _batches(n: int, batch: int, rng: np.random.Generator) -> list[npt.NDArray[np.intp]]:

@@ -78,12 +78,13 @@ class InSituTrainer:
             flat = self.network.flat_weights(self.accelerator.read(cfg.reads))
             result = self.network.gradient(rows, targets, flat, cfg.evaluations, weight)
             gradient, loss = result.gradient, result.loss
-            if kl is not None:
-                penalty, kl_gradient = kl(flat)
-                gradient, loss = gradient + kl_gradient, loss + penalty
             history.append(hits(result.probability))
             streak = streak + 1 if history[-1] >= cfg.stop_accuracy else 0
             finished = streak >= cfg.stop_patience
+            if kl is not None:
+                told = on_epoch is not None or finished or epoch == cfg.max_epochs - 1
+                penalty, kl_gradient = kl(flat, told)
+                gradient, loss = gradient + kl_gradient, loss + penalty
             if not finished:
                 pulses += self._update(gradient)
             self.epochs_done += 1

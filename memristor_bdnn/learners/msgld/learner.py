@@ -251,9 +251,10 @@ class MSGLD(BaseLearner):
         self._forget()
 
     def _forget(self) -> None:
-        """Drop the predictions kept for repeated questions about the same candidates."""
+        """Drop what is kept for repeated questions about the same candidates."""
         empty = np.zeros((0, 0), np.float32)
         self._seen: tuple[FloatArray, FloatArray, FloatArray, int] = (empty, empty, empty, 0)
+        self._seen_before: tuple[FloatArray, FloatArray] = (empty, empty)
 
     def _remember(self, flat: FloatArray) -> None:
         """Keep one posterior sample of the trajectory, the oldest making room."""
@@ -278,11 +279,17 @@ class MSGLD(BaseLearner):
         return self._seen[1] if x is self._seen[0] else super()._scaled(x)
 
     def _same(self, x: FloatArray) -> FloatArray:
-        """The kept copy of x if it is the set of candidates asked about last time, else a new copy."""
+        """The kept copy of x if it is one of the two sets of candidates asked about last, else a new copy.
+
+        Two: who asks about a pool is often tested on other rows in between.
+        """
         if np.array_equal(x, self._seen[0]):
             return self._seen[0]
-        x = x.copy()
-        self._seen = (x, self._scaled(x), np.zeros((0, len(x)), np.float32), 0)
+        before, self._seen_before = self._seen_before, self._seen[:2]
+        known = np.array_equal(x, before[0])
+        x = before[0] if known else x.copy()
+        scaled = before[1] if known else super()._scaled(x)
+        self._seen = (x, scaled, np.zeros((0, len(x)), np.float32), 0)
         return x
 
     def _set_deployment_odds(self, y: FloatArray) -> None:
