@@ -16,6 +16,9 @@ _BLOCK = 1 << 17
 """Samples of whole rows whose bits are one stretch: the last raw word of a stretch is not shared with the next."""
 _PIECE = 1 << 16
 """Samples worked on at a time: bits, noise and reads stay in the cache; even, so that pieces share no raw word."""
+_MANY = 4096
+"""Words from which on it pays to look up a generator's state for a kernel."""
+_HALF = (1 << 64) - 1
 _MANTISSA, _ONE, _SIGN = np.uint32(0x007FFFFF), np.uint32(0x3F800000), np.uint32(0x80000000)
 
 
@@ -79,8 +82,26 @@ def _pieces(rows: int, cells: int) -> Iterator[tuple[slice, slice]]:
 
 def raw_bits(rng: np.random.Generator, n: int) -> npt.NDArray[Any]:
     """n random 32-bit words, shape (n,), uint32: two from every 64-bit word of the generator."""
-    words: npt.NDArray[Any] = rng.bit_generator.random_raw((n + 1) // 2).view(np.uint32)
-    return words[:n]
+    words = (n + 1) // 2
+    drawn = _drawn(rng.bit_generator, words) if words >= _MANY else rng.bit_generator.random_raw(words)
+    bits: npt.NDArray[Any] = drawn.view(np.uint32)
+    return bits[:n]
+
+
+def _drawn(generator: Any, words: int) -> npt.NDArray[Any]:
+    """What ``random_raw`` would give, sooner where a kernel knows the generator."""
+    drawing = getattr(kernels, "words", None)
+    if drawing is None or type(generator) is not np.random.PCG64:
+        return np.asarray(generator.random_raw(words))
+    with generator.lock:
+        whole = generator.state
+        own = whole["state"]
+        parts = [half for number in (own["state"], own["inc"]) for half in (number & _HALF, number >> 64)]
+        state, out = np.array(parts, dtype=np.uint64), np.empty(words, dtype=np.uint64)
+        drawing(state, out)
+        own["state"] = int(state[0]) | int(state[1]) << 64
+        generator.state = whole
+    return out
 
 
 def standard_normals(rng: np.random.Generator, n: int) -> Float32:

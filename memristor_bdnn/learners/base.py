@@ -44,7 +44,9 @@ Value = Callable[[Prediction, npt.NDArray[np.intp]], FloatArray]
 ROWS_AT_ONCE = 1 << 15
 """Rows whose features, or first look, are made at a time: memory does not grow with a pool."""
 SHORTLIST = 512
-"""Candidates that are predicted by all samples where only the best are looked for."""
+"""Candidates that are looked at by all samples where only the best are looked for."""
+SURE = 64
+"""Of those how many are predicted to the last digit: the others are behind by more than a look is wrong."""
 COUNTED = (0, 2**48)
 """Range of a counter in a checkpoint: it can go on counting."""
 
@@ -209,7 +211,7 @@ class BaseLearner(ABC):
             x: candidates, (n, n_inputs).
             samples: as for :meth:`predict`.
             value: scores of some candidates by their prediction, each by its own alone.
-            keep: candidates on the list; many fewer are to be chosen from it.
+            keep: candidates that a first look leaves; a few of the best :data:`SURE` of them are to be chosen.
 
         Returns:
             Numbers of the candidates on the list, rising, (k,), and their prediction.

@@ -11,10 +11,11 @@ static inline PyObject *none(void) {
   return Py_None;
 }
 
-/* Whether items are of a type: d, f, ?, or l, which is any integer of 64 bits. */
+/* Whether items are of a type: d, f, I, ?, or l and L, which are any integers of 64 bits. */
 static inline int is_item(const Py_buffer *view, char item) {
   const char *format = view->format;
   if (!format || !format[0] || format[1]) return 0;
+  if (item == 'L') return view->itemsize == 8 && (format[0] == 'L' || format[0] == 'Q');
   return item == 'l' ? view->itemsize == 8 && (format[0] == 'l' || format[0] == 'q') : format[0] == item;
 }
 

@@ -90,6 +90,11 @@ typedef struct {
 void write_cells(const Segment *segments, ptrdiff_t n_segments, const int64_t *index, const float *change, const float *noise,
                  ptrdiff_t k, Writing w);
 
+/* The next n words of a PCG64 generator: state and increment, each the lower 64 bits first; the state moves on. */
+#ifdef __SIZEOF_INT128__
+void pcg64(uint64_t *given, uint64_t *out, ptrdiff_t n);
+#endif
+
 /* Of random bits (n) uniform numbers in (0, 1], whose logarithm is taken next; of both reads (rows, cells) in place. */
 void read_uniforms(const uint32_t *bits, float *out, ptrdiff_t n);
 void read_values(const uint32_t *bits, float *values, const float *scale, const float *state, float floor, ptrdiff_t rows,

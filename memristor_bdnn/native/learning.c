@@ -18,6 +18,28 @@ static int all_of(PyObject *object, Py_buffer *view, char item, const char *name
 
 #define BYTES(n) ((Py_ssize_t)sizeof(float) * (n))
 
+#ifdef __SIZEOF_INT128__
+/* words(state, out): the next words of a PCG64 generator, of 4 words itself. */
+static PyObject *words(PyObject *self, PyObject *const *args, Py_ssize_t n_args) {
+  (void)self;
+  Py_buffer state, out;
+  Py_ssize_t n;
+  if (counted(n_args, 2, "words") || flat(args[0], &state, 1, 'L', 4 * (Py_ssize_t)sizeof(uint64_t), "state")) return NULL;
+  PyObject *result = NULL;
+  if (!all_of(args[1], &out, 'L', "out", &n)) {
+    if (out.readonly) {
+      PyErr_SetString(PyExc_ValueError, "words: an array that cannot be written");
+    } else {
+      if (n) pcg64(state.buf, out.buf, n);
+      result = none();
+    }
+    PyBuffer_Release(&out);
+  }
+  PyBuffer_Release(&state);
+  return result;
+}
+#endif
+
 /* uniforms(bits, out): of random words (n,) numbers in (0, 1]. */
 static PyObject *uniforms(PyObject *self, PyObject *const *args, Py_ssize_t n_args) {
   (void)self;
@@ -218,6 +240,9 @@ release_sizes:
 }
 
 PyMethodDef learning_methods[] = {
+#ifdef __SIZEOF_INT128__
+    {"words", FAST(words), "words(state, out): the next words of a PCG64 generator."},
+#endif
     {"uniforms", FAST(uniforms), "uniforms(bits, out): numbers in (0, 1] of random words."},
     {"reads", FAST(reads), "reads(bits, values, scale, state, floor): reads of logarithms, in place."},
     {"weights", FAST(weights), "weights(currents, out, devices, offset, scale): weights of their devices' currents."},

@@ -18,6 +18,33 @@ static inline uint32_t word_of(float value) {
   return word;
 }
 
+#ifdef __SIZEOF_INT128__
+typedef unsigned __int128 Wide;
+
+/* O'Neill, "PCG: a family of simple fast space-efficient statistically good algorithms" (2014): XSL RR 128/64. */
+static inline uint64_t pcg_output(Wide state) {
+  const uint64_t folded = (uint64_t)(state >> 64) ^ (uint64_t)state;
+  const unsigned turn = (unsigned)(state >> 122);
+  return folded >> turn | folded << (-turn & 63);
+}
+
+/* Every fourth word from each of four states, so that no product waits for the one before. */
+void pcg64(uint64_t *given, uint64_t *out, ptrdiff_t n) {
+  const Wide by = (Wide)0x2360ED051FC65DA4u << 64 | 0x4385DF649FCCF645u;
+  const Wide step = (Wide)given[3] << 64 | given[2], by4 = by * by * by * by, step4 = step * (by * by * by + by * by + by + 1);
+  Wide last = (Wide)given[1] << 64 | given[0], s[4];
+  for (; n % 4; n--) *out++ = pcg_output(last = last * by + step);
+  for (int k = 0; k < 4; k++) s[k] = last = last * by + step;
+  for (ptrdiff_t i = 0; i < n; i += 4)
+    for (int k = 0; k < 4; k++) {
+      if (k == 3) last = s[3];
+      out[i + k] = pcg_output(s[k]);
+      s[k] = s[k] * by4 + step4;
+    }
+  given[0] = (uint64_t)last, given[1] = (uint64_t)(last >> 64);
+}
+#endif
+
 FOR_MANY_PROCESSORS
 void read_uniforms(const uint32_t *restrict bits, float *restrict out, ptrdiff_t n) {
   for (ptrdiff_t i = 0; i < n; i++) out[i] = 2.0f - float_of((bits[i] & 0x007FFFFFu) | 0x3F800000u);
@@ -110,11 +137,14 @@ static void voted(const uint32_t *restrict words, ptrdiff_t n, uint32_t least, u
   for (ptrdiff_t i = 0; i < n; i++) votes[i] += (words[i] >= least) & (words[i] <= 0x7F800000u);
 }
 
-/* The largest word that at least count words are not below, bit by bit. */
+/* The largest word that at least count words are not below, bit by bit until it is known which ones they are. */
 static uint32_t threshold(const uint32_t *words, ptrdiff_t n, ptrdiff_t count) {
   uint32_t least = 0;
-  for (uint32_t bit = 1u << 30; bit; bit >>= 1)
-    if (not_below(words, (int32_t)n, least | bit) >= count) least |= bit;
+  for (uint32_t bit = 1u << 30; bit; bit >>= 1) {
+    const ptrdiff_t found = not_below(words, (int32_t)n, least | bit);
+    if (found >= count) least |= bit;
+    if (found == count) break; /* a lower threshold than theirs, the same words */
+  }
   return least;
 }
 

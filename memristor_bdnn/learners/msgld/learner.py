@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from memristor_bdnn.accelerator.protocol import Accelerator
 from memristor_bdnn.errors import ConfigError
-from memristor_bdnn.learners.base import COUNTED, ROWS_AT_ONCE, SHORTLIST, Arrays, BaseLearner, Value, Watch
+from memristor_bdnn.learners.base import COUNTED, ROWS_AT_ONCE, SHORTLIST, SURE, Arrays, BaseLearner, Value, Watch
 from memristor_bdnn.learners.checks import check_inputs
 from memristor_bdnn.learners.msgld.boundary import boundary, nearest_share
 from memristor_bdnn.learners.msgld.config import MSGLDConfig
@@ -171,7 +171,7 @@ class MSGLD(BaseLearner):
 
         The first look is by a mirrored pair (antithetic variates: Hammersley and Morton 1956): one posterior sample of
         the weights and its image on the other side of the samples' mean. It sees how much chains disagree, and so
-        takes some; a network alone is asked in full.
+        takes some; a network alone is asked in full. A second look is by all samples.
         """
         if len(x) < 2 * keep or self.network.count < FIRST_LOOK:
             return super().shortlist(x, samples, value, keep)
@@ -185,7 +185,10 @@ class MSGLD(BaseLearner):
             part = np.arange(start, min(start + ROWS_AT_ONCE, len(x)))
             seen = self.network.look_flat(rows[start : part[-1] + 1], look)
             scores[part] = value(Prediction.of(self._carried(seen)), part)
-        best = np.sort(np.argpartition(scores, len(x) - keep)[len(x) - keep :])
+        best = _highest(scores, keep)
+        if keep > SURE:
+            seen = self.network.look_flat(rows[best], flat)
+            best = best[_highest(value(Prediction.of(self._carried(seen)), best), SURE)]
         return best, Prediction.of(self._carried(self.network.forward_flat(rows[best], flat)))
 
     def _state(self) -> Arrays:
@@ -350,6 +353,11 @@ class MSGLD(BaseLearner):
             self._targets(np.concatenate([y, old_y])),
             weight,
         )
+
+
+def _highest(scores: FloatArray, count: int) -> IndexArray:
+    """Numbers (count,), rising, of the highest scores (n,)."""
+    return np.sort(np.argpartition(scores, len(scores) - count)[len(scores) - count :])
 
 
 def _odds(share: float) -> float:
