@@ -134,11 +134,11 @@ class _Run:
 
     def count(self, index: IntArray, up: npt.NDArray[np.bool_]) -> None:
         """Count one pulse on each cell, before it is given."""
-        state = self.array.state_ua[self.cells[index]]
+        state, down = self.array.state_ua[self.cells[index]], ~up
         self.costs.set_pulses[index] += up
-        self.costs.reset_pulses[index] += ~up
+        self.costs.reset_pulses[index] += down
         self.costs.set_current_ua += float(state[up].sum(dtype=np.float64))
-        self.costs.reset_current_ua += float(state[~up].sum(dtype=np.float64))
+        self.costs.reset_current_ua += float(state[down].sum(dtype=np.float64))
 
     def without_hopeless(self, index: IntArray) -> IntArray:
         """Book the whole allowance of pulses on stuck cells that no read could pass; return the others.
@@ -169,7 +169,9 @@ class _Run:
 
     def drop_exhausted(self, index: IntArray, cost: int) -> IntArray:
         """Mark cells that cannot pay for ``cost`` more pulses as failed; return the others."""
-        broke = self.costs.pulses[index] + cost > self.config.max_pulses
+        broke = self.costs.set_pulses[index] + self.costs.reset_pulses[index] + cost > self.config.max_pulses
+        if not broke.any():
+            return index
         self.costs.failed[index[broke]] = True
         return index[~broke]
 
@@ -179,9 +181,11 @@ def _approach_small_pulses(run: _Run, index: IntArray) -> None:
     tolerance = run.config.tolerance_ua
     while index.size:
         error = run.read(index)[0] - run.target[index]
-        index, error = index[np.abs(error) > tolerance], error[np.abs(error) > tolerance]
+        far = np.abs(error) > tolerance
+        index, error = index[far], error[far]
         kept = run.drop_exhausted(index, 1)
-        error = error[~run.costs.failed[index]]
+        if kept is not index:
+            error = error[~run.costs.failed[index]]
         index, up = kept, error < 0
         if index.size:
             run.count(index, up)

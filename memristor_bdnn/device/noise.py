@@ -39,21 +39,30 @@ def laplace_reads(
     """
     cells = state_ua.shape[0]
     reads = np.empty((samples, cells), dtype=np.float32)
+    compiled = kernels is not None and scale_ua.dtype == state_ua.dtype == np.float32
+    if compiled and reads.size <= _PIECE:  # one piece
+        _compiled(raw_bits(rng, reads.size), reads, scale_ua, state_ua, floor_ua)
+        return reads
     rows = max(1, _BLOCK // max(cells, 1))
     # An array, not a number: NumPy compares two arrays several times faster.
     floor = np.full(min(cells, _PIECE) if rows == 1 or cells % 2 == 0 else cells, floor_ua, dtype=np.float32)
-    for start in range(0, samples, rows):
+    for start in range(0, samples, rows):  # the same bits as in one piece
         block = reads[start : start + rows]
         for row, column in _pieces(*block.shape):
             piece, scale, state = block[row, column], scale_ua[column], state_ua[column]
             bits = raw_bits(rng, piece.size)
-            if kernels is None or not scale.dtype == state.dtype == np.float32:
+            if compiled:
+                _compiled(bits, piece, scale, state, floor_ua)
+            else:
                 _inverted(bits.reshape(piece.shape), piece, scale, state, floor[: piece.shape[1]])
-            else:  # the same in two passes
-                kernels.uniforms(bits, piece)
-                np.log(piece, out=piece)
-                kernels.reads(bits, piece, scale, state, floor_ua)
     return reads
+
+
+def _compiled(bits: npt.NDArray[Any], reads: Float32, scale: Float32, state: Float32, floor_ua: float) -> None:
+    """As :func:`_inverted`, in two passes beside the logarithm."""
+    kernels.uniforms(bits, reads)
+    np.log(reads, out=reads)
+    kernels.reads(bits, reads, scale, state, floor_ua)
 
 
 def _inverted(bits: npt.NDArray[Any], reads: Float32, scale: Float32, state: Float32, floor: Float32) -> None:

@@ -45,7 +45,7 @@ ROWS_AT_ONCE = 1 << 15
 """Rows whose features, or first look, are made at a time: memory does not grow with a pool."""
 SHORTLIST = 512
 """Candidates that are looked at by all samples where only the best are looked for."""
-SURE = 64
+SURE = 32
 """Of those how many are predicted to the last digit: the others are behind by more than a look is wrong."""
 COUNTED = (0, 2**48)
 """Range of a counter in a checkpoint: it can go on counting."""

@@ -29,6 +29,7 @@ static inline uint64_t pcg_output(Wide state) {
 }
 
 /* Every fourth word from each of four states, so that no product waits for the one before. */
+FOR_MANY_PROCESSORS
 void pcg64(uint64_t *given, uint64_t *out, ptrdiff_t n) {
   const Wide by = (Wide)0x2360ED051FC65DA4u << 64 | 0x4385DF649FCCF645u;
   const Wide step = (Wide)given[3] << 64 | given[2], by4 = by * by * by * by, step4 = step * (by * by * by + by * by + by + 1);

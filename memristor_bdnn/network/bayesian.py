@@ -181,7 +181,7 @@ class BayesianNetwork:
         if samples % groups:
             raise ConfigError(f"{samples} reads cannot be shared by {groups} groups")
         columns = self._augmented(x)
-        weights = self.split(flat)
+        weights, halved = self.split(flat), self.split(flat * np.float32(0.5))
         y = np.asarray(y, dtype=np.float32)
         widest = max(outputs for _, outputs, _ in self.shapes)
         block = max(_BLOCK, _GRADIENT_FLOATS // (samples * (widest + 1)))
@@ -190,7 +190,7 @@ class BayesianNetwork:
         for start in range(0, columns.shape[1], block):
             rows = slice(start, start + block)
             weight = None if sample_weight is None else np.asarray(sample_weight)[rows]
-            activations = self._activations(columns[:, rows], weights)
+            activations = self._activations(columns[:, rows], halved, weights[-1])
             probability, delta, part = _output_error(activations[-1], y[rows], weight)
             self._backward(weights, activations, delta, gradient, add=start > 0)
             probabilities.append(probability)
@@ -233,19 +233,20 @@ class BayesianNetwork:
             raise ConfigError(f"x has shape {x.shape}: expected (n, {self.n_inputs})")
         return np.concatenate([x.T, np.ones((1, len(x)), dtype=np.float32)])
 
-    def _activations(self, columns: FloatArray, weights: list[FloatArray]) -> list[FloatArray]:
+    def _activations(self, columns: FloatArray, halved: list[FloatArray], last: FloatArray) -> list[FloatArray]:
         """Inputs of every layer (S, units + 1, n), a row of ones last, and the logits (S, classes, n).
 
-        The arrays are used again by the next call.
+        Sigmoids are taken from tanh of half of what comes in. ``halved`` are the halves of all weights: halved before the
+        product, not after it, no digit changes. ``last`` are the weights of the last layer. The arrays are used again by
+        the next call.
         """
         values: list[FloatArray] = [columns]
-        for layer, weight in enumerate(weights[:-1]):
-            # Halved before the product instead of after it: a power of two changes no digit.
-            inputs, hidden = _before_sigmoid(layer, weight * np.float32(0.5), values[-1])
+        for layer, weight in enumerate(halved[:-1]):
+            inputs, hidden = _before_sigmoid(layer, weight, values[-1])
             np.tanh(hidden, out=hidden)
             _to_sigmoid(inputs)
             values.append(inputs)
-        values.append(np.matmul(weights[-1].transpose(0, 2, 1), values[-1]))
+        values.append(np.matmul(last.transpose(0, 2, 1), values[-1]))
         return values
 
 

@@ -59,6 +59,12 @@ class Chains:
         """P(success) of inputs x (n, n_inputs) for every read and chain; shape (S * count, n)."""
         return self.one.forward_flat(x, flat.reshape(-1, self.one.n_weights))
 
+    def moved(self, flat: FloatArray, logit: float) -> FloatArray:
+        """Copies of flat weights (S, n_weights) of two classes with ``logit`` added to what every chain answers."""
+        moved = np.array(flat)
+        moved.reshape(len(flat), self.count, -1)[:, :, -1] += np.float32(logit)  # the second class's bias comes last
+        return moved
+
     def look_flat(self, x: FloatArray, flat: FloatArray) -> FloatArray:
         """As :meth:`forward_flat` to some 1e-6; see :meth:`BayesianNetwork.look_flat`."""
         return self.one.look_flat(x, flat.reshape(-1, self.one.n_weights))

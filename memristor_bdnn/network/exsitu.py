@@ -224,11 +224,15 @@ def _mean_over_reads(flat: FloatArray) -> FloatArray:
     Rounded as a sum of a weight's reads side by side, which NumPy takes pairwise: row by row would round otherwise and
     change sessions. For usual numbers of reads the same pairs are added here, many weights at a time.
     """
-    if not 8 <= len(flat) < 16:
+    if len(flat) >= 16:
         mean: FloatArray = flat.T.copy().mean(axis=1)
         return mean
-    total: FloatArray = ((flat[0] + flat[1]) + (flat[2] + flat[3])) + ((flat[4] + flat[5]) + (flat[6] + flat[7]))
-    for read in flat[8:]:
+    if len(flat) < 8:
+        total, left = flat[0].copy(), flat[1:]
+    else:
+        total = ((flat[0] + flat[1]) + (flat[2] + flat[3])) + ((flat[4] + flat[5]) + (flat[6] + flat[7]))
+        left = flat[8:]
+    for read in left:
         total += read
     total /= np.float32(len(flat))
     return total

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -176,20 +177,24 @@ class MSGLD(BaseLearner):
         if len(x) < 2 * keep or self.network.count < FIRST_LOOK:
             return super().shortlist(x, samples, value, keep)
         self._check_asked(samples)
-        x = self._same(check_inputs(x, self.n_inputs))
+        x = self._same(x if np.array_equal(x, self._seen[0]) else check_inputs(x, self.n_inputs))
         live = self.network.flat_weights(self.accelerator.read(samples))
         flat, rows = np.concatenate([live, *(m[None] for m in self.memory)]), self._scaled(x)
-        look = np.stack([flat[0], 2 * flat.mean(axis=0) - flat[0]])
+        pair = np.stack([flat[0], 2 * flat.mean(axis=0) - flat[0]])
         scores = np.empty(len(x))
         for start in range(0, len(x), ROWS_AT_ONCE):
             part = np.arange(start, min(start + ROWS_AT_ONCE, len(x)))
-            seen = self.network.look_flat(rows[start : part[-1] + 1], look)
-            scores[part] = value(Prediction.of(self._carried(seen)), part)
+            scores[part] = value(self._look(rows[start : part[-1] + 1], pair), part)
         best = _highest(scores, keep)
         if keep > SURE:
-            seen = self.network.look_flat(rows[best], flat)
-            best = best[_highest(value(Prediction.of(self._carried(seen)), best), SURE)]
+            best = best[_highest(value(self._look(rows[best], flat), best), SURE)]
         return best, Prediction.of(self._carried(self.network.forward_flat(rows[best], flat)))
+
+    def _look(self, rows: FloatArray, flat: FloatArray) -> Prediction:
+        """Of scaled rows from flat weights of some samples, to some 1e-6; carried as :meth:`_carried` does."""
+        odds = self._deployment_odds * self._label_odds
+        carried = flat if self.n_classes > 2 or odds == 1.0 else self.network.moved(flat, math.log(odds))
+        return Prediction.of(self.network.look_flat(rows, carried))
 
     def _state(self) -> Arrays:
         arrays: Arrays = {
