@@ -111,7 +111,7 @@ _listed: dict[str, tuple[Any, Any]] = {}
 
 
 def _entry_points(group: str) -> Any:
-    """Entry points of a group; listed anew when packages may have come or gone: to read what all packages say takes 8 ms."""
+    """Entry points of a group, listed anew when packages may have come or gone: to read them all takes 8 ms."""
     state = (importlib.metadata.entry_points, [(folder, _changed(folder)) for folder in sys.path])
     if group not in _listed or _listed[group][0] != state:
         _listed[group] = state, importlib.metadata.entry_points(group=group)

@@ -151,7 +151,7 @@ def test_batches_of_an_epoch_share_one_penalty_and_the_rate_falls_to_its_end():
             network, preset, x, y, config, np.random.default_rng(1), kl=kl, on_epoch=lambda epoch, *_: epoch == stop
         )
 
-    def flat_penalty(flat):
+    def flat_penalty(flat, asked):
         return 3.0, np.zeros(network.n_weights, dtype=np.float32)
 
     assert states(kl=flat_penalty).loss == pytest.approx(states().loss + 3.0)

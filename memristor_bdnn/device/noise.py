@@ -40,7 +40,7 @@ def laplace_reads(
     cells = state_ua.shape[0]
     reads = np.empty((samples, cells), dtype=np.float32)
     compiled = kernels is not None and scale_ua.dtype == state_ua.dtype == np.float32
-    if compiled and reads.size <= _PIECE:  # one piece
+    if compiled and reads.size <= min(_PIECE, _BLOCK):
         _compiled(raw_bits(rng, reads.size), reads, scale_ua, state_ua, floor_ua)
         return reads
     rows = max(1, _BLOCK // max(cells, 1))

@@ -99,7 +99,7 @@ class Watch:
         return self.cancelled is not None and self.cancelled()
 
     def of(self, epochs: int) -> Callable[[int, float, float, int], bool] | None:
-        """The same for a trainer that counts its epochs from 0, not knowing how many there will be; None if none watches."""
+        """The same for a trainer that counts epochs from 0, not knowing how many there are; None if none watches."""
         if self.progress is None and self.cancelled is None:
             return None
         return lambda epoch, loss, accuracy, pulses: self(epoch + 1, epochs, loss, accuracy, pulses)

@@ -1,4 +1,4 @@
-"""Compiled kernels where a library of them is found: kinematics, the step of EaPU, reads, marks and first looks of mSGLD.
+"""Compiled kernels where a library of them is found: kinematics, the step of EaPU, passes and first looks of mSGLD.
 
 Every kernel has a reference in NumPy, in the module that calls it, which runs where there is no library: in a source
 tree that was never built, say. Both give the same numbers; tests compare them.

@@ -236,9 +236,9 @@ class BayesianNetwork:
     def _activations(self, columns: FloatArray, halved: list[FloatArray], last: FloatArray) -> list[FloatArray]:
         """Inputs of every layer (S, units + 1, n), a row of ones last, and the logits (S, classes, n).
 
-        Sigmoids are taken from tanh of half of what comes in. ``halved`` are the halves of all weights: halved before the
-        product, not after it, no digit changes. ``last`` are the weights of the last layer. The arrays are used again by
-        the next call.
+        Sigmoids are taken from tanh of half of what comes in. ``halved`` are the halves of all weights: halved before
+        the product, not after it, no digit changes. ``last`` are the weights of the last layer. The arrays are used
+        again by the next call.
         """
         values: list[FloatArray] = [columns]
         for layer, weight in enumerate(halved[:-1]):

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 FloatArray = npt.NDArray[np.floating[Any]]
 Penalty = Callable[[FloatArray, bool], tuple[float, FloatArray]]
-"""From flat weights of reads (S, n_weights), and whether the value is asked for, to the value and gradient (n_weights,)."""
+"""From flat weights of reads (S, n_weights), and whether the value is asked for, to value and gradient (n_weights,)."""
 
 
 @dataclass(frozen=True)
@@ -192,8 +192,8 @@ def gaussian_kl(
 ) -> Penalty | None:
     """The penalty beta KL[q || N(anchor, prior_sd^2)] of the chosen layers ("last", "all"; "none" gives None).
 
-    q's mean and SD are those of the reads themselves; the gradient is with respect to q's mean. The penalty is 0.0 where
-    its value is not asked for.
+    q's mean and SD are those of the reads themselves; the gradient is with respect to q's mean. The penalty is 0.0
+    where its value is not asked for.
     """
     if layers == "none" or beta == 0.0:
         return None

@@ -50,7 +50,7 @@ class GradientScale:
         return gradient / (np.sqrt(variance) + np.float32(1e-8))
 
     def marked(self, gradient: FloatArray, fraction: float, votes: float) -> tuple[FloatArray, BoolArray]:
-        """Take in gradients (evaluations, n_weights); their mean (n_weights,), and the weights that :func:`mark` marks."""
+        """Take in gradients (evaluations, n_weights); their mean (n_weights,), and what :func:`mark` marks of them."""
         if kernels is None or gradient.dtype != np.float32:
             average = gradient.mean(axis=0)
             return average, mark(self.apply(gradient, average), fraction, votes)
