@@ -139,7 +139,9 @@ def active_run(machine: Machine, quick: bool) -> Comparison:
         (
             Peer("sklearn_gp", "scikit-learn", of("gp"), "Matern 5/2, refitted every 16 labels"),
             Peer("sklearn_forest", "scikit-learn", of("random_forest"), "50 trees"),
-            Peer("deep_ensemble", "", of("deep_ensemble"), "five networks in software, our gradients"),
+            Peer(
+                "deep_ensemble", "", of("deep_ensemble"), "five 50-50 networks, 30 more epochs a label, our gradients"
+            ),
             Peer("botorch_gp", "botorch", lambda: runs(lambda: BotorchGP(0)), "Matern 5/2, refitted every 16 labels"),
         ),
         protocol.queries * a_query,
