@@ -137,6 +137,97 @@ def test_a_pass_with_adam_is_numpys_bit_by_bit(monkeypatch: pytest.MonkeyPatch, 
     assert ours.rng.bit_generator.state == theirs.rng.bit_generator.state
 
 
+def stepped(lr: float, eps: float, t: int, p: Any, g: Any, m: Any, v: Any, held: Any) -> tuple[Any, Any, Any]:
+    """Steps, means and powers of Adam in NumPy, in the compiled pass's order of operations."""
+    f = np.float32
+    mean, power = m + (g - m) * f(1 - 0.9), v * f(0.999) + g * g * f(1 - 0.999)
+    size, root = f(lr / (1 - 0.9**t)), f(1 / np.sqrt(1 - 0.999**t))
+    return p - size * mean / (np.sqrt(power) * root + f(eps)) - held, mean, power
+
+
+def hard_cells(kind: str, n: int) -> list[Any]:
+    """Weights, gradients, means, powers and what cells hold, where looking at squares is hardest."""
+    rng = np.random.default_rng(len(kind))
+    sign = lambda: rng.choice(np.array([-1, 1]), n)  # noqa: E731
+    wide = {"plain": (-4, -1), "wide": (-22, 4), "tiny": (-44, -15)}.get(kind, (-4, -1))
+    m, g = (sign() * 10 ** rng.uniform(*wide, n) for _ in range(2))
+    v = np.maximum(m**2 * 10 ** rng.uniform(-3, 3, n), 1e-60)
+    held = 0.02 * rng.standard_normal(n)
+    if kind == "large":
+        held = sign() * rng.uniform(2, 3000, n)
+    if kind == "below 2":
+        held = sign() * rng.uniform(1.5, 1.999, n)
+    if kind == "lost":  # squares among the smallest numbers, of few digits
+        m, g, v = sign() * 10 ** rng.uniform(-23, -21, n), np.zeros(n), 1.4e-45 * rng.integers(0, 60, n)
+    if kind == "zero":
+        m[::2], v[::2], g[::2] = 0.0, 0.0, 0.0
+    p, g, m, v, held = (each.astype(np.float32) for each in (held, g, m, v, held))
+    p = held.copy()
+    if kind == "moved":
+        p[n // 2 :] += (0.01 * rng.standard_normal(n - n // 2)).astype(np.float32)
+    if kind == "broken":
+        g[777] = 1e38  # its square is infinite, the step is not
+        m[1500], v[1500] = 3e38, 0.0  # this one is
+    if kind == "no number":
+        m[1700] = np.nan
+    return [p, g, m, v, held]
+
+
+@pytest.mark.parametrize(
+    "kind", ["plain", "wide", "tiny", "large", "below 2", "zero", "lost", "moved", "broken", "no number"]
+)
+@pytest.mark.parametrize(
+    ("lr", "threshold"), [(1e-3, 0.025), (3e-2, 2e-3), (1e-3, 1e-6), (0.0, 0.025), (0.3, 5.0), (1e20, 1e20)]
+)
+@pytest.mark.parametrize(("eps", "t"), [(1e-8, 1), (1e-8, 4000), (0.0, 9)])
+@np.errstate(all="ignore")
+def test_a_pass_leaves_out_no_cell_that_the_rule_chooses(
+    kind: str, lr: float, threshold: float, eps: float, t: int
+) -> None:
+    n = 6 * 512 + 77
+    p, g, m, v, held = cells = hard_cells(kind, n)
+    delta, mean, power = stepped(lr, eps, t, *cells)
+    steps, index, change = np.array([t - 1], np.float32), np.empty(n, np.int64), np.empty(n, np.float32)
+    own = [each.ctypes.data for each in (p, g, m, v, held, steps)]
+    packed = passes._SEGMENT.pack(*own, n, lr, 0.9, 0.999, eps, 0.0, 0)
+    count = native.kernels.eapu_step(packed, b"", threshold, 5, index, change)
+    assert np.array_equal(m, mean, equal_nan=True) and np.array_equal(v, power, equal_nan=True)
+    assert np.array_equal(p, held) and steps[0] == t
+    if not np.isfinite(delta).all():
+        assert count == -1
+        return
+    theirs = rule.reference_choose(delta, threshold, 5)
+    assert np.array_equal(index[:count], theirs[0]) and np.array_equal(change[:count], theirs[1])
+    if (kind, lr, threshold) == ("plain", 1e-3, 0.025):
+        assert 5 < count < n // 2
+
+
+@pytest.mark.parametrize("n", [1, 63, 511, 512, 513, 4096, 5000])
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+def test_no_gradient_that_is_not_finite_is_overlooked(n: int, bad: float) -> None:
+    g = np.full(n, 3e38, np.float32)
+    packed = passes._SEGMENT.pack(0, g.ctypes.data, 0, 0, 0, 0, n, *[0.0] * 5, 0)
+    assert native.kernels.eapu_finite(packed)
+    for at in {0, n // 2, n - 1, *range(0, n, 37)}:
+        g[at] = bad
+        assert not native.kernels.eapu_finite(packed), at
+        g[at] = 0.0
+
+
+def test_cells_are_written_where_parameters_lie_now() -> None:
+    """A choice remembers addresses for its own writing alone."""
+    owned = parameters()
+    optimizer = trained(owned, EaPU(torch.optim.Adam(owned)), 2)
+    cells, old = optimizer.array.cells, owned[0].data
+    assert cells.choose(cells.packed() or b"", b"", 0.025, 1) is not None  # whose writing never comes
+    before = old.clone()
+    owned[0].data = old.clone()
+    optimizer.array.write(np.array([0, 7]), np.full(2, 0.1, np.float32))
+    assert not optimizer.array.differs()
+    assert set(np.flatnonzero((owned[0].detach() != before).numpy())) == {0, 7}
+    assert torch.equal(old, before)
+
+
 @pytest.mark.parametrize(
     "options", [{}, {"loss_us": 0.3}, {"window": True}, {"stuck_off": 0.1}, {"writing_sd_us": 0.5}]
 )

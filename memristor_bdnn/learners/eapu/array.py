@@ -149,7 +149,7 @@ class WeightArray:
     def write(self, index: Array, change: Array) -> None:
         """Program cells (k,), ascending, to their weights plus a change (k,) of a cell; parameters follow the cells."""
         d = self.device
-        packed = self.cells.packed() if self.unscaled and self.programmer.bare else None
+        packed = self.cells.packed_for(index) if self.unscaled and self.programmer.bare else None
         if packed is not None:
             index, change = np.ascontiguousarray(index, np.int64), np.ascontiguousarray(change, np.float32)
             numbers = (d.r_wg, d.g_zero_us, d.writing_sd_us, d.loss_us)

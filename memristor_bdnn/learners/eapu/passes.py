@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch.optim import optimizer as _every
 
 from memristor_bdnn.learners.eapu import inner
 from memristor_bdnn.native import kernels
@@ -24,9 +25,12 @@ Array = npt.NDArray[Any]
 
 # Segment of native/kernels.h: p, g, m, v, held, steps; n; lr, beta1, beta2, eps, decay; decoupled
 _SEGMENT = struct.Struct("@6Pq5dq")
-_SIZES = {"exp_avg": 0, "exp_avg_sq": 0, "step": 1}
-"""Numbers in what Adam keeps of a parameter; 0: as many as that has."""
-_NO_GRADIENT = (0, 0, 0, 0, 0.0, 0.0, 0.0, 0.0, 0.0, 0)
+_TENSORS = (torch.Tensor, torch.nn.Parameter)
+_FLOAT32, _STRIDED = torch.float32, torch.strided
+_NO_GRADIENT = (0, 0, 0, 0), (0.0, 0.0, 0.0, 0.0, 0.0, 0)
+
+Fields = tuple[int, tuple[int, ...], tuple[Any, ...]]
+"""A parameter's address, those of its gradient, moments and counter, and the numbers of its step."""
 
 
 class Cells:
@@ -42,20 +46,28 @@ class Cells:
         self._sizes = [p.numel() for p in parameters]
         self._index: Array = np.empty(0, np.int64)
         self._change: Array = np.empty(0, np.float32)
+        self._chosen: tuple[Array, bytes] | None = None
 
-    def packed(self, fields: dict[int, tuple[Any, ...]] | None = None) -> bytes | None:
+    def packed(self, fields: dict[int, Fields] | None = None) -> bytes | None:
         """The parameters as a pass wants them, or None if it cannot have them.
 
         Args:
             fields: by a parameter's identity, what its optimiser's step takes; the others have no gradient.
         """
-        if kernels is None or not _plain(self.held, sum(self._sizes)):
+        held = None if kernels is None else _address(self.held, sum(self._sizes))
+        if held is None:
             return None
-        parts, held = [], self.held.data_ptr()
+        parts = []
         for p, size in zip(self.parameters, self._sizes, strict=True):
-            if not _plain(p, size):
+            own = fields.get(id(p)) if fields else None
+            if own is None:
+                address = _address(p, size)
+                if address is None:
+                    return None
+                own = address, *_NO_GRADIENT
+            elif p.numel() != size:
                 return None
-            parts.append(_pack(p, held, (fields or {}).get(id(p), _NO_GRADIENT)))
+            parts.append(_pack(own, held, size))
             held += 4 * size
         return b"".join(parts)
 
@@ -64,7 +76,16 @@ class Cells:
         if self._index.size != self.held.numel():
             self._index, self._change = np.empty(self.held.numel(), np.int64), np.empty(self.held.numel(), np.float32)
         count = kernels.eapu_step(cells, others, threshold, key, self._index, self._change)
-        return None if count < 0 else (self._index[:count], self._change[:count])
+        if count < 0:
+            return None
+        index = self._index[:count]
+        self._chosen = index, cells
+        return index, self._change[:count]
+
+    def packed_for(self, index: Array) -> bytes | None:
+        """:meth:`packed` for cells to write: what their choice was given, where they are the last choice's."""
+        chosen, self._chosen = self._chosen, None
+        return chosen[1] if chosen is not None and chosen[0] is index else self.packed()
 
 
 def adam(optimizer: torch.optim.Optimizer, cells: Cells) -> tuple[bytes, bytes] | None:
@@ -77,7 +98,7 @@ def adam(optimizer: torch.optim.Optimizer, cells: Cells) -> tuple[bytes, bytes] 
     hooked = optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks or "step" in vars(optimizer)
     if kernels is None or hooked or _hooked_everywhere():
         return None
-    fields: dict[int, tuple[Any, ...]] = {}
+    fields: dict[int, Fields] = {}
     others = []
     inside = {id(p) for p in cells.parameters}
     for group in optimizer.param_groups:
@@ -86,19 +107,27 @@ def adam(optimizer: torch.optim.Optimizer, cells: Cells) -> tuple[bytes, bytes] 
         decoupled = int(isinstance(optimizer, torch.optim.AdamW) or group.get("decoupled_weight_decay", False))
         numbers = (group["lr"], *group["betas"], group["eps"], group["weight_decay"], decoupled)
         for p in group["params"]:
-            if p.grad is None:
+            gradient = p.grad
+            if gradient is None:
                 continue
-            state, n = optimizer.state.get(p), p.numel()
-            if not state or state.keys() != _SIZES.keys() or not (_plain(p, n) and _plain(p.grad, n)):
+            n = p.numel()
+            address, addresses = _address(p, n), _moments(gradient, optimizer.state.get(p), n)
+            if address is None or addresses is None:
                 return None
-            if not all(_plain(state[name], size or n) for name, size in _SIZES.items()):
-                return None
-            moments = (state[name].data_ptr() for name in _SIZES)
-            fields[id(p)] = own = (p.grad.data_ptr(), *moments, *numbers)
+            fields[id(p)] = own = address, addresses, numbers
             if id(p) not in inside:
-                others.append(_pack(p, 0, own))
+                others.append(_pack(own, 0, n))
     packed = cells.packed(fields)
     return None if packed is None else (packed, b"".join(others))
+
+
+def _moments(gradient: Tensor, state: dict[str, Any] | None, n: int) -> tuple[int, ...] | None:
+    """Where gradient, moments and counter of a parameter of n weights lie, or None if Adam keeps something else."""
+    if not state or len(state) != 3:
+        return None
+    mean, power, steps = state.get("exp_avg"), state.get("exp_avg_sq"), state.get("step")
+    addresses = _address(gradient, n), _address(mean, n), _address(power, n), _address(steps, 1)
+    return None if None in addresses else addresses  # type: ignore[return-value]
 
 
 def _takes(optimizer: torch.optim.Optimizer, group: dict[str, Any]) -> bool:
@@ -108,9 +137,9 @@ def _takes(optimizer: torch.optim.Optimizer, group: dict[str, Any]) -> bool:
     return not any(isinstance(beta, Tensor) for beta in group["betas"])
 
 
-def _pack(p: Tensor, held: int, fields: tuple[Any, ...]) -> bytes:
-    g, m, v, steps, *numbers = fields
-    return _SEGMENT.pack(p.data_ptr(), g, m, v, held, steps, p.numel(), *numbers)
+def _pack(own: Fields, held: int, size: int) -> bytes:
+    p, (g, m, v, steps), numbers = own
+    return _SEGMENT.pack(p, g, m, v, held, steps, size, *numbers)
 
 
 def finite(cells: bytes, others: bytes) -> bool:
@@ -119,13 +148,13 @@ def finite(cells: bytes, others: bytes) -> bool:
 
 
 def _hooked_everywhere() -> bool:
-    from torch.optim import optimizer
-
-    return bool(optimizer._global_optimizer_pre_hooks or optimizer._global_optimizer_post_hooks)
+    return bool(_every._global_optimizer_pre_hooks or _every._global_optimizer_post_hooks)
 
 
-def _plain(tensor: Any, size: int) -> bool:
-    """A float32 tensor of so many numbers that lies in order in the CPU's memory."""
-    if not isinstance(tensor, Tensor) or tensor.dtype != torch.float32 or tensor.layout != torch.strided:
-        return False
-    return tensor.is_cpu and tensor.numel() == size and tensor.is_contiguous()
+def _address(tensor: Any, size: int) -> int | None:
+    """Where a float32 tensor of so many numbers lies, in order, in the CPU's memory; None of any other."""
+    if type(tensor) not in _TENSORS and not isinstance(tensor, Tensor):
+        return None
+    if tensor.dtype is not _FLOAT32 or tensor.layout is not _STRIDED or not tensor.is_cpu:
+        return None
+    return tensor.data_ptr() if tensor.numel() == size and tensor.is_contiguous() else None
