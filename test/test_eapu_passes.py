@@ -202,6 +202,14 @@ def test_a_pass_leaves_out_no_cell_that_the_rule_chooses(
         assert 5 < count < n // 2
 
 
+@pytest.mark.parametrize("bits", [np.random.PCG64, np.random.Philox, np.random.MT19937])
+def test_a_key_is_one_whole_number_of_the_generator(bits: Any) -> None:
+    ours, theirs = np.random.Generator(bits(3)), np.random.Generator(bits(3))
+    for _ in range(5):
+        assert rule.new_key(ours) == theirs.integers(1 << 64, dtype=np.uint64)
+        assert ours.standard_normal(3, np.float32).tolist() == theirs.standard_normal(3, np.float32).tolist()
+
+
 @pytest.mark.parametrize("n", [1, 63, 511, 512, 513, 4096, 5000])
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
 def test_no_gradient_that_is_not_finite_is_overlooked(n: int, bad: float) -> None:
