@@ -287,7 +287,7 @@ static void settle(Choice *c, Adam a) {
 
 /* Which cells of a part of a stretch may be chosen, after their moments where there is a gradient. Returns whether any weight is
  * not what its cell holds. */
-static int look(const Segment *s, ptrdiff_t done, int here, Adam a, Limits limits, const uint8_t *bytes, uint64_t *words) {
+static int examine(const Segment *s, ptrdiff_t done, int here, Adam a, Limits limits, const uint8_t *bytes, uint64_t *words) {
   const float *p = s->p + done, *held = s->held ? s->held + done : nothing;
   float *m = s->m + done, *v = s->v + done;
   uint8_t flags[STRETCH];
@@ -320,7 +320,7 @@ static void choose_segment(Choice *c, const Segment *s, uint64_t first) {
     float *p = s->p + done;
     const float *held = s->held ? s->held + done : nothing;
     draw(c->key, number / 8, bytes);
-    const int moved = look(s, done, here, adam, limits, bytes + skipped, words);
+    const int moved = examine(s, done, here, adam, limits, bytes + skipped, words);
     collect(c, words, bytes + skipped, p, held, s->g ? s->m + done : nothing, s->g ? s->v + done : nothing, number);
     if (moved) memcpy(p, held, sizeof(float) * (size_t)here);
     if (c->waiting > MOST - STRETCH) settle(c, adam);
