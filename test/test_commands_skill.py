@@ -169,6 +169,7 @@ def test_evaluate_skill_learns_from_a_pool_or_a_store(own_pool: Path, capsys: An
     assert evaluate(*sizes, "--per-round", "4", "--out", "e.json", "--figure", "bars.png") == 0
     said = capsys.readouterr().out
     assert "nearness to the mark" in said and "skill slide has no baseline" in said
+    assert "benchmark strategies --skill slide --strategy straddle`" in said  # a pool's questions choose their context
     figures = json.loads(Path("e.json").read_text())
     for name in ("learned", "passive", "random"):
         assert 0 <= figures[f"{name}_fraction"] <= 1 and figures[f"{name}_infeasible"] == 0
@@ -182,6 +183,8 @@ def test_evaluate_skill_learns_from_a_pool_or_a_store(own_pool: Path, capsys: An
     assert "the confident choice" in capsys.readouterr().out
     assert evaluate(*sizes, "--per-round", "8", "--recipe", "taught") == 0
     assert "the recipe's prior is left out" in capsys.readouterr().out
+    assert evaluate(*sizes, "--per-round", "8", "--strategy", "random") == 0
+    assert "benchmark strategies" not in capsys.readouterr().out
 
 
 def test_evaluate_skill_refuses_by_name(own_pool: Path, capsys: Any) -> None:

@@ -238,6 +238,18 @@ def test_the_benchmark_counts_and_goes_on_where_it_was_stopped(tmp_path, capsys)
     assert json.loads(out.read_text())["results"] == rows
 
 
+@pytest.mark.parametrize(("skill", "shown", "hidden"), [("pushing", "0.125", "0.875"), ("pouring", "0.875", "0.125")])
+def test_the_benchmark_shows_the_share_that_the_skill_counts_by(skill, shown, hidden, capsys):
+    from memristor_bdnn.benchmark.strategies import report
+    from memristor_bdnn.benchmark.strategies.run import Setting
+
+    run = {"strategy": "random", "seed": 0, "scores": [1.0], "failures": 0, "done_share": 1.0}
+    run |= {"skill_fraction": 0.875, "skill_success": 0.125, "confident_fraction": 0.875, "confident_success": 0.125}
+    report.print_tables(report.summary([run], Setting(skill)))
+    said = capsys.readouterr().out
+    assert shown in said and hidden not in said
+
+
 def test_runs_of_other_code_are_not_taken_for_these(tmp_path, monkeypatch):
     room = tmp_path / "room"
     room.mkdir()

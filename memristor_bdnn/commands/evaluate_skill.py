@@ -3,6 +3,8 @@
 The policy: among 1,000 valid candidates execute the one with the highest mu/sigma, or (--final sturdy) one that is
 promising and near to what was tried. It is compared with random valid parameters, with the skill's designed parameters
 where it has any, and with passive learning on as many labels. How many of the labels asked for were failures is told.
+From a pool a strategy chooses the context with the trial; what it does where contexts are given, as in a session, is
+measured by `benchmark strategies`.
 The learner comes from a trial store (--store, as written by `learn`), or learns here from a pool (--pool, default the
 one that ships with the skill).
 """
@@ -221,6 +223,11 @@ def _learn(
     if args.store:
         return _from_store(args, skill, fresh("learned"))
     pool = skill.pool(args.pool)
+    if args.strategy != "random":
+        print(
+            "questions choose among all contexts of the pool; a session's are given: how a strategy does there says "
+            f"`memristor-bdnn benchmark strategies --skill {skill.name} --strategy {args.strategy}`"
+        )
     for name, chosen_by in (("learned", args.strategy), ("passive", "random")):
         task = progress.add_task(f"learning ({chosen_by})", total=args.labels)
 

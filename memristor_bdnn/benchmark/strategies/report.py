@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from memristor_bdnn import skills
 from memristor_bdnn.benchmark.strategies.run import Setting
 from memristor_bdnn.report import style
 from memristor_bdnn.report.record import print_table
@@ -31,6 +32,7 @@ def summary(runs: list[dict[str, Any]], setting: Setting) -> dict[str, Any]:
     results = {name: _of_strategy(of, passive, setting) for name, of in by_strategy.items()}
     return {
         "skill": setting.skill,
+        "skill_by": skills.load(setting.skill).words.by,
         "learner": setting.learner,
         "initial": setting.initial,
         "queries": setting.queries,
@@ -77,10 +79,10 @@ def _gain(difference: float | None, error: float | None) -> str:
 
 
 def print_tables(figures: dict[str, Any]) -> None:
-    """One row a strategy; then the differences to random over pairs."""
+    """One row a strategy; then the differences to random over pairs. The skill's share is what its words count by."""
     skill, asked = figures["skill"], figures["queries"]
-    done = _WHILE_LEARNING.get(skill, "done_while_learning")
-    columns = ("failures", done, "skill_fraction", "skill_fraction_min", "confident_fraction", "accuracy", "auc")
+    done, by = _WHILE_LEARNING.get(skill, "done_while_learning"), figures["skill_by"]
+    columns = ("failures", done, f"skill_{by}", f"skill_{by}_min", f"confident_{by}", "accuracy", "auc")
     rows, differences = [], []
     for name, of in figures["results"].items():
         cells = [of.get(c if c.endswith("_min") else f"{c}_median") for c in columns]
@@ -108,7 +110,7 @@ def print_tables(figures: dict[str, Any]) -> None:
 @style.drawn
 def draw(figures: dict[str, Any], runs: list[dict[str, Any]], path: Path) -> Path:
     """Failures so far over the labels, a line a strategy with its quartiles, and the skill that each leaves behind."""
-    names = list(figures["results"])
+    names, by = list(figures["results"]), figures["skill_by"]
     cost = {name: float(of["failures_median"]) for name, of in figures["results"].items() if "failures_median" in of}
     least = min(cost, key=lambda name: cost[name], default="")
     title = (
@@ -123,7 +125,7 @@ def draw(figures: dict[str, Any], runs: list[dict[str, Any]], path: Path) -> Pat
         low, middle, high = np.pad(np.quantile(failed, [0.25, 0.5, 0.75], axis=0), ((0, 0), (1, 0)))
         left.plot(n, middle, color=colour, lw=2, ls="--" if name == AGAINST else "-", label=name)
         left.fill_between(n, low, high, color=colour, alpha=0.15, lw=0)
-        skill = [r["skill_fraction"] for r in runs if r["strategy"] == name]
+        skill = [r[f"skill_{by}"] for r in runs if r["strategy"] == name]
         right.plot(np.full(len(skill), number), skill, "o", color=colour, alpha=0.45, markersize=5)
         right.plot([number - 0.25, number + 0.25], [np.median(skill)] * 2, color=colour, lw=2.5)
     left.axvline(figures["initial"], color="0.6", lw=1, ls=":")
@@ -132,6 +134,7 @@ def draw(figures: dict[str, Any], runs: list[dict[str, Any]], path: Path) -> Pat
     left.set(xlabel="labels", ylabel="failures so far", title="What learning cost", xlim=(0, None), ylim=(0, None))
     left.legend(loc="upper left")
     right.set_xticks(range(len(names)), names, rotation=20)
-    right.set(ylabel="fraction done by the sturdy candidate", title="What was learned, a point a seed")
+    counted = "success rate of" if by == "success" else "fraction done by"
+    right.set(ylabel=f"{counted} the sturdy candidate", title="What was learned, a point a seed")
     style.shares(right)
     return style.save(figure, path)
