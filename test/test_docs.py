@@ -38,7 +38,7 @@ NOT_COMMANDS = ("text", "{toctree}")
 """Languages of output and of the navigation."""
 PLACEHOLDERS = {"TRIAL": "1", "VALUE": "0.9", "N": "3", "0..4": "0", "PART": "files"}
 """What a reader replaces, and what it is here."""
-UNRUN = 44
+UNRUN = 45
 """Blocks whose mark says why they do not run. A new one is a decision: count it here."""
 
 
