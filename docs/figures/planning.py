@@ -66,7 +66,8 @@ def draw(path: str | Path, arm_name: str = "panda") -> None:
     plan = planner.plan(context, parameters, seed=1)
     planner.close()
     whole, dof = plan.whole(), arm.dof
-    figure = style.slide("One plan: upright to the bowl, tilt, wait, tilt back, home; no joint beyond its limits")
+    most = max(np.abs(whole.velocities / arm.velocity).max(), np.abs(whole.accelerations / arm.acceleration).max())
+    figure = style.slide(f"One plan: to the bowl, tilt, wait, tilt back, home; at most {most:.0%} of a joint's limit")
     grid = figure.add_gridspec(2, len(MOMENTS), height_ratios=(1, 1))
     for k, (image, (_, title)) in enumerate(zip(frames(plan, context, arm_name), MOMENTS, strict=True)):
         axes = figure.add_subplot(grid[0, k])

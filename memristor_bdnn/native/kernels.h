@@ -109,7 +109,7 @@ void to_sigmoids(float *above, ptrdiff_t s, ptrdiff_t rows, ptrdiff_t n);
 void times_slopes(float *delta, const float *above, ptrdiff_t s, ptrdiff_t rows, ptrdiff_t n);
 
 /* Marks of the weights that get a pulse, from gradients (evaluations, n); running means and squares are replaced. work has
- * room for 2 n words. count: how many each evaluation votes for; needed: votes that mark a weight. */
+ * room for 3 n words. count: how many each evaluation votes for; needed: votes that mark a weight. */
 typedef struct {
   const float *gradient;
   ptrdiff_t evaluations, n;
@@ -130,7 +130,7 @@ typedef struct {
 } Networks;
 
 #define LOOK_ROWS 64
-/* work has room for 2 LOOK_ROWS numbers for each of the widest layer's units, aligned to 64 bytes. */
+/* work has room for 3 LOOK_ROWS numbers for each of the widest layer's units, aligned to 64 bytes. */
 void look(const Networks *networks, const float *rows, ptrdiff_t n, float *work, float *out);
 
 #endif

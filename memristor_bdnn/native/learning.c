@@ -186,6 +186,7 @@ release_gradient:
   return result;
 }
 
+#if defined(__GNUC__) /* look.c wants its vectors */
 /* Whether sizes, of n_layers + 1 numbers, are those of networks with so many weights and one output. */
 static int chained(const Networks *nets, Py_ssize_t *widest) {
   int64_t total = 0;
@@ -238,6 +239,7 @@ release_sizes:
   PyBuffer_Release(&sizes);
   return result;
 }
+#endif
 
 PyMethodDef learning_methods[] = {
 #ifdef __SIZEOF_INT128__
@@ -249,6 +251,8 @@ PyMethodDef learning_methods[] = {
     {"sigmoids", FAST(sigmoids), "sigmoids(above, rows, n): units from tanh(z / 2) to sigmoid(z), in place."},
     {"slopes", FAST(slopes), "slopes(delta, above, rows, n): errors times the slope of their units."},
     {"marked", FAST(marked), "marked(gradient, mean, square, average, marked, numbers): which weights are pulsed."},
+#if defined(__GNUC__)
     {"looked", FAST(looked), "looked(sizes, weights, networks, rows, out): a first look at rows."},
+#endif
     {NULL, NULL, 0, NULL},
 };

@@ -81,8 +81,8 @@ class GuardedNode(ParameterNode):
             handler: fills and returns the response, which counts as a success unless it says otherwise; an error it
                 raises becomes the message of a failure.
             complete: called with every response before it is sent, also with that of a failure.
-            beside: answered by threads of its own, half a millisecond sooner than by way of the executor; only for a
-                service that lives as long as the node.
+            beside: answered by threads of its own, sooner than by way of the executor (`benchmark speed --ros`); only
+                for a service that lives as long as the node.
         """
 
         def answer(request: Any, response: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -32,7 +33,7 @@ class NotOfTheExecutor(CallbackGroup):
         """Nothing is executed here."""
 
 
-class _Beside:
+class _Beside(ABC):
     """A thread that waits for one entity of a node and ends with it."""
 
     def __init__(self, node: Node, what: str) -> None:
@@ -60,9 +61,9 @@ class _Beside:
                 self._node.get_logger().error(f"{self._what}: {type(error).__name__}: {error}")
                 time.sleep(FAILED_S)
 
+    @abstractmethod
     def _turn(self, wait_set: Any) -> None:
         """Wait for at most ``TICK_S`` seconds and take what has come."""
-        raise NotImplementedError
 
 
 class Listener(_Beside):

@@ -144,7 +144,8 @@ def draw(folder: Path, device: EapuDevice, batches: int) -> Path:
     """Write eapu_superres.png: two pictures of each kind, as they are, halved, and as each way enlarges them."""
     heads = ["picture", "halved", "bicubic", "Adam, no error", "EaPU, error", "Adam, error"]
     figure = style.slide(
-        f"Small steps drown in a writing error of {device.writing_sd_us:g} uS; EaPU's do not (SSIM)", (12.8, 9.2)
+        f"Enlarged by Adam and by EaPU with a writing error of {device.writing_sd_us:g} uS (SSIM above each)",
+        (12.8, 9.2),
     )
     axes = figure.subplots(4, len(heads))
     for k, source in enumerate(SOURCES.values()):

@@ -79,7 +79,7 @@ def final_poses(context: PourContext, parameters: FloatArray, confidence: FloatA
         xlabel="across the bowl (cm)",
         ylabel="height above the table (cm)",
     )
-    axes.set_title(f"{len(shapes)} confident pours for one pair: a variety, not one", color=INK, loc="left")
+    axes.set_title(f"{len(shapes)} confident pours for one pair, coloured by confidence", color=INK, loc="left")
     bar = figure.colorbar(cups, ax=axes, shrink=0.8, pad=0.02)
     bar.set_ticks([0, 0.5, 1], labels=[f"{np.quantile(confidence, q):.1f}" for q in (0, 0.5, 1)])
     bar.set_label("confidence  μ/σ")
